@@ -1,0 +1,1 @@
+"""From a source to batches: fetch, prepare, split, sample negatives, store."""

@@ -1,0 +1,216 @@
+"""The denoising core: what a strategy sees, what it answers, the schedule, the exact ranking.
+
+Equation numbers are those of the thesis "DART: Resolving Training Biases for Recommender Systems
+via Data Discarding and Relabeling" (Tang, 2023). Everything here works on tensors of one device,
+has static shapes and never waits for the device, so a training step can be captured whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, NamedTuple
+
+import polars as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dartcli import settings
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One mini-batch as a strategy sees it: N rows, one device, no gradient.
+
+    ``row``, ``user`` and ``item`` are given by this program's own training loop; in somebody
+    else's loop they may be left out (``row`` is then the position in the batch), and a strategy
+    that needs them says so.
+    """
+
+    loss: Tensor
+    """Float[N], binary cross-entropy of each row, >= 0."""
+    label: Tensor
+    """Float[N], the recorded label, 0 or 1."""
+    probability: Tensor
+    """Float[N], predicted probability of an interaction, 0 to 1."""
+    row: Tensor
+    """Int[N], index of the row in the training table; below 2**31, each at most once a batch."""
+    iteration: Tensor
+    """Int[], number of the step, from 1."""
+    epoch: Tensor
+    """Int[], number of the pass over the data, from 1."""
+    user: Tensor | None = None
+    """Int[N], encoded user."""
+    item: Tensor | None = None
+    """Int[N], encoded item."""
+
+
+class Decision(NamedTuple):
+    """What is done with each row.
+
+    Keep is (1, y), discard is weight 0, relabel is label 0, reweight is a fractional weight.
+    """
+
+    weight: Tensor
+    """Float[N], >= 0."""
+    label: Tensor
+    """Float[N], the target to train on, 0 to 1 (soft labels allowed)."""
+
+
+@dataclass(frozen=True)
+class TrainingTable:
+    """The training interactions that a strategy may take statistics of, on the training device.
+
+    Under a protocol that draws new negatives each epoch only the recorded rows are in it.
+    """
+
+    user: Tensor
+    """Int[M], encoded users."""
+    item: Tensor
+    """Int[M], encoded items."""
+    label: Tensor
+    """Float[M], recorded labels."""
+    users: int
+    """Number of distinct user codes."""
+    items: int
+    """Number of distinct item codes."""
+    rows: int
+    """Rows that an epoch visits; ``Observed.row`` is below it (M, or more with new negatives)."""
+
+    @cached_property
+    def item_counts(self) -> Tensor:
+        """Int[items], positives per item."""
+        return torch.bincount(self.item[self.label > 0], minlength=self.items)
+
+    @cached_property
+    def user_counts(self) -> Tensor:
+        """Int[users], positives per user."""
+        return torch.bincount(self.user[self.label > 0], minlength=self.users)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a strategy may know when it is made; all None in somebody else's loop."""
+
+    iterations_per_epoch: int | None = None
+    """Steps in one epoch: turns a duration in epochs into iterations."""
+    table: TrainingTable | None = None
+    """The training interactions."""
+
+
+class Strategy(nn.Module):
+    """A rule that says for each row of a mini-batch what is done with it.
+
+    A subclass declares its ``Options`` and implements :meth:`decide`. State (a memory per row, a
+    learnable layer) is registered as buffers or parameters: it then moves to the device, is
+    optimised (parameters) and is saved with everything else.
+    """
+
+    class Options(settings.Options):
+        """The strategy has no options."""
+
+    reads_noisy: ClassVar[bool] = False
+    """Capability: :meth:`prepare` uses the known false positives (reference strategies only)."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        super().__init__()
+        self.options = options
+
+    @classmethod
+    def prepare(cls, interactions: pl.DataFrame) -> pl.DataFrame:
+        """Return the interactions to train or validate on; the default leaves them as recorded."""
+        return interactions
+
+    def link(self, logit: Tensor) -> Tensor:
+        """Map the logit of a preference to the logit of the recorded label (default: the same).
+
+        Training goes through it; evaluation uses the model's own logit.
+        """
+        return logit
+
+    def decide(self, observed: Observed) -> Decision:
+        """Return what is done with each row; see :class:`Decision`."""
+        raise NotImplementedError
+
+
+def schedule(iteration: Tensor, t_i: float, t_m: float, tau_m: float) -> Tensor:
+    """Return the handling rate tau(T) of Eq. 3 as Float64[] on the device of ``iteration``.
+
+    ``max(min((T - t_i) / t_m * tau_m, tau_m), 0)``: zero until iteration ``t_i``, then linear up
+    to ``tau_m``, reached ``t_m`` iterations later. ``t_m`` must be positive. Float64, so that
+    ``floor(tau * n)`` equals the same expression in Python.
+    """
+    elapsed = (iteration.to(torch.float64) - t_i) / t_m * tau_m
+    return elapsed.clamp(max=tau_m).clamp(min=0.0)
+
+
+def rank_keys(score: Tensor, row: Tensor, eligible: Tensor) -> Tensor:
+    """Return Int64[N] keys that order rows by ``score`` (ascending), without ties.
+
+    The high half of a key is the score's float32 bits, mapped so that integers compare as the
+    floats do; the low half puts, among equal scores, the smaller ``row`` higher. Rows that are
+    not ``eligible`` get keys below every eligible one. The order therefore does not depend on the
+    order of the batch or on the device. Rows must be distinct and below 2**31.
+    """
+    # -0.0 and 0.0 are equal floats with different bits: adding 0.0 makes both 0.0
+    bits = (score.to(torch.float32) + 0.0).view(torch.int32).to(torch.int64)
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    key = (ordered << 32) | (0x7FFFFFFF - row.to(torch.int64))
+    return torch.where(eligible, key, key.new_full((), torch.iinfo(torch.int64).min))
+
+
+def highest(keys_sorted: Tensor, keys: Tensor, count: Tensor) -> Tensor:
+    """Return Bool[N]: the ``count`` highest of the distinct ``keys``.
+
+    ``keys_sorted`` holds the same keys in ascending order; ``count`` is Int64[] on the device,
+    0 to N. An empty batch gives an empty mask.
+    """
+    if keys.numel() == 0:
+        return torch.zeros_like(keys, dtype=torch.bool)
+    threshold = keys_sorted.gather(0, (keys.numel() - count).clamp(max=keys.numel() - 1).view(1))
+    return (keys >= threshold) & (count > 0)
+
+
+def share(rate: Tensor | float, count: Tensor) -> Tensor:
+    """Return ``floor(rate * count)`` as Int64[], computed in float64."""
+    return (rate * count.to(torch.float64)).floor().to(torch.int64)
+
+
+def bce(logit: Tensor, label: Tensor) -> Tensor:
+    """Return Float[N], the binary cross-entropy (Eq. 2) of each row; soft labels allowed."""
+    return F.binary_cross_entropy_with_logits(logit, label, reduction="none")
+
+
+def denoised_loss(logit: Tensor, decision: Decision) -> Tensor:
+    """Return Float[], the loss that is optimised: ``sum(weight * bce) / count(weight > 0)``.
+
+    Zero, with zero gradient, where every row is discarded or the batch is empty.
+    """
+    kept = (decision.weight > 0).sum().clamp(min=1)
+    return (decision.weight * bce(logit, decision.label)).sum() / kept
+
+
+def observe(
+    logit: Tensor,
+    label: Tensor,
+    *,
+    row: Tensor,
+    iteration: Tensor,
+    epoch: Tensor,
+    user: Tensor | None = None,
+    item: Tensor | None = None,
+) -> Observed:
+    """Return what a strategy sees of a batch with these (linked) logits; detaches them."""
+    with torch.no_grad():
+        logit = logit.detach()
+        return Observed(
+            loss=bce(logit, label),
+            label=label,
+            probability=logit.sigmoid(),
+            row=row,
+            iteration=iteration,
+            epoch=epoch,
+            user=user,
+            item=item,
+        )

@@ -1,0 +1,35 @@
+"""The exceptions of this package: each message is one whole sentence for the user.
+
+A message names the thing, what was found, what was expected and what to do next. Only the
+command line catches these and turns them into an exit code.
+"""
+
+from __future__ import annotations
+
+
+class DartError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+    exit_code = 1
+
+
+class UsageError(DartError):
+    """A name, option or setting that does not exist or does not fit."""
+
+    exit_code = 2
+
+
+class DataError(DartError):
+    """A data file that is missing, broken, or not what it should be."""
+
+
+class DownloadError(DartError):
+    """A file that could not be fetched, or is not the file that was promised."""
+
+
+class RunError(DartError):
+    """A run that cannot be read, continued or analysed."""
+
+
+class TrainingError(DartError):
+    """A training that cannot go on (no usable rows, a loss that is not a number, no device)."""

@@ -1,0 +1,149 @@
+"""Files that are either whole or absent: atomic writes, locks, hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dartcli.errors import DataError, DartError
+
+CHUNK = 1 << 20
+
+
+def ensure_directory(path: Path) -> Path:
+    """Create ``path`` and its parents; a sentence instead of a traceback where that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DartError(
+            f"cannot create the directory {path}: {reason(error)}; "
+            "set DART_HOME to a directory you may write to."
+        ) from error
+    return path
+
+
+def reason(error: OSError) -> str:
+    """Return the operating system's own words for ``error``, in lower case."""
+    return (error.strerror or str(error)).lower()
+
+
+def sync_directory(path: Path) -> None:
+    """Flush the entries of directory ``path`` to disk (nothing to do on Windows)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes ``path`` when the block ends without an error.
+
+    The temporary file is beside ``path``, is flushed to disk before the rename, and is removed
+    when the block raises: a reader never sees half a file.
+    """
+    ensure_directory(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            sync_directory(path.parent)
+        except OSError as error:
+            raise DartError(
+                f"cannot write {path}: {reason(error)}; "
+                "free some space or set DART_HOME to another directory."
+            ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def building(directory: Path) -> Iterator[Path]:
+    """Yield a temporary directory that becomes ``directory`` when the block ends without an error.
+
+    An older ``directory`` is replaced. Nothing is left behind when the block raises.
+    """
+    ensure_directory(directory.parent)
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        yield temporary
+        if directory.exists():
+            shutil.rmtree(directory)
+        temporary.rename(directory)
+        sync_directory(directory.parent)
+    except OSError as error:
+        raise DartError(
+            f"cannot write {directory}: {reason(error)}; "
+            "free some space or set DART_HOME to another directory."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` atomically, as UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, document: object) -> None:
+    """Write ``document`` to ``path`` atomically, keys in the order given, NaN refused."""
+    write_text(path, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - whoever reads a document knows its shape
+    """Return the JSON document in ``path``.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or does not hold JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a JSON document ({error}); remove it and try again.") from error
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` for the length of the block; others wait."""
+    from filelock import FileLock
+
+    ensure_directory(path.parent)
+    lock = FileLock(path)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise DartError(
+            f"cannot lock {path}: {reason(error)}; set DART_HOME to a directory you may write to."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of the file ``path`` as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(CHUNK):
+            digest.update(block)
+    return digest.hexdigest()

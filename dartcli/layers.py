@@ -1,0 +1,72 @@
+"""Layers that models share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FieldEmbedding(nn.Module):
+    """Factors and a first-order weight for every value of every field, one row of one table each.
+
+    A row holds ``factors`` numbers and the first-order weight beside them, so one gather fetches
+    both. Factors start Xavier-uniform over the joint table (all fields together), the first-order
+    weights normal with standard deviation ``first_order_std`` (0 = all zero).
+    """
+
+    offsets: Tensor
+
+    def __init__(self, field_sizes: Sequence[int], factors: int, first_order_std: float) -> None:
+        super().__init__()
+        rows = sum(field_sizes)
+        self.factors = factors
+        table = torch.empty(rows, factors + 1)
+        joint = torch.empty(rows, factors)
+        nn.init.xavier_uniform_(joint)
+        table[:, :factors] = joint
+        table[:, factors:] = nn.init.normal_(torch.empty(rows, 1), std=first_order_std)
+        self.table = nn.Parameter(table)
+        starts = torch.tensor([0, *field_sizes[:-1]], dtype=torch.int64).cumsum(0)
+        self.register_buffer("offsets", starts, persistent=False)
+
+    def forward(self, fields: Tensor) -> tuple[Tensor, Tensor]:
+        """Look up Long[N, F] field values: Float[N, F, factors] and Float[N], first-order sums."""
+        rows = F.embedding(fields + self.offsets, self.table)
+        factors, first_order = rows.split([self.factors, 1], dim=-1)
+        return factors, first_order.sum(dim=(1, 2))
+
+
+def pairwise_interactions(factors: Tensor) -> Tensor:
+    """Return Float[N]: the sum over field pairs of the dot products of Float[N, F, K] factors.
+
+    Source: Rendle, "Factorization Machines" (2010), Lemma 3.1, in O(F K).
+    """
+    square_of_sum = factors.sum(dim=1).square()
+    sum_of_squares = factors.square().sum(dim=1)
+    return 0.5 * (square_of_sum - sum_of_squares).sum(dim=1)
+
+
+class MultiLayerPerceptron(nn.Module):
+    """Linear, batch normalisation, ReLU, dropout for each width; then a linear layer to one number."""
+
+    def __init__(self, inputs: int, widths: Sequence[int], dropout: float) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width in widths:
+            layers += [
+                nn.Linear(inputs, width),
+                nn.BatchNorm1d(width),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+            ]
+            inputs = width
+        layers.append(nn.Linear(inputs, 1))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map Float[N, inputs] to Float[N]."""
+        output: Tensor = self.layers(inputs)
+        return output.squeeze(1)

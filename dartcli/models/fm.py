@@ -1,0 +1,37 @@
+"""Factorization machine: Rendle, "Factorization Machines", ICDM 2010."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dartcli import settings
+from dartcli.layers import FieldEmbedding, pairwise_interactions
+
+
+class FactorizationMachine(nn.Module):
+    """Bias, a first-order weight for each value, and dot products between all pairs of fields."""
+
+    class Options(settings.Options):
+        """Size and start of the embeddings."""
+
+        factors: int = Field(16, ge=1)
+        """Length of an embedding."""
+        first_order_std: float = Field(0.0, ge=0)
+        """Standard deviation of the initial first-order weights (the protocol's, if not set)."""
+
+    def __init__(self, field_sizes: Sequence[int], options: Options) -> None:
+        super().__init__()
+        self.embedding = FieldEmbedding(field_sizes, options.factors, options.first_order_std)
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, fields: Tensor) -> Tensor:
+        """Map Long[N, F] field values to Float[N] logits."""
+        factors, first_order = self.embedding(fields)
+        return self.bias + first_order + pairwise_interactions(factors)
+
+
+MODEL = FactorizationMachine

@@ -1,0 +1,1 @@
+"""Strategies against false positives: one file each, found by file name."""
