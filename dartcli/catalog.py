@@ -50,7 +50,7 @@ def names(kind: Kind) -> list[str]:
     return own + sorted(set(_plugins(kind)) - set(own))
 
 
-def load(kind: Kind, name: str) -> Any:  # noqa: ANN401 - each kind has a type of its own
+def load(kind: Kind, name: str) -> Any:
     """Return the component ``name`` of ``kind``.
 
     Raises

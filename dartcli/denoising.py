@@ -113,9 +113,10 @@ class Strategy(nn.Module):
     reads_noisy: ClassVar[bool] = False
     """Capability: :meth:`prepare` uses the known false positives (reference strategies only)."""
 
-    def __init__(self, options: Options, context: Context) -> None:
+    def __init__(self, options: settings.Options, context: Context) -> None:
         super().__init__()
         self.options = options
+        self.context = context
 
     @classmethod
     def prepare(cls, interactions: pl.DataFrame) -> pl.DataFrame:
@@ -160,15 +161,17 @@ def rank_keys(score: Tensor, row: Tensor, eligible: Tensor) -> Tensor:
     return torch.where(eligible, key, key.new_full((), torch.iinfo(torch.int64).min))
 
 
-def highest(keys_sorted: Tensor, keys: Tensor, count: Tensor) -> Tensor:
-    """Return Bool[N]: the ``count`` highest of the distinct ``keys``.
+def highest(ascending: Tensor, keys: Tensor, count: Tensor) -> Tensor:
+    """Return Bool[..., N]: the ``count`` highest of the distinct ``keys`` along the last dimension.
 
-    ``keys_sorted`` holds the same keys in ascending order; ``count`` is Int64[] on the device,
-    0 to N. An empty batch gives an empty mask.
+    ``ascending`` holds the same keys sorted; ``count`` is Int64[...] on the device, 0 to N. An
+    empty batch gives an empty mask.
     """
-    if keys.numel() == 0:
+    rows = keys.shape[-1]
+    if rows == 0:
         return torch.zeros_like(keys, dtype=torch.bool)
-    threshold = keys_sorted.gather(0, (keys.numel() - count).clamp(max=keys.numel() - 1).view(1))
+    count = count.unsqueeze(-1)
+    threshold = ascending.gather(-1, (rows - count).clamp(max=rows - 1))
     return (keys >= threshold) & (count > 0)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dartcli.errors import DataError, DartError
+from dartcli.errors import DartError, DataError
 
 CHUNK = 1 << 20
 
@@ -105,7 +105,7 @@ def write_json(path: Path, document: object) -> None:
     write_text(path, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 - whoever reads a document knows its shape
+def read_json(path: Path) -> Any:
     """Return the JSON document in ``path``.
 
     Raises
@@ -118,7 +118,9 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whoever reads a document kno
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a JSON document ({error}); remove it and try again.") from error
+        raise DataError(
+            f"{path} is not a JSON document ({error}); remove it and try again."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -191,7 +191,7 @@ def explained(error: ValidationError, kind: type[BaseModel], where: str) -> str:
 def resolved_options(
     kind: type[OptionsType], component: Component, where: str, defaults: Mapping[str, Any]
 ) -> OptionsType:
-    """Return the options of ``component``, filled from ``defaults`` where ``kind`` knows the key."""
+    """Return the options of ``component``; ``defaults`` fill the keys that ``kind`` knows."""
     fitting = {key: value for key, value in defaults.items() if key in kind.model_fields}
     return parsed(kind, {**fitting, **component.options}, where)
 
@@ -225,7 +225,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     return tree
 
 
-def _value(text: str) -> Any:  # noqa: ANN401 - any JSON value
+def _value(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -245,7 +245,9 @@ def merged(*trees: Mapping[str, Any]) -> dict[str, Any]:
                 continue
             old = result.get(key)
             if isinstance(value, Mapping) and isinstance(old, Mapping):
-                renamed = "name" in value and value["name"] != old.get("name")
+                renamed = None not in (old.get("name"), value.get("name")) and (
+                    value["name"] != old["name"]
+                )
                 result[key] = merged({} if renamed else old, value)
             elif isinstance(value, Mapping):
                 result[key] = merged(value)

@@ -30,17 +30,21 @@ class SourceFile:
     """One file that a data set is read from, as the reader finds it after downloading."""
 
     path: str
-    """Path under the data set's raw folder, as the source itself names it (``u.data``)."""
+    """Path as the source itself names it (``ml-100k/u.data``): under the data set's raw folder,
+    in a mirror, and in an archive."""
     urls: tuple[str, ...]
-    """Where it is, tried in turn: the file itself, or an archive that holds ``member``."""
-    member: str | None = None
-    """Path inside the archive; none = the URL is the file."""
+    """Where it is, tried in turn: the file itself, or a zip archive that holds it."""
     sha256: str | None = None
     """Hash of the file itself (not of the archive); none = recorded at the first download."""
     size: int | None = None
     """Bytes of the file itself; none = not known."""
     limit: int = 1 << 30
-    """Most bytes that the file may have when unpacked."""
+    """Most bytes that the file may have."""
+
+    @property
+    def name(self) -> str:
+        """The file's own name, without folders."""
+        return self.path.rpartition("/")[2]
 
 
 def _no_counts(_options: settings.Options) -> Counts | None:

@@ -31,7 +31,8 @@ class DeepFM(FactorizationMachine):
         """Map Long[N, F] field values to Float[N] logits."""
         factors, first_order = self.embedding(fields)
         shallow = self.bias + first_order + pairwise_interactions(factors)
-        return shallow + self.perceptron(factors.flatten(1))
+        logit: Tensor = shallow + self.perceptron(factors.flatten(1))
+        return logit
 
 
 MODEL = DeepFM

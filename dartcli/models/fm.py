@@ -31,7 +31,8 @@ class FactorizationMachine(nn.Module):
     def forward(self, fields: Tensor) -> Tensor:
         """Map Long[N, F] field values to Float[N] logits."""
         factors, first_order = self.embedding(fields)
-        return self.bias + first_order + pairwise_interactions(factors)
+        logit: Tensor = self.bias + first_order + pairwise_interactions(factors)
+        return logit
 
 
 MODEL = FactorizationMachine

@@ -1,0 +1,1 @@
+"""Analyses of finished runs: one file each, found by file name."""

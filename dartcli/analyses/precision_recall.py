@@ -1,0 +1,234 @@
+"""How well false positives are identified (Fig. 5), beside honest baselines.
+
+The thesis compares precision with the share of noise in the whole batch, though only positives
+are ever handled. The yardsticks here are drawn among the positives: chance, and rarity of the
+item. The thesis's own is kept, and labelled so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from dartcli import analysis
+from dartcli.analysis import Floats
+from dartcli.errors import RunError
+from dartcli.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BASELINES = {
+    "random_among_positives": "random among positives",
+    "item_popularity": "rarest items first",
+    "thesis_noise_share_of_batch": "noise share of batch (thesis)",
+}
+
+
+def examine(runs: Sequence[Run]) -> analysis.Report:
+    """Return precision, recall and baselines per iteration, and a summary of the last epoch."""
+    for run in runs:
+        _check(run)
+    found = {run.name: {seed: _of_seed(run.iterations(seed)) for seed in run.seeds} for run in runs}
+    summaries = {name: _summary(seeds) for name, seeds in found.items()}
+    with analysis.figure(7.2, 3.3, columns=2) as (drawing, axes):
+        for panel, quantity in zip(axes, ("precision", "recall"), strict=True):
+            _draw(panel, found, quantity)
+    return analysis.Report(
+        name="precision-recall",
+        title="Identification of false positives",
+        sentences=tuple(_sentence(name, summary) for name, summary in summaries.items()),
+        tables=(_table(summaries),),
+        figures={"precision-recall": drawing},
+        numbers={
+            "runs": [
+                {
+                    "run": run.name,
+                    "strategy": run.metrics.strategy,
+                    "dataset": run.metrics.dataset,
+                    "last_epoch": summaries[run.name],
+                    "seeds": [
+                        {"seed": seed, **_json(values)} for seed, values in found[run.name].items()
+                    ],
+                }
+                for run in runs
+            ]
+        },
+    )
+
+
+def _check(run: Run) -> None:
+    analysis.needs_known_false_positives(run)
+    if all(run.iterations(seed)["handled"].sum() == 0 for seed in run.seeds):
+        last = max(seed.iterations for seed in run.metrics.seeds)
+        raise RunError(
+            f"{run.name} (strategy {run.metrics.strategy}, {last:,} iterations) never discarded or "
+            "relabelled an interaction, so there is nothing to measure; train one that does with "
+            f"dart train {run.metrics.dataset} --strategy dart (and a --t-i that training reaches)."
+        )
+
+
+def _of_seed(table: pl.DataFrame) -> dict[str, Any]:
+    """Return the raw columns of one seed as float arrays, and the length of an epoch."""
+    names = (
+        "iteration",
+        "rows",
+        "positives",
+        "false_positives",
+        "handled",
+        "hit",
+        "hit_by_popularity",
+    )
+    columns: dict[str, Any] = {name: table[name].cast(pl.Float64).to_numpy() for name in names}
+    columns["epoch"] = table["epoch"].to_numpy()
+    return columns
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(below > 0, above / below, np.nan)
+
+
+PARTS = {
+    "precision": ("hit", "handled"),
+    "recall": ("hit", "false_positives"),
+    "precision_random_among_positives": ("false_positives", "positives"),
+    "precision_thesis_noise_share_of_batch": ("false_positives", "rows"),
+    "precision_item_popularity": ("hit_by_popularity", "handled"),
+    "recall_random_among_positives": ("handled", "positives"),
+    "recall_item_popularity": ("hit_by_popularity", "false_positives"),
+}
+"""Every curve is a ratio of two counts: pooled over windows and epochs, not averaged."""
+
+
+def _json(values: dict[str, Any]) -> dict[str, Any]:
+    curves = {
+        name: analysis.json_floats(_ratio(values[above], values[below]))
+        for name, (above, below) in PARTS.items()
+    }
+    return {
+        "iteration": [int(number) for number in values["iteration"]],
+        "handled": [int(number) for number in values["handled"]],
+        "precision": curves["precision"],
+        "recall": curves["recall"],
+        "baselines": {
+            quantity: {
+                name: curves[f"{quantity}_{name}"]
+                for name in BASELINES
+                if f"{quantity}_{name}" in curves
+            }
+            for quantity in ("precision", "recall")
+        },
+    }
+
+
+def _summary(seeds: dict[int, dict[str, Any]]) -> dict[str, float | None]:
+    """Return each curve's value over the last epoch in which anything was handled, all seeds."""
+    totals: dict[str, float] = {}
+    for values in seeds.values():
+        active = values["epoch"][values["handled"] > 0]
+        if len(active) == 0:
+            continue
+        chosen = values["epoch"] == active[-1]
+        for name in {part for pair in PARTS.values() for part in pair}:
+            totals[name] = totals.get(name, 0.0) + float(values[name][chosen].sum())
+    summary: dict[str, float | None] = {
+        name: totals[above] / totals[below] if totals[below] else None
+        for name, (above, below) in PARTS.items()
+    }
+    precision, chance = summary["precision"], summary["precision_random_among_positives"]
+    summary["lift"] = precision / chance if precision is not None and chance else None
+    return summary
+
+
+def _sentence(name: str, summary: dict[str, float | None]) -> str:
+    precision, chance = summary["precision"], summary["precision_random_among_positives"]
+    rarity, recall = summary["precision_item_popularity"], summary["recall"]
+    if precision is None or chance is None or rarity is None or recall is None:
+        return f"{name}: nothing was handled."
+    verdict = "more than chance" if precision > chance else "no more than chance"
+    against = "better" if precision > rarity else "worse"
+    return (
+        f"{name}: in the last epoch {precision:.1%} of what was handled were false positives, "
+        f"{precision / chance:.2f} times {chance:.1%}, the share among all positives ({verdict}); "
+        f"taking the rarest items instead would have given {rarity:.1%}, so the loss does "
+        f"{against} than rarity. {recall:.1%} of the false positives were found."
+    )
+
+
+def _table(summaries: dict[str, dict[str, float | None]]) -> analysis.Table:
+    return analysis.Table(
+        title="Last epoch, all seeds together",
+        columns=("run", "precision", "random", "rarest", "thesis", "lift", "recall", "handled"),
+        rows=tuple(
+            (
+                name,
+                summary["precision"],
+                summary["precision_random_among_positives"],
+                summary["precision_item_popularity"],
+                summary["precision_thesis_noise_share_of_batch"],
+                summary["lift"],
+                summary["recall"],
+                summary["recall_random_among_positives"],
+            )
+            for name, summary in summaries.items()
+        ),
+    )
+
+
+def _draw(panel: Axes, found: dict[str, dict[int, dict[str, Any]]], quantity: str) -> None:
+    for number, (name, seeds) in enumerate(found.items()):
+        colour = analysis.RUN_COLOURS[number % len(analysis.RUN_COLOURS)]
+        pooled = _pooled(seeds)
+        for seed in seeds.values():
+            if len(seeds) > 1:
+                panel.plot(
+                    seed["iteration"], _curve(seed, quantity), color=colour, lw=0.5, alpha=0.35
+                )
+        panel.plot(pooled["iteration"], _curve(pooled, quantity), color=colour, label=name)
+        if number == 0:
+            for style, (baseline, label) in zip(
+                analysis.BASELINE_STYLES, BASELINES.items(), strict=True
+            ):
+                key = f"{quantity}_{baseline}"
+                if key in PARTS:
+                    panel.plot(
+                        pooled["iteration"],
+                        _curve(pooled, key),
+                        color="#444444",
+                        lw=1.1,
+                        ls=style,
+                        label=label,
+                    )
+    panel.set_title(f"{quantity.capitalize()} of the handled interactions")
+    panel.set_xlabel("iteration")
+    panel.set_ylabel(f"{quantity} (share)")
+    panel.set_ylim(bottom=0)
+    panel.margins(x=0.01)
+    panel.legend(loc="best")
+
+
+def _curve(values: dict[str, Any], name: str) -> Floats:
+    above, below = PARTS[name]
+    window = int(np.bincount(values["epoch"]).max())
+    return analysis.smooth(values[above], values[below], window)
+
+
+def _pooled(seeds: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """Add up the counts of all seeds, as far as every seed was trained."""
+    length = min(len(values["iteration"]) for values in seeds.values())
+    first = next(iter(seeds.values()))
+    pooled = {name: first[name][:length] for name in ("iteration", "epoch")}
+    for name in first.keys() - pooled.keys():
+        pooled[name] = np.sum([values[name][:length] for values in seeds.values()], axis=0)
+    return pooled
+
+
+ANALYSIS = analysis.Analysis(
+    title="Identification of false positives (Fig. 5)",
+    question="How many of the handled interactions are false positives, and how many are found?",
+    examine=examine,
+)

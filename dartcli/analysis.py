@@ -1,0 +1,166 @@
+"""What an analysis receives and returns, and how its figures look.
+
+An analysis takes finished runs and returns a :class:`Report`: tables for the terminal, figures,
+every number that is drawn, and sentences computed from the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dartcli.errors import RunError
+from dartcli.files import building, write_json
+from dartcli.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Floats = npt.NDArray[np.float64]
+Cell = str | int | float | None
+
+# Okabe and Ito's palette: told apart with any colour vision, and in print
+TRUE_POSITIVE: Final = "#009E73"
+FALSE_POSITIVE: Final = "#D55E00"
+NEGATIVE: Final = "#6E6E6E"
+RUN_COLOURS: Final = ("#0072B2", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+BASELINE_STYLES: Final = ((0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+
+STYLE: Final[dict[Any, Any]] = {
+    "figure.dpi": 160,
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "dartcli",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for the terminal; numbers are formatted by whoever shows it."""
+
+    title: str
+    """What the rows are."""
+    columns: tuple[str, ...]
+    """Column heads."""
+    rows: tuple[tuple[Cell, ...], ...]
+    """Cells; None = not defined."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an analysis found."""
+
+    name: str
+    """Name of the analysis."""
+    title: str
+    """Heading."""
+    sentences: tuple[str, ...]
+    """What the numbers mean, computed from them."""
+    tables: tuple[Table, ...]
+    """For the terminal."""
+    numbers: dict[str, Any]
+    """Every number of the tables and figures, JSON-ready."""
+    figures: dict[str, Figure] = field(default_factory=dict)
+    """File name without suffix -> figure."""
+    files: list[Path] = field(default_factory=list)
+    """Where it was saved."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One question asked of finished runs."""
+
+    title: str
+    """Heading."""
+    question: str
+    """The question, in one sentence."""
+    examine: Callable[[Sequence[Run]], Report]
+    """The answer. Raises RunError, naming the command that helps, where a run lacks something."""
+
+
+def save(report: Report, folder: Path) -> None:
+    """Write the figures (PNG and SVG) and ``numbers.json`` of ``report`` to ``folder``."""
+    with building(folder) as place:
+        for name, figure in report.figures.items():
+            figure.savefig(place / f"{name}.png", metadata={"Software": None})
+            figure.savefig(place / f"{name}.svg", metadata={"Date": None, "Creator": None})
+        write_json(
+            place / "numbers.json",
+            {
+                "analysis": report.name,
+                "title": report.title,
+                "sentences": list(report.sentences),
+                **report.numbers,
+            },
+        )
+        written = sorted(path.name for path in place.iterdir())
+    report.files.extend(folder / name for name in written)
+
+
+@contextmanager
+def figure(width: float, height: float, columns: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
+    """Yield a figure of ``width`` x ``height`` inches and its axes, in the house style."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        drawing = Figure(figsize=(width, height))
+        axes = drawing.subplots(1, columns, squeeze=False)
+        yield drawing, list(axes[0])
+        # text is measured when a figure is drawn: do it while the style holds
+        drawing.draw_without_rendering()
+
+
+def smooth(numerator: Floats, denominator: Floats, window: int) -> Floats:
+    """Return pooled ratios: sums of ``numerator`` over sums of ``denominator``, centred windows.
+
+    At the ends the window is cut off. NaN counts as zero in both; the ratio is NaN where the
+    denominators of a window sum to zero.
+    """
+    size = len(numerator)
+    position = np.arange(size)
+    first = np.maximum(position - window // 2, 0)
+    last = np.minimum(position + (window + 1) // 2, size)
+
+    def windowed(values: Floats) -> Floats:
+        total = np.concatenate([[0.0], np.nancumsum(values)])
+        return np.asarray(total[last] - total[first], dtype=np.float64)
+
+    below = windowed(np.where(np.isnan(numerator), 0.0, denominator))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(below > 0, windowed(numerator) / below, np.nan)
+
+
+def json_floats(values: Floats) -> list[float | None]:
+    """Return ``values`` as JSON numbers, NaN as null."""
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def needs_known_false_positives(run: Run) -> None:
+    """Raise RunError if nobody knows which positives of the run's data are false."""
+    if sum(run.iterations(run.seeds[0])["false_positives"]) == 0:
+        raise RunError(
+            f"the data set of {run.name} ({run.metrics.dataset}) has no known false positives, so "
+            "nothing can be said about finding them; analyse a run on data with explicit feedback."
+        )

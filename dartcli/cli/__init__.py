@@ -1,0 +1,55 @@
+"""The command line: one file a command; each parses, calls a step, and shows the result."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from dartcli import __version__
+from dartcli.cli import analyze, bench, download, evaluate, preprocess, train
+from dartcli.cli.guard import guarded
+
+app = typer.Typer(
+    name="dart",
+    help="Find and handle false-positive interactions while training recommenders.",
+    epilog="Start with: dart train",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("download")(guarded(download.download))
+app.command("preprocess")(guarded(preprocess.preprocess))
+app.command("train")(guarded(train.train))
+app.command("eval")(guarded(evaluate.evaluate))
+app.command("analyze")(guarded(analyze.analyze))
+app.command("bench")(guarded(bench.bench))
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dartcli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """Find and handle false-positive interactions while training recommenders."""
+    _version(wanted=version)
+
+
+def main() -> None:
+    """Run the command line; the exit code is 0, 1 (run or data), 2 (usage) or 130 (Ctrl-C)."""
+    try:
+        app(prog_name="dart")
+    except BrokenPipeError:
+        # the reader of our output went away (`dart ... | head`): nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

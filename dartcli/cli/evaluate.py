@@ -1,0 +1,40 @@
+"""``dart eval``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dartcli.cli import options, show
+
+
+def evaluate(
+    names: options.Runs = None,
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Measure finished runs on a split: AUC, AUC without false positives, log loss."""
+    from dartcli import runs, steps
+
+    chosen = names or [runs.last().name]
+    documents = [steps.evaluate(name, split, device=device, note=show.note) for name in chosen]  # type: ignore[arg-type]
+    if json:
+        show.document(documents[0] if len(documents) == 1 else documents)
+        return
+    for found in documents:
+        keys = [f"{split}_auc", f"{split}_auc_without_fp", f"{split}_log_loss"]
+        rows = [(str(seed["seed"]), *(seed[key] for key in keys)) for seed in found["seeds"]]
+        if len(rows) > 1:
+            rows += [
+                (statistic, *(found["summary"][key][statistic] for key in keys))
+                for statistic in ("mean", "std")
+            ]
+        show.table(
+            f"{found['run']}: {found['strategy']}, {found['model']} on {found['dataset']}, "
+            f"protocol {found['protocol']}, {split} split",
+            ["seed", "AUC", "without FP", "log loss"],
+            rows,
+            sections=[len(found["seeds"])],
+        )

@@ -1,0 +1,193 @@
+r"""A simulator of clicks with known false positives: no download, everything from one seed.
+
+Users :math:`u` and items :math:`i` have latent tastes :math:`p_u, q_i \in R^d`, items a quality
+:math:`b_i`, a pull of the caption :math:`c_i` that is independent of quality, and an exposure
+:math:`e_i` with a long tail; users have an activity with a long tail. The affinity is
+
+.. math:: a_{ui} = s_t \, p_u \cdot q_i / \sqrt{d} + s_b \, b_i
+
+and whether the user likes the item is drawn once a pair, with probability
+:math:`\sigma(a_{ui} - a_0)`. A user clicks what taste and the caption suggest:
+
+- a *true positive* is drawn among the liked items with weight
+  :math:`e_i \exp(a_{ui} + s_c c_i)`,
+- a *false positive* among the disliked ones with weight :math:`e_i \exp(s_c c_i + s_m a_{ui})`: the
+  caption promised what the item did not hold, and it promised it to users it seemed made for.
+
+A share ``false_positive_rate`` of all interactions (rounded) is false. No pair comes twice. Ratings
+from 1 to 10 follow the affinity with noise: liked items get 7 to 10, disliked ones 1 to 6.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import Field
+
+from dartcli import settings
+from dartcli.columns import ITEM, NOISY, RATING, USER
+from dartcli.data.dataset import Dataset
+from dartcli.errors import UsageError
+
+Floats = npt.NDArray[np.float64]
+
+BLOCK = 1 << 22
+"""User-item pairs scored at once: bounds the memory."""
+
+
+class Options(settings.Options):
+    """Size and character of the simulated world."""
+
+    users: int = Field(1_500, ge=2)
+    """Users."""
+    items: int = Field(1_000, ge=2)
+    """Items."""
+    interactions: int = Field(100_000, ge=10)
+    """Recorded interactions; at most a quarter of all pairs."""
+    false_positive_rate: float = Field(0.3, ge=0, lt=1)
+    """Share of the interactions that the user did not like."""
+    dimensions: int = Field(8, ge=1)
+    """Length of a latent taste."""
+    taste: float = Field(2.5, ge=0)
+    """Strength of taste in the affinity."""
+    quality: float = Field(0.5, ge=0)
+    """Strength of an item's quality in the affinity."""
+    pull: float = Field(0.7, ge=0)
+    """Strength of the caption in clicks."""
+    mimicry: float = Field(0.2, ge=0)
+    """How far the caption attracts the users whom the item seems made for."""
+    seed: int = Field(0, ge=0)
+    """Seed of the world."""
+
+
+def read(_folder: Path, options: settings.Options) -> pl.LazyFrame:
+    """Simulate the interactions: user, item, rating, noisy.
+
+    Raises
+    ------
+    UsageError
+        If there are more interactions than a quarter of all pairs.
+    """
+    assert isinstance(options, Options)  # noqa: S101 - the store passes what DATASET declares
+    if options.interactions * 4 > options.users * options.items:
+        raise UsageError(
+            f"dataset.interactions is {options.interactions:,}, but {options.users:,} users x "
+            f"{options.items:,} items allow at most {options.users * options.items // 4:,}."
+        )
+    random = np.random.default_rng(options.seed)
+    world = _world(options, random)
+    true, false = _activity(options, random)
+    step = max(1, BLOCK // options.items)
+    parts = [
+        _clicks(options, world, true, false, range(first, min(first + step, options.users)), random)
+        for first in range(0, options.users, step)
+    ]
+    table = pl.concat(parts)
+    order = random.permutation(len(table))
+    return table[order].lazy()
+
+
+def _world(options: Options, random: np.random.Generator) -> dict[str, Floats]:
+    """Draw tastes, quality, pull and exposure."""
+    items = options.items
+    rank = random.permutation(items) + 1.0
+    return {
+        "user": random.standard_normal((options.users, options.dimensions)),
+        "item": random.standard_normal((items, options.dimensions)),
+        "quality": random.standard_normal(items),
+        "pull": random.standard_normal(items),
+        "log_exposure": -0.8 * np.log(rank),
+    }
+
+
+def _activity(
+    options: Options, random: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return how many true and false positives each user has; the totals are exact."""
+    activity = random.lognormal(mean=0.0, sigma=0.9, size=options.users)
+    cap = options.items // 2
+    count = np.minimum(1 + np.floor(activity / activity.sum() * options.interactions), cap)
+    count = count.astype(np.int64)
+    while (missing := options.interactions - int(count.sum())) != 0:
+        movable = np.flatnonzero(count < cap if missing > 0 else count > 1)
+        chosen = random.permutation(movable)[: abs(missing)]
+        count[chosen] += np.sign(missing)
+    owner = np.repeat(np.arange(options.users), count)
+    number = round(options.false_positive_rate * options.interactions)
+    false_owner = random.permutation(owner)[:number]
+    false = np.bincount(false_owner, minlength=options.users).astype(np.int64)
+    return count - false, false
+
+
+def _clicks(
+    options: Options,
+    world: dict[str, Floats],
+    true: npt.NDArray[np.int64],
+    false: npt.NDArray[np.int64],
+    users: range,
+    random: np.random.Generator,
+) -> pl.DataFrame:
+    """Draw the clicks of a block of users, without replacement (Gumbel top-k)."""
+    block = slice(users.start, users.stop)
+    affinity = (
+        options.taste * (world["user"][block] @ world["item"].T) / np.sqrt(options.dimensions)
+        + options.quality * world["quality"]
+    )
+    noise = random.gumbel(size=affinity.shape)
+    liked = random.random(affinity.shape) < 1 / (1 + np.exp(-affinity))
+    shared = world["log_exposure"] + options.pull * world["pull"] + noise
+    by_taste = np.where(liked, shared + affinity, -np.inf)
+    by_caption = np.where(liked, -np.inf, shared + options.mimicry * affinity)
+    satisfaction = affinity + 0.5 * random.standard_normal(affinity.shape)
+    parts: list[dict[str, Any]] = []
+    for scores, wanted, noisy in ((by_taste, true[block], False), (by_caption, false[block], True)):
+        user, item = _top(scores, wanted)
+        parts.append(
+            {
+                USER: (user + users.start).astype(np.int64),
+                ITEM: item,
+                RATING: _ratings(satisfaction[user, item], noisy=noisy),
+                NOISY: np.full(len(user), noisy),
+            }
+        )
+    return pl.concat([pl.DataFrame(part) for part in parts])
+
+
+def _top(
+    scores: Floats, wanted: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return (row, column) of the ``wanted[row]`` highest scores of each row.
+
+    Rows with fewer eligible columns (score above minus infinity) spill over: the last resort is an
+    ineligible column, so that totals stay exact.
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")
+    rank = np.arange(scores.shape[1])
+    row, position = np.nonzero(rank[None, :] < wanted[:, None])
+    return row, order[row, position]
+
+
+def _ratings(satisfaction: Floats, *, noisy: bool) -> Floats:
+    """Map satisfaction to 1..6 (disliked) or 7..10 (liked), rising in steps of equal width."""
+    low, high, centre = (1, 6, 3.5) if noisy else (7, 10, 8.0)
+    return np.clip(np.round(centre + 0.75 * satisfaction), low, high)
+
+
+def _dataset() -> Dataset:
+    return Dataset(
+        name="synthetic",
+        title="simulated clicks with known false positives",
+        licence="none needed: made by this program",
+        citation="none needed",
+        homepage="built in",
+        files=(),
+        options=Options,
+        read=read,
+    )
+
+
+DATASET = _dataset()

@@ -1,0 +1,389 @@
+"""The folder of one run: what is in it, how it is named, written and found.
+
+::
+
+    run_01/
+      settings.json       the resolved settings; `--config` repeats them
+      environment.json    program, libraries, machine, times
+      metrics.json        the measures; written last: without it the run is not finished
+      seed_0/
+        metrics.json        measures of this seed
+        history.parquet     one row an epoch
+        iterations.parquet  one row an iteration
+        model.safetensors   the reported weights
+      analysis/           what `dart analyze` made
+
+Nothing in it is a pickle. Times are only in ``environment.json``, so the rest of the folder is the
+same, byte for byte, whenever the run is repeated.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+
+from dartcli import paths
+from dartcli.errors import RunError, UsageError
+from dartcli.files import building, ensure_directory, read_json, reason, write_json
+from dartcli.settings import Options, Settings, parsed
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+METRICS = "metrics.json"
+SETTINGS = "settings.json"
+ENVIRONMENT = "environment.json"
+HISTORY = "history.parquet"
+ITERATIONS = "iterations.parquet"
+MODEL = "model.safetensors"
+
+
+class SeedMetrics(Options):
+    """The measures of one training; null where a measure is not defined."""
+
+    seed: int
+    """Seed of the training."""
+    split_seed: int
+    """Seed of the split."""
+    test_auc: float | None
+    """AUC on the test split, known false positives counted as negatives."""
+    test_auc_without_fp: float | None
+    """AUC on the test split with the known false positives left out."""
+    test_log_loss: float | None
+    """Mean binary cross-entropy on the test split, labels as for ``test_auc``."""
+    test_auc_best_epoch: float | None
+    """Test AUC of the epoch with the best validation AUC."""
+    test_auc_last_epoch: float | None
+    """Test AUC of the last epoch."""
+    valid_auc: float | None
+    """Validation AUC of the reported epoch, under the protocol's labels."""
+    valid_log_loss: float | None
+    """Mean binary cross-entropy on the validation split, under the protocol's labels."""
+    best_epoch: int
+    """Epoch with the best validation AUC."""
+    reported_epoch: int
+    """Epoch whose weights were kept and measured."""
+    epochs: int
+    """Epochs trained."""
+    iterations: int
+    """Steps taken."""
+    stopped: Literal["patience", "epochs"]
+    """Validation stopped improving, or the epochs ran out."""
+
+
+class Spread(Options):
+    """A measure over seeds."""
+
+    mean: float | None
+    """Mean; null if it is not defined for some seed."""
+    std: float | None
+    """Sample standard deviation; null for a single seed."""
+
+
+class Metrics(Options):
+    """The measures of a run: what ``dart train --json`` and ``dart eval --json`` print."""
+
+    run: str
+    """Name of the run."""
+    dataset: str
+    """Data set."""
+    protocol: str
+    """Protocol in force."""
+    model: str
+    """Model."""
+    strategy: str
+    """Strategy."""
+    seeds: tuple[SeedMetrics, ...]
+    """One entry a seed."""
+    summary: dict[str, Spread]
+    """Each measure over the seeds."""
+    interrupted: bool = False
+    """True if the run was stopped before all its seeds were trained."""
+
+
+MEASURES = (
+    "test_auc",
+    "test_auc_without_fp",
+    "test_log_loss",
+    "test_auc_best_epoch",
+    "test_auc_last_epoch",
+    "valid_auc",
+    "valid_log_loss",
+)
+
+
+def finite(value: float) -> float | None:
+    """Return ``value``, or None where it is not a number."""
+    return value if math.isfinite(value) else None
+
+
+def spread(values: Sequence[float | None]) -> Spread:
+    """Return mean and sample standard deviation of one measure over seeds."""
+    numbers = [value for value in values if value is not None]
+    if not numbers or len(numbers) < len(values):
+        return Spread(mean=None, std=None)
+    std = statistics.stdev(numbers) if len(numbers) > 1 else None
+    return Spread(mean=statistics.fmean(numbers), std=std)
+
+
+def summarise(seeds: Sequence[SeedMetrics]) -> dict[str, Spread]:
+    """Return each measure over ``seeds``."""
+    return {name: spread([getattr(seed, name) for seed in seeds]) for name in MEASURES}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run on disk."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the run: that of its folder."""
+        return self.folder.name
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The resolved settings."""
+        path = self.folder / SETTINGS
+        return parsed(Settings, read_json(path), str(path))
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The measures."""
+        path = self.folder / METRICS
+        return parsed(Metrics, {"run": self.name, **read_json(path)}, str(path))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that were trained."""
+        return tuple(seed.seed for seed in self.metrics.seeds)
+
+    def seed_folder(self, seed: int) -> Path:
+        """Return the folder of one seed."""
+        return self.folder / f"seed_{seed}"
+
+    def history(self, seed: int) -> pl.DataFrame:
+        """Return the epoch records of ``seed``."""
+        return self._table(seed, HISTORY)
+
+    def iterations(self, seed: int) -> pl.DataFrame:
+        """Return the iteration records of ``seed``; columns are described in ``trace.summary``."""
+        return self._table(seed, ITERATIONS)
+
+    def weights(self, seed: int) -> dict[str, Tensor]:
+        """Return the reported weights of ``seed``, on the CPU."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.seed_folder(seed) / MODEL
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise RunError(
+                f"cannot read the weights in {path} ({error}); train the run again with "
+                f"dart train --config {self.folder / SETTINGS}."
+            ) from error
+
+    def _table(self, seed: int, name: str) -> pl.DataFrame:
+        path = self.seed_folder(seed) / name
+        try:
+            return pl.read_parquet(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise RunError(
+                f"cannot read {path} ({error}); train the run again with "
+                f"dart train --config {self.folder / SETTINGS}."
+            ) from error
+
+
+def names() -> list[str]:
+    """Return the names of the finished runs, oldest first."""
+    folder = paths.runs()
+    if not folder.is_dir():
+        return []
+    finished = [path for path in folder.iterdir() if (path / METRICS).is_file()]
+    return [
+        path.name for path in sorted(finished, key=lambda path: (path / METRICS).stat().st_mtime_ns)
+    ]
+
+
+def find(name: str) -> Run:
+    """Return the finished run called ``name``: its name, or the path of its folder.
+
+    Raises
+    ------
+    UsageError
+        If there is no such run.
+    RunError
+        If it was never finished.
+    """
+    folder = Path(name) if "/" in name else paths.runs() / name
+    if not folder.is_dir():
+        import difflib
+
+        known = names()
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known[-3:]
+        hint = f"there are {', '.join(close)}" if close else "train one with dart train"
+        raise UsageError(f"there is no run {name!r} in {folder.parent}; {hint}.")
+    if not (folder / METRICS).is_file():
+        raise RunError(
+            f"the run {name} in {folder} was not finished: it has no {METRICS}; "
+            "wait for it, or train it again under another name."
+        )
+    return Run(folder)
+
+
+def last() -> Run:
+    """Return the run that was finished last."""
+    known = names()
+    if not known:
+        raise UsageError(f"there is no finished run in {paths.runs()}; train one with dart train.")
+    return find(known[-1])
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if a run may be called so.
+
+    Raises
+    ------
+    UsageError
+        If it has characters other than letters, digits, dot, dash and underscore, or is too long.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
+        raise UsageError(
+            f"{name!r} cannot name a run: use 1 to 100 letters, digits, '_', '-' or '.', "
+            "not beginning with '-' or '.'."
+        )
+    return name
+
+
+def claim(name: str | None = None) -> Path:
+    """Create the folder of a new run and return it; None takes the next free ``run_01``, ....
+
+    Raises
+    ------
+    UsageError
+        If the name is taken or cannot name a run.
+    """
+    folder = ensure_directory(paths.runs())
+    if name is not None:
+        return _make(folder / check_name(name), taken_is_error=True) or folder
+    numbers = [
+        int(match[1])
+        for path in folder.iterdir()
+        if (match := re.fullmatch(r"run_(\d+)", path.name))
+    ]
+    number = max(numbers, default=0) + 1
+    while (made := _make(folder / f"run_{number:02d}", taken_is_error=False)) is None:
+        number += 1
+    return made
+
+
+def _make(folder: Path, *, taken_is_error: bool) -> Path | None:
+    try:
+        folder.mkdir()
+    except FileExistsError as error:
+        if taken_is_error:
+            raise UsageError(
+                f"there is a run {folder.name!r} already in {folder.parent}; choose another --name."
+            ) from error
+        return None
+    except OSError as error:
+        raise RunError(
+            f"cannot create the run folder {folder}: {reason(error)}; "
+            "set DART_HOME to a directory you may write to."
+        ) from error
+    return folder
+
+
+def write_seed(
+    folder: Path,
+    metrics: SeedMetrics,
+    history: pl.DataFrame,
+    iterations: pl.DataFrame,
+    weights: Mapping[str, Tensor],
+) -> None:
+    """Write the folder of one finished seed, whole or not at all."""
+    from safetensors.torch import save_file
+
+    with building(folder / f"seed_{metrics.seed}") as place:
+        history.write_parquet(place / HISTORY)
+        iterations.write_parquet(place / ITERATIONS)
+        save_file(
+            {name: value.cpu().contiguous() for name, value in weights.items()}, place / MODEL
+        )
+        write_json(place / METRICS, metrics.model_dump())
+
+
+def write_metrics(
+    folder: Path, settings: Settings, seeds: Sequence[SeedMetrics], *, interrupted: bool
+) -> None:
+    """Write ``metrics.json``: from then on the run counts as finished."""
+    metrics = Metrics(
+        run=folder.name,
+        dataset=settings.dataset.name,
+        protocol=settings.protocol,
+        model=settings.model.name,
+        strategy=settings.strategy.name,
+        seeds=tuple(seeds),
+        summary=summarise(seeds),
+        interrupted=interrupted,
+    )
+    write_json(folder / METRICS, metrics.model_dump(exclude={"run"}))
+
+
+def write_environment(folder: Path, environment: Mapping[str, Any], began: datetime) -> None:
+    """Write what the run was made with, and when: the only file of a run that holds times."""
+    ended = datetime.now(UTC)
+    times = {
+        "began": began.isoformat(timespec="seconds"),
+        "ended": ended.isoformat(timespec="seconds"),
+        "seconds": round((ended - began).total_seconds(), 3),
+    }
+    write_json(folder / ENVIRONMENT, {**environment, **times})
+
+
+def load_weights(model: nn.Module, run: Run, seed: int) -> None:
+    """Load the reported weights of one seed into ``model``.
+
+    Raises
+    ------
+    RunError
+        If they cannot be read or do not fit the model.
+    """
+    try:
+        model.load_state_dict(run.weights(seed))
+    except RuntimeError as error:
+        raise RunError(
+            f"the weights in {run.seed_folder(seed) / MODEL} do not fit the model and data set "
+            f"that {run.folder / SETTINGS} describes; train the run again."
+        ) from error
+
+
+def remove(folder: Path) -> None:
+    """Remove a run's folder and everything in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def writing(settings: Settings, environment: dict[str, Any], name: str | None) -> Iterator[Path]:
+    """Yield the folder of a new run; remove it if the block raises before a seed is finished."""
+    folder = claim(name)
+    try:
+        write_json(folder / SETTINGS, settings.model_dump())
+        write_json(folder / ENVIRONMENT, environment)
+        yield folder
+    finally:
+        if not (folder / METRICS).is_file():
+            remove(folder)

@@ -1,0 +1,387 @@
+"""The five steps as functions: settings in, results out. Nothing here prints.
+
+``note`` is called with one sentence whenever something happens that the caller did not ask for in
+so many words (a missing step that runs by itself, a partial data set); ``progress`` is called with
+each epoch record of a training.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dartcli import catalog, runs
+from dartcli.data import store
+from dartcli.data.dataset import Dataset
+from dartcli.data.fetch import fetch, present
+from dartcli.errors import UsageError
+from dartcli.settings import (
+    PROTOCOLS,
+    Component,
+    Options,
+    Settings,
+    merged,
+    parsed,
+    resolved_options,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from dartcli.analysis import Report
+    from dartcli.training.loop import EpochRecord
+
+Note = Callable[[str], None]
+Split = Literal["train", "valid", "test"]
+
+
+def _silent(_sentence: str) -> None:
+    return None
+
+
+def download(
+    name: str,
+    source: str | None = None,
+    *,
+    note: Note = _silent,
+    progress: Callable[[str, int, int | None], None] | None = None,
+) -> Path:
+    """Fetch, verify and unpack the files of data set ``name``; return their folder.
+
+    Parameters
+    ----------
+    name
+        A data set of the catalogue.
+    source
+        A directory, file or URL to take them from, instead of ``DART_MIRROR`` and the data set's
+        own addresses.
+    note, progress
+        Called with sentences, and with (file, bytes so far, bytes in all or None).
+
+    Raises
+    ------
+    UsageError
+        If there is no such data set.
+    DownloadError
+        If the files cannot be had, or are not what they should be.
+    """
+    return fetch(dataset(name), source, note=note, progress=progress)
+
+
+def dataset(name: str) -> Dataset:
+    """Return what is known of data set ``name``; UsageError if there is none."""
+    found: Dataset = catalog.load("datasets", name)
+    return found
+
+
+def datasets() -> list[dict[str, Any]]:
+    """Return name, state (``yes``, ``no``, ``built in``), title and licence of each data set."""
+    rows = []
+    for name in catalog.names("datasets"):
+        known = dataset(name)
+        state = "built in" if not known.files else "yes" if present(known) else "no"
+        rows.append({"name": name, "state": state, "title": known.title, "licence": known.licence})
+    return rows
+
+
+def default_dataset() -> str:
+    """Return the data set that was prepared last, else ``synthetic``."""
+    return store.last_prepared() or "synthetic"
+
+
+def preprocess(
+    name: str,
+    *,
+    protocol: str = "strict",
+    split_seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    note: Note = _silent,
+) -> store.Prepared:
+    """Encode and split data set ``name``; what was done before is not done again.
+
+    Parameters
+    ----------
+    name
+        A data set of the catalogue.
+    protocol
+        ``strict`` or ``reference``.
+    split_seed
+        Seed of the split and of the negatives of validation and test.
+    options
+        Options of the data set, such as ``{"tp_threshold": 3}``.
+    note
+        Called with sentences.
+
+    Raises
+    ------
+    UsageError
+        If there is no such data set, protocol or option.
+    DataError, DownloadError
+        If the source cannot be had or read.
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"there is no protocol {protocol!r}; choose {' or '.join(PROTOCOLS)}.")
+    known = dataset(name)
+    return store.prepare(
+        known,
+        parsed(known.options, options or {}, "dataset"),
+        PROTOCOLS[protocol],
+        split_seed,
+        note=note,
+    )
+
+
+def prepared(settings: Settings, seed: int, *, note: Note = _silent) -> store.Prepared:
+    """Return the prepared data of one seed of a run; prepares what is missing."""
+    known = dataset(settings.dataset.name)
+    return store.prepare(
+        known,
+        parsed(known.options, settings.dataset.options, "dataset"),
+        PROTOCOLS[settings.protocol],
+        seed if settings.split_seed is None else settings.split_seed,
+        note=note,
+    )
+
+
+def resolve(*trees: Mapping[str, Any]) -> Settings:
+    """Return complete settings from nested mappings; later ones win.
+
+    Every option of data set, model and strategy, and everything that the protocol decides, is
+    filled in, so the result repeats a run even when defaults change.
+
+    Raises
+    ------
+    UsageError
+        If a name, key or value does not fit.
+    """
+    settings = parsed(Settings, merged(Settings().model_dump(), *trees), "settings")
+    protocol = PROTOCOLS[settings.protocol]
+    if not settings.seeds:
+        raise UsageError("settings.seeds is empty: give at least one seed.")
+    if len(set(settings.seeds)) != len(settings.seeds) or min(settings.seeds) < 0:
+        raise UsageError(f"settings.seeds is {list(settings.seeds)}: give distinct numbers from 0.")
+    protocol_defaults = protocol.model_dump()
+    training = merged(
+        {"epochs": protocol.epochs, "patience": protocol.patience},
+        settings.training.model_dump(exclude_none=True),
+    )
+    return parsed(
+        Settings,
+        {
+            **settings.model_dump(),
+            "dataset": _filled("datasets", settings.dataset, "dataset", {}),
+            "model": _filled("models", settings.model, "model", protocol_defaults),
+            "strategy": _filled("strategies", settings.strategy, "strategy", {}),
+            "training": training,
+        },
+        "settings",
+    )
+
+
+def _filled(
+    kind: catalog.Kind, component: Component, where: str, defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    found = catalog.load(kind, component.name)
+    options: type[Options] = found.options if isinstance(found, Dataset) else found.Options
+    resolved = resolved_options(options, component, where, defaults)
+    return {"name": component.name, "options": resolved.model_dump(mode="json")}
+
+
+def train(
+    settings: Settings | Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    note: Note = _silent,
+    progress: Callable[[int, EpochRecord], None] | None = None,
+    **keys: Any,
+) -> runs.Run:
+    """Train one run, over one seed or several, and return it.
+
+    Parameters
+    ----------
+    settings
+        Settings, or a nested mapping such as ``{"strategy": {"name": "dart"}}``.
+    name
+        Name of the run; None takes the next free ``run_01``, ``run_02``, ....
+    note, progress
+        Called with sentences, and with (seed, epoch record).
+    **keys
+        Parts of the settings; they win over ``settings``. A string for ``dataset``, ``model`` or
+        ``strategy`` is its name.
+
+    Raises
+    ------
+    UsageError
+        If a name, key or value does not fit.
+    DataError, DownloadError, TrainingError
+        If the data cannot be had or trained on.
+    """
+    from dartcli.training import device as devices
+    from dartcli.training.experiment import train_seed
+
+    if name is not None:
+        runs.check_name(name)
+    tree = settings.model_dump() if isinstance(settings, Settings) else dict(settings or {})
+    resolved = resolve(tree, _named(keys))
+    device = devices.resolve(resolved.device)
+    began = datetime.now(UTC)
+    finished: list[runs.SeedMetrics] = []
+    # the first seed's data come before the folder: a data set that fails leaves no run behind
+    data = {resolved.seeds[0]: prepared(resolved, resolved.seeds[0], note=note)}
+    with runs.writing(resolved, environment(device), name) as folder:
+        try:
+            for seed in resolved.seeds:
+                stream = train_seed(
+                    resolved, data.pop(seed, None) or prepared(resolved, seed), seed, device, folder
+                )
+                finished.append(_drained(stream, seed, progress))
+        finally:
+            if finished:
+                complete = len(finished) == len(resolved.seeds)
+                runs.write_environment(folder, environment(device), began)
+                runs.write_metrics(folder, resolved, finished, interrupted=not complete)
+    return runs.Run(folder)
+
+
+def _named(keys: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: {"name": value}
+        if key in {"dataset", "model", "strategy"} and isinstance(value, str)
+        else value
+        for key, value in keys.items()
+    }
+
+
+def _drained(
+    stream: Iterator[EpochRecord],
+    seed: int,
+    progress: Callable[[int, EpochRecord], None] | None,
+) -> runs.SeedMetrics:
+    while True:
+        try:
+            record = next(stream)
+        except StopIteration as end:
+            metrics: runs.SeedMetrics = end.value
+            return metrics
+        if progress is not None:
+            progress(seed, record)
+
+
+def environment(device: torch.device | None = None) -> dict[str, Any]:
+    """Return what a run is made with: program, libraries, machine."""
+    import numpy as np
+    import polars as pl
+    import torch
+
+    import dartcli
+    from dartcli.training.device import describe
+
+    return {
+        "dartcli": dartcli.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "polars": pl.__version__,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "device": describe(device or torch.device("cpu")),
+        "command": sys.argv,
+    }
+
+
+def evaluate(
+    run: runs.Run | str, split: Split = "test", *, device: str = "auto", note: Note = _silent
+) -> dict[str, Any]:
+    """Measure the reported weights of every seed of a finished run on one split.
+
+    Returns
+    -------
+    dict
+        ``{"run", "dataset", "protocol", "model", "strategy", "split", "seeds": [...],
+        "summary": ...}`` with, for each seed, ``<split>_auc``, ``<split>_auc_without_fp`` and
+        ``<split>_log_loss`` against clean labels.
+
+    Raises
+    ------
+    UsageError, RunError
+        If there is no such run or split, or its files cannot be read.
+    """
+    from dartcli.data.batches import table_from
+    from dartcli.training import device as devices
+    from dartcli.training.evaluate import logits, measures
+    from dartcli.training.experiment import make_model
+
+    if split not in ("train", "valid", "test"):
+        raise UsageError(f"there is no split {split!r}; choose train, valid or test.")
+    run = runs.find(run) if isinstance(run, str) else run
+    target = devices.resolve(device)
+    seeds = []
+    for seed in run.seeds:
+        data = prepared(run.settings, seed, note=note)
+        model = make_model(run.settings, data, seed, target)
+        runs.load_weights(model, run, seed)
+        table = table_from(data.split(split), data.fields, target)
+        found = measures(logits(model, table), table)
+        seeds.append(
+            {"seed": seed}
+            | {f"{split}_{measure}": runs.finite(value) for measure, value in found.items()}
+        )
+    names = [key for key in seeds[0] if key != "seed"]
+    summary = {key: runs.spread([entry[key] for entry in seeds]).model_dump() for key in names}
+    return {
+        "run": run.name,
+        "dataset": run.metrics.dataset,
+        "protocol": run.metrics.protocol,
+        "model": run.metrics.model,
+        "strategy": run.metrics.strategy,
+        "split": split,
+        "seeds": seeds,
+        "summary": summary,
+    }
+
+
+def analyze(what: str, chosen: Sequence[runs.Run | str]) -> Report:
+    """Run one analysis over finished runs and write its files.
+
+    They go to the folder ``analysis/<what>/`` of the first run: each figure as PNG and SVG, and
+    ``numbers.json``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such analysis or run.
+    RunError
+        If a run lacks what the analysis needs; the message says which command makes it.
+    """
+    from dartcli import analysis
+
+    kind: analysis.Analysis = catalog.load("analyses", what)
+    found = [runs.find(run) if isinstance(run, str) else run for run in chosen]
+    if not found:
+        raise UsageError(f"dart analyze {what} needs the name of a run; see dart train.")
+    report = kind.examine(found)
+    analysis.save(report, found[0].folder / "analysis" / what)
+    return report
+
+
+def bench(what: str, **options: Any) -> dict[str, Any]:
+    """Run one benchmark and return its document; see :mod:`dartcli.benchmarks`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such benchmark or option value.
+    """
+    from dartcli.measuring import Benchmark
+
+    found: Benchmark = catalog.load("benchmarks", what)
+    return {
+        "benchmark": what,
+        "title": found.title,
+        "environment": environment(),
+        **found.measure(options),
+    }

@@ -1,0 +1,1 @@
+"""Fitting one model: device, loop, trace, evaluation, and the experiment around them."""

@@ -1,0 +1,47 @@
+"""The device that a training runs on."""
+
+from __future__ import annotations
+
+import torch
+
+from dartcli.errors import TrainingError, UsageError
+
+
+def resolve(name: str) -> torch.device:
+    """Return the device called ``name``; ``auto`` takes the first GPU where there is one.
+
+    Raises
+    ------
+    UsageError
+        If there is no such name.
+    TrainingError
+        If there is no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"there is no device {name!r}; use auto, cpu, cuda or cuda:1.") from error
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if device.type != "cuda":
+        raise UsageError(f"the device {name!r} is not supported; use auto, cpu, cuda or cuda:1.")
+    if not torch.cuda.is_available():
+        raise TrainingError(
+            f"--device {name} was asked for, but this machine offers no CUDA device to "
+            f"PyTorch {torch.__version__}; use --device cpu."
+        )
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise TrainingError(
+            f"--device {name} was asked for, but there are only {torch.cuda.device_count()} CUDA "
+            "devices, counted from cuda:0."
+        )
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """Return the device in words, for the record of a run."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)"

@@ -1,0 +1,201 @@
+"""The training loop, top to bottom: a generator of epoch records.
+
+Nothing in a step waits for the device. The loop stops for it once an epoch: to sum up the trace,
+to measure the validation AUC, and to decide whether to go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from dartcli import metrics
+from dartcli.data.batches import Batch, Table, TrainingSet
+from dartcli.data.seeds import derived_seed
+from dartcli.denoising import Decision, Strategy, denoised_loss, observe
+from dartcli.errors import TrainingError
+from dartcli.settings import Training
+from dartcli.training import evaluate, trace
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch came to."""
+
+    epoch: int
+    """From 1."""
+    iteration: int
+    """Steps taken so far."""
+    train_loss: float
+    """Mean of the optimised loss over the epoch's steps."""
+    valid_auc: float
+    """AUC on the validation split, under the protocol's labels."""
+    valid_log_loss: float
+    """Mean binary cross-entropy on the validation split, under the protocol's labels."""
+    handled: int
+    """Positives that were discarded or relabelled."""
+    improved: bool
+    """The validation AUC is the best so far."""
+    seconds: float
+    """Wall-clock time of the epoch, validation included."""
+    iterations: pl.DataFrame
+    """The trace: one row an iteration."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended."""
+
+    best_epoch: int
+    """The epoch with the highest validation AUC."""
+    epochs: int
+    """Epochs trained."""
+    stopped: Literal["patience", "epochs"]
+    """Validation stopped improving, or the epochs ran out."""
+    best: State
+    """The model's weights after the best epoch."""
+
+
+def fit(
+    model: nn.Module,
+    strategy: Strategy,
+    training: TrainingSet,
+    valid: Table,
+    valid_label: Tensor,
+    plan: Training,
+    seed: int,
+) -> Generator[EpochRecord, None, Outcome]:
+    """Train ``model`` in place; it holds the last epoch's weights when the generator ends.
+
+    Parameters
+    ----------
+    model, strategy
+        On the device of the data. Parameters of the strategy are optimised along.
+    training, valid
+        What to train and to stop on; ``valid_label`` is Float[N], the protocol's labels.
+    plan
+        Batch size, optimiser and stopping, all resolved.
+    seed
+        With the number of an epoch it determines batches, sampled negatives and dropout.
+
+    Raises
+    ------
+    TrainingError
+        If the loss or the validation AUC is not a number.
+    """
+    if plan.epochs is None or plan.patience is None:
+        raise ValueError("the plan is not resolved: epochs and patience are missing")
+    device = valid.label.device
+    parameters = [*model.parameters(), *strategy.parameters()]
+    optimizer = torch.optim.Adam(
+        parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
+    )
+    item_counts = torch.bincount(
+        training.recorded.fields[:, 1][training.recorded.label > 0], minlength=training.items
+    )
+    iteration = torch.zeros((), dtype=torch.int64, device=device)
+    best, best_auc, best_epoch, steps = snapshot(model), float("-inf"), 0, 0
+
+    for number in range(1, plan.epochs + 1):
+        began = time.perf_counter()
+        epoch = training.epoch(seed, number)
+        record = trace.Trace(len(epoch.table), plan.batch_size, device)
+        epoch_number = torch.full((), number, dtype=torch.int64, device=device)
+        model.train()
+        strategy.train()
+        with torch.random.fork_rng(_rng_devices(device)):
+            # dropout draws from the default generator: give it this epoch's own stream
+            torch.manual_seed(derived_seed(seed, 2, number))
+            for step, batch in enumerate(epoch.batches(plan.batch_size)):
+                iteration += 1
+                taken = take_step(model, strategy, optimizer, batch, iteration, epoch_number)
+                record.record(step, *taken)
+
+        summary = record.summary(epoch, item_counts)
+        _check_finite(summary["objective"], steps)
+        valid_logit = evaluate.logits(model, valid)
+        valid_auc = metrics.auc(valid_logit, valid_label)
+        if valid_auc != valid_auc:  # noqa: PLR0124 - true for NaN only
+            raise TrainingError(
+                f"the validation AUC is not a number after epoch {number}: the validation split "
+                f"has {len(valid):,} rows with {int(valid_label.sum()):,} positives; both classes "
+                "are needed, so use more data."
+            )
+        improved = valid_auc > best_auc
+        if improved:
+            best, best_auc, best_epoch = snapshot(model), valid_auc, number
+        yield EpochRecord(
+            epoch=number,
+            iteration=steps + record.iterations,
+            train_loss=float(summary["objective"].mean()),
+            valid_auc=valid_auc,
+            valid_log_loss=metrics.log_loss(valid_logit, valid_label),
+            handled=int(summary["handled"].sum()),
+            improved=improved,
+            seconds=time.perf_counter() - began,
+            iterations=trace.frame(summary, number, steps + 1),
+        )
+        steps += record.iterations
+        if number - best_epoch >= plan.patience:
+            return Outcome(best_epoch, number, "patience", best)
+    return Outcome(best_epoch, plan.epochs, "epochs", best)
+
+
+def take_step(
+    model: nn.Module,
+    strategy: Strategy,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    iteration: Tensor,
+    epoch: Tensor,
+) -> tuple[Tensor, Decision, Tensor]:
+    """Fit one mini-batch: predict, observe, decide, optimise (Algorithm 1).
+
+    Returns the loss of each row against its recorded label (Float[B]), the decision, and the
+    optimised loss (Float[]). Waits for nothing.
+    """
+    logit = strategy.link(model(batch.fields))
+    observed = observe(
+        logit,
+        batch.label,
+        row=batch.row,
+        iteration=iteration,
+        epoch=epoch,
+        user=batch.fields[:, 0],
+        item=batch.fields[:, 1],
+    )
+    with torch.no_grad():
+        decision = strategy.decide(observed)
+    loss = denoised_loss(logit, decision)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return observed.loss, decision, loss
+
+
+def snapshot(model: nn.Module) -> State:
+    """Return a copy of the model's weights, on its device."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _rng_devices(device: torch.device) -> list[torch.device]:
+    return [device] if device.type == "cuda" else []
+
+
+def _check_finite(objective: Tensor, steps_before: int) -> None:
+    finite = objective.isfinite()
+    if bool(finite.all()):
+        return
+    first = steps_before + int((~finite).to(torch.int64).argmax()) + 1
+    raise TrainingError(
+        f"the loss is not a number at iteration {first}; the usual cause is a learning rate that "
+        "is too high: lower it with --learning-rate."
+    )
