@@ -76,7 +76,8 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
 }
 
 
-def _check_duration(value: int | str) -> int | str:
+def checked_duration(value: int | str) -> int | str:
+    """Return a duration as an integer (iterations) or as text such as ``"3ep"`` (epochs)."""
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 0:
             raise ValueError("must not be negative")
@@ -89,7 +90,7 @@ def _check_duration(value: int | str) -> int | str:
     raise ValueError("must be a number of iterations such as 5000, or of epochs such as 3ep")
 
 
-Duration = Annotated[int | str, AfterValidator(_check_duration)]
+Duration = Annotated[int | str, AfterValidator(checked_duration)]
 """A number of iterations (``5000``) or of epochs (``"3ep"``, ``"0.5ep"``)."""
 
 

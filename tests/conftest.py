@@ -1,8 +1,12 @@
 """Fixtures for all tests."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture
@@ -11,5 +15,31 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "home"
     monkeypatch.setenv("DART_HOME", str(path))
     monkeypatch.delenv("DART_MIRROR", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    return path
+
+
+@pytest.fixture
+def no_sync() -> type:
+    """A context in which nothing may wait for the device."""
+    from no_sync import NoSync
+
+    return NoSync
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "DART_MIRROR" in os.environ:
+        return
+    skip = pytest.mark.skip(reason="DART_MIRROR is not set: the real data are not here")
+    for item in items:
+        if "realdata" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture
+def mirrored_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty DART_HOME, with the mirror of the environment."""
+    path = tmp_path / "home"
+    monkeypatch.setenv("DART_HOME", str(path))
     monkeypatch.setenv("COLUMNS", "80")
     return path
