@@ -75,7 +75,7 @@ def pairwise_interactions(factors: Tensor) -> Tensor:
 
     Source: Rendle, "Factorization Machines" (2010), Lemma 3.1, in O(F K).
     """
-    interactions: Tensor = _PairwiseInteractions.apply(factors)[0]
+    interactions: Tensor = _PairwiseInteractions.apply(factors)[0]  # type: ignore[no-untyped-call]
     return interactions
 
 

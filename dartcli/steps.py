@@ -231,13 +231,12 @@ def train(
     began = datetime.now(UTC)
     finished: list[runs.SeedMetrics] = []
     # the first seed's data come before the folder: a data set that fails leaves no run behind
-    data = {resolved.seeds[0]: prepared(resolved, resolved.seeds[0], note=note)}
+    first = prepared(resolved, resolved.seeds[0], note=note)
     with runs.writing(resolved, environment(device), name) as folder:
         try:
             for seed in resolved.seeds:
-                stream = train_seed(
-                    resolved, data.pop(seed, None) or prepared(resolved, seed), seed, device, folder
-                )
+                data = first if seed == resolved.seeds[0] else prepared(resolved, seed)
+                stream = train_seed(resolved, data, seed, device, folder)
                 finished.append(_drained(stream, seed, progress))
         finally:
             if finished:

@@ -24,9 +24,7 @@ INDEXED = {aten.index, aten.index_put, aten.index_put_, aten._unsafe_index}
 class NoSync(TorchDispatchMode):
     """Raises AssertionError on ``.item()``, boolean indexing, nonzero, copies to the host."""
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         packet = func.overloadpacket
         if packet in WAITS:

@@ -168,9 +168,7 @@ def test_keys_order_every_kind_of_float_and_settle_ties_by_row() -> None:
 
 
 def test_rows_that_are_not_eligible_come_last() -> None:
-    keys = rank_keys(
-        torch.tensor([9.0, -1e38]), torch.tensor([0, 1]), torch.tensor([False, True])
-    )
+    keys = rank_keys(torch.tensor([9.0, -1e38]), torch.tensor([0, 1]), torch.tensor([False, True]))
     chosen = highest(torch.sort(keys).values, keys, torch.tensor(1))
     assert chosen.tolist() == [False, True]
 

@@ -45,7 +45,9 @@ def test_auc_takes_huge_logits_as_they_are() -> None:
     ("score", "label"),
     [([], []), ([1.0, 2.0], [1.0, 1.0]), ([1.0], [0.0]), ([1.0, math.nan], [1.0, 0.0])],
 )
-def test_auc_is_not_a_number_where_it_is_not_defined(score: list[float], label: list[float]) -> None:
+def test_auc_is_not_a_number_where_it_is_not_defined(
+    score: list[float], label: list[float]
+) -> None:
     assert math.isnan(metrics.auc(torch.tensor(score), torch.tensor(label)))
 
 

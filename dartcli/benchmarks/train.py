@@ -8,8 +8,9 @@ Three contenders fit the same factorization machine on made-up interactions of a
     a tight loop: the data set resident, one packed table, fused Adam, nothing else;
 ``dataloader``
     the usual loop: a ``Dataset`` that returns one row at a time, a ``DataLoader`` that stacks
-    them in eight worker processes, separate embedding tables, sigmoid and ``BCELoss``, plain Adam, and the record of an
-    iteration (mean loss of each kind of row, rows handled and hit) read back in every step.
+    them in eight worker processes, separate embedding tables, sigmoid and ``BCELoss``, plain
+    Adam, and the record of an iteration (mean loss of each kind of row, rows handled and hit) read
+    back in every step: how the thesis's program trains.
 """
 
 from __future__ import annotations

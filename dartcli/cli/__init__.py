@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from dartcli import __version__
 from dartcli.cli import analyze, bench, download, evaluate, preprocess, train
-from dartcli.cli.guard import guarded
+from dartcli.cli.guard import guarded, interrupt
 
 app = typer.Typer(
     name="dart",
@@ -29,7 +30,7 @@ app.command("analyze")(guarded(analyze.analyze))
 app.command("bench")(guarded(bench.bench))
 
 
-def _version(*, wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - the signature of Typer's callbacks
     if wanted:
         typer.echo(f"dartcli {__version__}")
         raise typer.Exit
@@ -38,15 +39,18 @@ def _version(*, wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+        ),
     ] = False,
 ) -> None:
     """Find and handle false-positive interactions while training recommenders."""
-    _version(wanted=version)
 
 
 def main() -> None:
     """Run the command line; the exit code is 0, 1 (run or data), 2 (usage) or 130 (Ctrl-C)."""
+    signal.signal(signal.SIGINT, interrupt)
     try:
         app(prog_name="dart")
     except BrokenPipeError:

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
 import typer
 
@@ -16,6 +16,19 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 INTERRUPTED = 130
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, as a type of its own.
+
+    Python ends itself by the signal when a plain KeyboardInterrupt once passed through code that
+    was executed from a string, as the imports of large libraries do, even if it was caught.
+    """
+
+
+def interrupt(_number: int, _frame: object) -> NoReturn:
+    """Handle SIGINT."""
+    raise Interrupted
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:

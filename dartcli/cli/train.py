@@ -184,7 +184,7 @@ def _show(run: Run) -> None:
     heads = ["seed", "test AUC", "without FP", "log loss", "valid AUC"]
     keys = ["test_auc", "test_auc_without_fp", "test_log_loss", "valid_auc"]
     if reference:
-        heads.insert(2, "best epoch's")
+        heads.insert(2, "at best")
         keys.insert(1, "test_auc_best_epoch")
     rows = [
         (

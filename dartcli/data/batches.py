@@ -177,4 +177,5 @@ def known_pairs(table: Table, items: int) -> Tensor:
     """Return the sorted distinct pair codes of the positives of ``table``."""
     positive = table.label > 0
     codes = pair_codes(table.fields[:, 0][positive], table.fields[:, 1][positive], items)
-    return torch.unique(codes)
+    distinct: Tensor = torch.unique(codes)
+    return distinct

@@ -104,7 +104,7 @@ def _verified(path: Path, known: dict[str, Any] | None) -> bool:
     stat = path.stat()
     if (stat.st_size, stat.st_mtime_ns) == (known["size"], known["mtime_ns"]):
         return True
-    return stat.st_size == known["size"] and sha256(path) == known["sha256"]
+    return bool(stat.st_size == known["size"] and sha256(path) == known["sha256"])
 
 
 def _obtain(
@@ -195,7 +195,8 @@ def _extract(archive: Path, file: SourceFile, target: Path, place: str) -> None:
         if not zipfile.is_zipfile(archive):
             if place.endswith(".zip"):
                 raise DownloadError(
-                    f"{place} is no zip archive, or a truncated one ({archive.stat().st_size:,} bytes)."
+                    f"{place} is no zip archive, or a truncated one "
+                    f"({archive.stat().st_size:,} bytes)."
                 )
             with archive.open("rb") as source:
                 _copy_limited(source, target, file, place)

@@ -57,7 +57,7 @@ def sample_pairs(
 def sample_distinct_pairs(
     count: int, users: int, items: int, known: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw ``count`` different pairs, uniform over users x items outside ``known``, in random order.
+    """Draw ``count`` different pairs outside ``known``, every such set equally likely.
 
     Parameters and errors as for :func:`sample_pairs`. Where fewer than ``count`` pairs are left,
     all of them are returned. Dense data are enumerated, sparse data sampled by rejection: memory

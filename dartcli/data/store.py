@@ -7,8 +7,8 @@
       splits/<protocol>-<seed>/
         train.parquet  valid.parquet  test.parquet  manifest.json
 
-The key is a hash of everything that changes the bytes: format, data set, options, source hashes. The
-manifest is written last; a folder without one does not count.
+The key is a hash of everything that changes the bytes: format, data set, options, source hashes.
+The manifest is written last; a folder without one does not count.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import polars as pl
+import pydantic
 
 import dartcli
 from dartcli import paths
@@ -97,7 +98,7 @@ class Manifest(Options):
     """Protocol of the split; null for the encoded data before splitting."""
     split_seed: int | None = None
     """Seed of the split."""
-    rows: dict[str, int] = {}
+    rows: dict[str, int] = pydantic.Field(default_factory=dict)
     """Split -> rows."""
     files: dict[str, str]
     """File -> SHA-256."""
@@ -152,7 +153,10 @@ class Prepared:
 
 
 def _broken(path: Path, what: str, dataset: str) -> str:
-    return f"cannot read {path} ({what}); remove {path.parent} and run dart preprocess {dataset} again."
+    return (
+        f"cannot read {path} ({what}); remove {path.parent} and run "
+        f"dart preprocess {dataset} again."
+    )
 
 
 def prepare(

@@ -247,7 +247,12 @@ def test_blocks_of_batches_do_not_change_what_an_epoch_visits(
 
 
 def test_seeds_for_different_purposes_differ() -> None:
-    seeds = [derived_seed(seed, stream, epoch) for seed in range(5) for stream in range(3) for epoch in range(5)]
+    seeds = [
+        derived_seed(seed, stream, epoch)
+        for seed in range(5)
+        for stream in range(3)
+        for epoch in range(5)
+    ]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert all(first != second for first, second in pairwise(seeds))

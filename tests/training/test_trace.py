@@ -101,8 +101,12 @@ def test_frame_counts_iterations_on_and_turns_missing_losses_into_nulls() -> Non
     kept = Decision(torch.ones(2), torch.zeros(2))
     trace.record(0, torch.tensor([1.0, 2.0]), kept, torch.tensor(0.5))
     trace.record(1, torch.tensor([3.0]), Decision(torch.ones(1), torch.zeros(1)), torch.tensor(0.5))
-    table = Table(torch.zeros(3, 2, dtype=torch.int64), torch.zeros(3), torch.zeros(3).to(torch.int8))
-    result = frame(trace.summary(Epoch(table, None), torch.tensor([0])), epoch=2, first_iteration=11)
+    table = Table(
+        torch.zeros(3, 2, dtype=torch.int64), torch.zeros(3), torch.zeros(3).to(torch.int8)
+    )
+    result = frame(
+        trace.summary(Epoch(table, None), torch.tensor([0])), epoch=2, first_iteration=11
+    )
     assert result["iteration"].to_list() == [11, 12]
     assert result["epoch"].to_list() == [2, 2]
     assert result["loss_negative"].to_list() == [1.5, 3.0]
