@@ -1,7 +1,9 @@
 """The guard itself: it must catch what it is there for."""
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from no_sync import NoSync
@@ -21,6 +23,18 @@ MASK = VALUES > 1
         lambda: VALUES.clone().__setitem__(MASK, VALUES[:2]),
         lambda: torch.unique(VALUES),
         lambda: torch.equal(VALUES, VALUES),
+        lambda: torch.allclose(VALUES, VALUES),
+        lambda: torch.unique_consecutive(VALUES),
+        lambda: [1, 2][VALUES[1].int()],
+        lambda: VALUES.clone().index_put_((MASK,), VALUES[0]),
+        lambda: VALUES.cpu(),
+        lambda: VALUES.tolist(),
+        lambda: VALUES.numpy(),
+        lambda: np.asarray(VALUES),
+        lambda: VALUES.new_tensor(1.0),
+        lambda: VALUES[[0, 1]],
+        lambda: torch.empty(2, device="meta").to("cpu"),
+        lambda: torch.empty(2).copy_(torch.empty(2, device="meta")),
     ],
 )
 def test_what_waits_is_refused(wait: Callable[[], object]) -> None:
@@ -29,6 +43,37 @@ def test_what_waits_is_refused(wait: Callable[[], object]) -> None:
 
 
 def test_what_does_not_wait_is_allowed() -> None:
+    last = torch.tensor([3])
     with NoSync():
-        result = torch.where(MASK, VALUES, 0.0).sort().values[torch.tensor([3])]
+        result = torch.where(MASK, VALUES, 0.0).sort().values[last]
     assert result.tolist() == [3.0]
+
+
+def test_numbers_made_on_the_device_are_allowed() -> None:
+    with NoSync():
+        made = [VALUES.new_full((), 2.0), torch.full((), 2.0), torch.where(MASK, 2.0, VALUES)[3]]
+    assert [float(number) for number in made] == [2.0, 2.0, 2.0]
+
+
+def test_the_guard_ends_with_its_block_even_after_a_refusal() -> None:
+    with pytest.raises(AssertionError, match="tolist waits for the device"), NoSync():
+        VALUES.tolist()
+    assert VALUES.tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert VALUES[0].item() == 0.0
+
+
+def test_a_gradient_is_watched_too() -> None:
+    class Waits(torch.autograd.Function):
+        @staticmethod
+        def forward(context: Any, values: torch.Tensor) -> torch.Tensor:
+            del context
+            return values * 2
+
+        @staticmethod
+        def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+            del context
+            return gradient * gradient.max().item()
+
+    values = VALUES.clone().requires_grad_()
+    with NoSync(), pytest.raises(AssertionError, match="waits for the device"):
+        Waits.apply(values).sum().backward()

@@ -282,6 +282,24 @@ def _compared(
     return False, (f"{dataset.name} is not the complete data set: {differences}.",)
 
 
+def _shortage(
+    whole: Manifest, tables: Mapping[str, pl.DataFrame], protocol: Protocol
+) -> list[str]:
+    """Return a warning where too few pairs were left to draw as many negatives as positives."""
+    if not whole.sampled_negatives:
+        return []
+    names = ("valid", "test") if protocol.resample_negatives else tuple(tables)
+    labels = pl.concat([tables[name][LABEL] for name in names])
+    positives = int((labels > 0).sum())
+    negatives = len(labels) - positives
+    if negatives == positives:
+        return []
+    return [
+        f"{whole.dataset} is so dense that only {negatives:,} negatives could be sampled for "
+        f"{positives:,} positives ({', '.join(names)})."
+    ]
+
+
 def _split(
     whole: Manifest, home: Path, folder: Path, protocol: Protocol, split_seed: int
 ) -> Manifest:
@@ -308,6 +326,7 @@ def _split(
                 "protocol": protocol.name,
                 "split_seed": split_seed,
                 "rows": {name: len(table) for name, table in tables.items()},
+                "warnings": (*whole.warnings, *_shortage(whole, tables, protocol)),
                 "files": {path.name: sha256(path) for path in sorted(place.glob("*.parquet"))},
             }
         )

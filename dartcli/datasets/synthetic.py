@@ -110,10 +110,10 @@ def _activity(
     """Return how many true and false positives each user has; the totals are exact."""
     activity = random.lognormal(mean=0.0, sigma=0.9, size=options.users)
     cap = options.items // 2
-    count = np.minimum(1 + np.floor(activity / activity.sum() * options.interactions), cap)
+    count = np.minimum(np.floor(activity / activity.sum() * options.interactions), cap)
     count = count.astype(np.int64)
     while (missing := options.interactions - int(count.sum())) != 0:
-        movable = np.flatnonzero(count < cap if missing > 0 else count > 1)
+        movable = np.flatnonzero(count < cap if missing > 0 else count > 0)
         chosen = random.permutation(movable)[: abs(missing)]
         count[chosen] += np.sign(missing)
     owner = np.repeat(np.arange(options.users), count)

@@ -1,0 +1,194 @@
+"""Fetching: verified, whole or absent, never twice."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import polars as pl
+import pytest
+from pytest_httpserver import HTTPServer
+
+from dartcli import paths, settings
+from dartcli.data.dataset import Dataset, SourceFile
+from dartcli.data.fetch import fetch, present, source_hashes
+from dartcli.errors import DartError, DownloadError
+
+CONTENT = b"user\titem\n1\t2\n"
+
+
+def sha(content: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()
+
+
+def dataset(*urls: str, sha256: str | None = sha(CONTENT), limit: int = 1000) -> Dataset:
+    return Dataset(
+        name="toy",
+        title="toy",
+        licence="none",
+        citation="none",
+        homepage="none",
+        files=(SourceFile("toy-1/data.tsv", urls, sha256=sha256, limit=limit),),
+        options=settings.Options,
+        read=lambda _folder, _options: pl.LazyFrame(),
+    )
+
+
+def archive(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, content in members.items():
+            opened.writestr(name, content)
+    return buffer.getvalue()
+
+
+GOOD = archive({"toy-1/README": b"hello", "toy-1/data.tsv": CONTENT})
+
+
+def nothing_kept() -> bool:
+    folder = paths.raw_data("toy")
+    return not folder.exists() or not [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("body", [GOOD, CONTENT, archive({"data.tsv": CONTENT})])
+def test_the_file_comes_from_its_address_as_archive_or_as_it_is(
+    home: Path, httpserver: HTTPServer, body: bytes
+) -> None:
+    httpserver.expect_request("/toy.bin").respond_with_data(body)
+    toy = dataset(httpserver.url_for("/toy.bin"))
+    assert not present(toy)
+    seen: list[tuple[str, int, int | None]] = []
+    folder = fetch(toy, progress=lambda *step: seen.append(step))
+    assert (folder / "toy-1/data.tsv").read_bytes() == CONTENT
+    assert present(toy)
+    assert source_hashes(toy) == {"toy-1/data.tsv": sha(CONTENT)}
+    assert seen[-1] == ("toy.bin", len(body), len(body))
+    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    assert names == ["download.json", "toy-1/data.tsv"]
+    assert home.is_dir()
+
+
+def test_what_is_here_is_not_fetched_again(home: Path, httpserver: HTTPServer) -> None:
+    httpserver.expect_oneshot_request("/toy.zip").respond_with_data(GOOD)
+    toy = dataset(httpserver.url_for("/toy.zip"))
+    fetch(toy)
+    fetch(toy)
+    assert len(httpserver.log) == 1
+    assert home.is_dir()
+
+
+def test_a_file_that_was_touched_is_kept_and_one_that_was_changed_is_fetched_again(
+    home: Path, httpserver: HTTPServer
+) -> None:
+    httpserver.expect_request("/toy.zip").respond_with_data(GOOD)
+    toy = dataset(httpserver.url_for("/toy.zip"))
+    path = fetch(toy) / "toy-1/data.tsv"
+    os.utime(path, (1, 1))
+    fetch(toy)
+    assert len(httpserver.log) == 1
+    path.write_bytes(CONTENT.replace(b"1", b"7"))
+    os.utime(path, (2, 2))
+    assert not present(toy)
+    fetch(toy)
+    assert path.read_bytes() == CONTENT
+    assert len(httpserver.log) == 2
+    assert home.is_dir()
+
+
+def test_the_next_address_is_tried(home: Path, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/gone.zip").respond_with_data("no", status=404)
+    httpserver.expect_request("/toy.zip").respond_with_data(GOOD)
+    fetch(dataset(httpserver.url_for("/gone.zip"), httpserver.url_for("/toy.zip")))
+    assert present(dataset())
+    assert home.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "sentence"),
+    [
+        (GOOD[:-40], 200, r"is no zip archive, or a truncated one \(\d+ bytes\)"),
+        (b"", 200, "is no zip archive, or a truncated one"),
+        (archive({"other.tsv": b"x"}), 200, r"holds no toy-1/data\.tsv"),
+        (archive({"data.tsv": b"other"}), 200, f"SHA-256 {sha(b'other')}, but {sha(CONTENT)}"),
+        (archive({"data.tsv": b"x" * 2000}), 200, r"larger than 1,000 bytes"),
+        (b"no", 404, "answered 404"),
+        (b"no", 500, "answered 500"),
+    ],
+)
+def test_a_bad_download_is_one_sentence_and_nothing_is_kept(
+    home: Path, httpserver: HTTPServer, body: bytes, status: int, sentence: str
+) -> None:
+    httpserver.expect_request("/toy.zip").respond_with_data(body, status=status)
+    with pytest.raises(DownloadError, match=sentence) as error:
+        fetch(dataset(httpserver.url_for("/toy.zip")))
+    assert "dart download toy --from FILE" in str(error.value)
+    assert nothing_kept()
+    assert home.is_dir()
+
+
+def test_no_connection_is_one_sentence(home: Path) -> None:
+    with pytest.raises(DownloadError, match=r"127\.0\.0\.1.*no connection to the server"):
+        fetch(dataset("http://127.0.0.1:9/toy.zip"))
+    assert nothing_kept()
+    assert home.is_dir()
+
+
+def test_from_takes_a_directory_an_archive_or_the_file(home: Path, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    (place / "toy-1").mkdir(parents=True)
+    (place / "toy-1/data.tsv").write_bytes(CONTENT)
+    (place / "any.zip").write_bytes(GOOD)
+    for source in (place, place / "any.zip", place / "toy-1/data.tsv", place / "toy-1"):
+        folder = fetch(dataset(), str(source))
+        assert (folder / "toy-1/data.tsv").read_bytes() == CONTENT
+        (folder / "download.json").unlink()
+    assert home.is_dir()
+
+
+def test_from_fails_where_it_fails_and_tries_nothing_else(
+    home: Path, tmp_path: Path, httpserver: HTTPServer
+) -> None:
+    httpserver.expect_request("/toy.zip").respond_with_data(GOOD)
+    toy = dataset(httpserver.url_for("/toy.zip"))
+    with pytest.raises(DownloadError, match="nowhere does not exist"):
+        fetch(toy, str(tmp_path / "nowhere"))
+    with pytest.raises(DownloadError, match=r"holds no toy-1/data\.tsv"):
+        fetch(toy, str(tmp_path))
+    assert not httpserver.log
+    assert nothing_kept()
+    assert home.is_dir()
+
+
+def test_the_mirror_comes_before_the_addresses(
+    home: Path, tmp_path: Path, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mirror/toy-1").mkdir(parents=True)
+    (tmp_path / "mirror/toy-1/data.tsv").write_bytes(CONTENT)
+    monkeypatch.setenv("DART_MIRROR", str(tmp_path / "mirror"))
+    fetch(dataset(httpserver.url_for("/toy.zip")))
+    assert not httpserver.log
+    assert home.is_dir()
+
+
+def test_an_unknown_hash_is_recorded_and_checked_ever_after(
+    home: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "a.tsv", tmp_path / "b.tsv"
+    first.write_bytes(CONTENT)
+    second.write_bytes(b"another version")
+    toy = dataset(sha256=None)
+    fetch(toy, str(first))
+    with pytest.raises(DownloadError, match=f"{sha(CONTENT)} was expected; it was not kept"):
+        fetch(toy, str(second))
+    assert (paths.raw_data("toy") / "toy-1/data.tsv").read_bytes() == CONTENT
+    assert home.is_dir()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_directory_is_one_sentence(home: Path, tmp_path: Path) -> None:
+    home.mkdir()
+    home.chmod(0o500)
+    with pytest.raises(DartError, match="set DART_HOME to a directory you may write to"):
+        fetch(dataset(), str(tmp_path))

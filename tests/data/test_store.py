@@ -1,0 +1,172 @@
+"""Prepared data: done once, whole, recognised when broken."""
+
+import multiprocessing
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from dartcli import paths
+from dartcli.columns import ITEM, LABEL, NOISY, USER
+from dartcli.data import store
+from dartcli.data.dataset import Counts, Dataset
+from dartcli.errors import DataError
+from dartcli.settings import PROTOCOLS, Options
+
+STRICT, REFERENCE = PROTOCOLS["strict"], PROTOCOLS["reference"]
+CALLS: list[int] = []
+
+
+def read(_folder: Path, _options: Options) -> pl.LazyFrame:
+    CALLS.append(1)
+    pairs = [(u, i) for u in range(20) for i in range(10) if (u * 7 + i * 3) % 4]
+    return pl.LazyFrame(
+        {
+            USER: [f"u{u}" for u, _ in pairs],
+            ITEM: [i for _, i in pairs],
+            NOISY: [(u + i) % 3 == 0 for u, i in pairs],
+        }
+    )
+
+
+TRUE = Counts(users=20, items=10, true_positives=100, false_positives=50)
+
+
+def toy(expected: Counts | None = None, partial: dict[str, Counts] | None = None) -> Dataset:
+    return Dataset(
+        name="toy",
+        title="toy",
+        licence="none",
+        citation="none",
+        homepage="none",
+        files=(),
+        options=Options,
+        read=read,
+        expected=lambda _options: expected,
+        partial=partial or {},
+    )
+
+
+@pytest.fixture(autouse=True)
+def fresh(home: Path) -> Path:
+    CALLS.clear()
+    return home
+
+
+def test_the_second_time_nothing_is_done() -> None:
+    first = store.prepare(toy(), Options(), STRICT, 0)
+    second = store.prepare(toy(), Options(), STRICT, 0)
+    assert first.fresh
+    assert not second.fresh
+    assert first.manifest == second.manifest
+    assert len(CALLS) == 1
+
+
+def test_another_protocol_or_seed_splits_anew_without_reading_again() -> None:
+    folders = {
+        store.prepare(toy(), Options(), protocol, seed).folder
+        for protocol in (STRICT, REFERENCE)
+        for seed in (0, 1)
+    }
+    assert len(folders) == 4
+    assert len(CALLS) == 1
+
+
+def test_the_same_seed_gives_the_same_bytes(home: Path) -> None:
+    first = store.prepare(toy(), Options(), STRICT, 3)
+    before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
+    import shutil
+
+    shutil.rmtree(home)
+    second = store.prepare(toy(), Options(), STRICT, 3)
+    assert {path.name: path.read_bytes() for path in second.folder.iterdir()} == before
+
+
+def test_the_manifest_counts_what_is_there() -> None:
+    data = store.prepare(toy(), Options(), REFERENCE, 0)
+    counts = data.manifest.counts
+    table = read(Path(), Options()).collect()
+    assert counts.interactions == len(table)
+    assert counts.false_positives == table[NOISY].sum()
+    assert counts.true_positives == len(table) - table[NOISY].sum()
+    assert (counts.users, counts.items) == data.field_sizes == (20, 10)
+    assert data.fields == (USER, ITEM)
+    parts = pl.concat([data.split(name) for name in ("train", "valid", "test")])
+    assert len(parts.filter(pl.col(LABEL) > 0)) == counts.interactions
+    # 150 positives of 200 pairs leave only 50 negatives
+    assert data.manifest.rows == {"train": 160, "valid": 20, "test": 20}
+    assert "only 50 negatives could be sampled for 150 positives" in data.manifest.warnings[0]
+
+
+def test_counts_are_compared_with_what_should_be_there() -> None:
+    table = read(Path(), Options()).collect()
+    false = int(table[NOISY].sum())
+    found = Counts(20, 10, len(table) - false, false)
+    missing = Counts(21, 10, 999, false)
+    unknown = store.prepare(toy(), Options(), STRICT, 0).manifest
+    assert (unknown.complete, unknown.warnings) == (None, ())
+    assert len(table) == 150
+    cases = {
+        "whole": (toy(found), True, ""),
+        "short": (toy(missing), False, "20 users instead of 21"),
+        "known": (toy(missing, {"the last part is missing": found}), False, "partial: the last"),
+    }
+    for name, (dataset, complete, words) in cases.items():
+        from dataclasses import replace
+
+        manifest = store.prepare(replace(dataset, name=name), Options(), STRICT, 0).manifest
+        assert manifest.complete is complete
+        assert words in " ".join(manifest.warnings)
+        assert bool(manifest.warnings) != complete
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "other"])
+def test_a_broken_split_is_one_sentence_with_the_way_out(damage: str) -> None:
+    data = store.prepare(toy(), Options(), STRICT, 0)
+    path = data.folder / "train.parquet"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-50])
+    else:
+        pl.read_parquet(path)[:-1].write_parquet(path)
+    with pytest.raises(DataError, match=r"cannot read .*train\.parquet .* dart preprocess toy again"):
+        data.split("train")
+
+
+def test_a_folder_without_a_manifest_does_not_count() -> None:
+    data = store.prepare(toy(), Options(), STRICT, 0)
+    (data.folder / "manifest.json").unlink()
+    assert store.prepare(toy(), Options(), STRICT, 0).fresh
+
+
+def test_a_reader_that_fails_leaves_nothing_behind() -> None:
+    def broken(_folder: Path, _options: Options) -> pl.LazyFrame:
+        raise DataError("line 3 is broken.")
+
+    from dataclasses import replace
+
+    with pytest.raises(DataError, match="line 3 is broken"):
+        store.prepare(replace(toy(), read=broken), Options(), STRICT, 0)
+    left = [path for path in paths.processed_data("toy").rglob("*") if path.suffix != ".lock"]
+    assert left == []
+    assert store.last_prepared() is None
+
+
+def test_the_data_set_prepared_last_is_remembered() -> None:
+    assert store.last_prepared() is None
+    store.prepare(toy(), Options(), STRICT, 0)
+    assert store.last_prepared() == "toy"
+
+
+def work(_number: int) -> bool:
+    return store.prepare(toy(), Options(), STRICT, 0).fresh
+
+
+def test_of_processes_at_once_one_works_and_the_others_wait() -> None:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        results = pool.map(work, range(3), chunksize=1)
+    assert results.count(True) >= 1
+    folders = [p for p in paths.processed_data("toy").iterdir() if p.is_dir()]
+    assert len(folders) == 1
+    assert store.prepare(toy(), Options(), STRICT, 0).split("train").height > 0
