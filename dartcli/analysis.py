@@ -101,7 +101,10 @@ class Analysis:
 
 def save(report: Report, folder: Path) -> None:
     """Write the figures (PNG and SVG) and ``numbers.json`` of ``report`` to ``folder``."""
-    with building(folder) as place:
+    import matplotlib as mpl
+
+    # the style holds what makes an SVG the same bytes every time
+    with mpl.rc_context(STYLE), building(folder) as place:
         for name, figure in report.figures.items():
             figure.savefig(place / f"{name}.png", metadata={"Software": None})
             figure.savefig(place / f"{name}.svg", metadata={"Date": None, "Creator": None})

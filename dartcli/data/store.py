@@ -282,9 +282,7 @@ def _compared(
     return False, (f"{dataset.name} is not the complete data set: {differences}.",)
 
 
-def _shortage(
-    whole: Manifest, tables: Mapping[str, pl.DataFrame], protocol: Protocol
-) -> list[str]:
+def _shortage(whole: Manifest, tables: Mapping[str, pl.DataFrame], protocol: Protocol) -> list[str]:
     """Return a warning where too few pairs were left to draw as many negatives as positives."""
     if not whole.sampled_negatives:
         return []

@@ -172,9 +172,7 @@ def test_the_mirror_comes_before_the_addresses(
     assert home.is_dir()
 
 
-def test_an_unknown_hash_is_recorded_and_checked_ever_after(
-    home: Path, tmp_path: Path
-) -> None:
+def test_an_unknown_hash_is_recorded_and_checked_ever_after(home: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "a.tsv", tmp_path / "b.tsv"
     first.write_bytes(CONTENT)
     second.write_bytes(b"another version")

@@ -78,5 +78,5 @@ def test_every_free_pair_is_equally_likely(sample: object) -> None:
 
 @pytest.mark.parametrize("sample", [sample_pairs, sample_distinct_pairs])
 def test_a_full_world_has_no_negatives(sample: object) -> None:
-    with pytest.raises(DataError, match="every one of the 2 users .* no negative can be sampled"):
+    with pytest.raises(DataError, match=r"every one of the 2 users .* no negative can be sampled"):
         sample(1, 2, 3, torch.arange(6), generator())  # type: ignore[operator]

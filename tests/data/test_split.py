@@ -46,9 +46,7 @@ def pairs(table: pl.DataFrame, label: int | None = None) -> Pairs:
 
 def made(table: pl.DataFrame, *, reference: bool, seed: int = 0) -> dict[str, pl.DataFrame]:
     return dict(
-        split(
-            table, USERS, ITEMS, [USER, ITEM, "device"], negatives_first=reference, seed=seed
-        )
+        split(table, USERS, ITEMS, [USER, ITEM, "device"], negatives_first=reference, seed=seed)
     )
 
 
@@ -66,9 +64,11 @@ def test_positives_are_divided_and_no_negative_is_a_positive(
     assert not set.union(*negatives) & pairs(table)
     assert sum(len(part) for part in negatives) == len(set.union(*negatives))
     total = 2 * count if reference else count
-    assert sum(len(part) for part in parts.values()) - (
-        0 if reference else sum(len(part) for part in negatives)
-    ) == total
+    assert (
+        sum(len(part) for part in parts.values())
+        - (0 if reference else sum(len(part) for part in negatives))
+        == total
+    )
     for part in parts.values():
         assert part.columns == table.columns
         assert part.schema == table.schema

@@ -130,7 +130,9 @@ def test_a_broken_split_is_one_sentence_with_the_way_out(damage: str) -> None:
         path.write_bytes(path.read_bytes()[:-50])
     else:
         pl.read_parquet(path)[:-1].write_parquet(path)
-    with pytest.raises(DataError, match=r"cannot read .*train\.parquet .* dart preprocess toy again"):
+    with pytest.raises(
+        DataError, match=r"cannot read .*train\.parquet .* dart preprocess toy again"
+    ):
         data.split("train")
 
 

@@ -30,7 +30,10 @@ def test_ratings_below_the_threshold_are_false_positives(tmp_path: Path) -> None
     ("text", "sentence"),
     [
         ("", r"u\.data is empty"),
-        ("1\t10\t3\t100\n1\t10\t3\n", r"u\.data, line 2: found 3 tab-separated columns, expected 4"),
+        (
+            "1\t10\t3\t100\n1\t10\t3\n",
+            r"u\.data, line 2: found 3 tab-separated columns, expected 4",
+        ),
         ("1\t10\t3\t100\nx\t10\t3\t1\n", r"line 2, column 1 \(user\): found 'x', expected a whole"),
         ("1\t1.5\t3\t100\n", r"line 1, column 2 \(item\): found '1\.5'"),
         ("1,10,3,100\n", "found 1 tab-separated columns"),

@@ -1,0 +1,172 @@
+"""The catalogue: a file is a component, a plug-in is one too, a slip is answered with a hint."""
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
+from typing import get_args
+
+import pytest
+
+import dartcli
+from dartcli import catalog
+from dartcli.errors import UsageError
+
+KINDS = get_args(catalog.Kind)
+
+
+class Plugin:
+    """A component of another package."""
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, **names: str) -> None:
+    """Let another package offer strategies: underscores in a name stand for dashes."""
+    points = [
+        EntryPoint(name.replace("_", "-"), value, "dartcli.strategies")
+        for name, value in names.items()
+    ]
+
+    def entry_points(*, group: str) -> list[EntryPoint]:
+        return [point for point in points if point.group == group]
+
+    monkeypatch.setattr(catalog, "entry_points", entry_points)
+
+
+@pytest.fixture
+def plugin_module(monkeypatch: pytest.MonkeyPatch) -> str:
+    module = ModuleType("some_plugin_of_another_package")
+    module.Plugin = Plugin
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return f"{module.__name__}:Plugin"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_file_is_a_component_and_every_name_loads(kind: catalog.Kind) -> None:
+    folder = Path(dartcli.__file__).parent / kind
+    stems = {path.stem for path in folder.glob("*.py")} | {
+        path.parent.name for path in folder.glob("*/__init__.py")
+    }
+    expected = sorted(stem.replace("_", "-") for stem in stems if not stem.startswith("_"))
+    assert expected
+    assert catalog.files(kind) == expected
+    names = catalog.names(kind)
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert catalog.load(kind, name) is catalog.load(kind, name)
+        assert any(name == file or name.startswith(f"{file}-") for file in expected), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_constant_and_a_word(kind: catalog.Kind) -> None:
+    assert catalog.CONSTANT[kind].isupper()
+    assert catalog.SINGULAR[kind]
+
+
+def test_the_strategies_of_table_2_are_offered() -> None:
+    published = {
+        *("base", "clean", "bootstrap-hard", "bootstrap-soft", "lcd", "lcd-re"),
+        *("adt-ce-r", "adt-ce-t", "dart-disc", "dart-rel", "dart"),
+    }
+    assert published <= set(catalog.names("strategies"))
+    assert {"fm", "deepfm"} <= set(catalog.names("models"))
+
+
+def test_a_variant_is_found_through_the_file_it_begins_with() -> None:
+    from dartcli.strategies import adt, dart, lcd
+
+    assert catalog.load("strategies", "dart") is dart.Dart
+    assert catalog.load("strategies", "dart-rel") is dart.DartRel
+    assert catalog.load("strategies", "lcd-re") is lcd.LcdRe
+    # two dashes below the file
+    assert catalog.load("strategies", "adt-ce-t") is adt.AdtTruncated
+
+
+def test_a_component_is_found_without_importing_its_neighbours() -> None:
+    program = (
+        "import sys; from dartcli import catalog; catalog.load('strategies', 'dart-rel');"
+        "print([name for name in sys.modules if name.startswith('dartcli.strategies.')])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "['dartcli.strategies.dart']"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("dartt", "did you mean dart"),
+        ("dart_disc", "did you mean dart-disc"),
+        ("lcdre", "did you mean lcd-re"),
+        ("bootstrap", "did you mean bootstrap-"),
+        ("Base", "did you mean base"),
+        ("dart-", "did you mean dart"),
+        ("../dart", "did you mean dart"),
+        ("dart.Dart", "did you mean dart"),
+    ],
+)
+def test_a_slip_is_answered_with_the_closest_names(name: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=f"^there is no strategy named '{name}'; {hint}"):
+        catalog.load("strategies", name)
+
+
+@pytest.mark.parametrize("name", ["", "-", "zzzzzz", "../../..", "__init__"])
+def test_a_name_like_no_other_is_answered_with_all_of_them(name: str) -> None:
+    with pytest.raises(UsageError, match=r"choose from adt-ce-r, .*, dart, dart-disc, dart-rel, "):
+        catalog.load("strategies", name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [("datasets", "data set"), ("models", "model"), ("analyses", "analysis")],
+)
+def test_the_sentence_names_the_kind(kind: catalog.Kind, word: str) -> None:
+    with pytest.raises(UsageError, match=f"^there is no {word} named 'qqqqqq'; choose from "):
+        catalog.load(kind, "qqqqqq")
+
+
+def test_a_plug_in_is_offered_and_loaded(
+    monkeypatch: pytest.MonkeyPatch, plugin_module: str
+) -> None:
+    own = catalog.names("strategies")
+    offer(monkeypatch, zebra=plugin_module, aardvark=plugin_module)
+    assert catalog.names("strategies") == [*own, "aardvark", "zebra"]
+    assert catalog.load("strategies", "zebra") is Plugin
+    assert "zebra" not in catalog.names("models")
+    with pytest.raises(UsageError, match="did you mean zebra"):
+        catalog.load("strategies", "zebrra")
+
+
+def test_a_plug_in_may_begin_like_one_of_our_files(
+    monkeypatch: pytest.MonkeyPatch, plugin_module: str
+) -> None:
+    offer(monkeypatch, dart_turbo=plugin_module)
+    assert catalog.load("strategies", "dart-turbo") is Plugin
+
+
+def test_a_plug_in_cannot_take_the_place_of_our_own(
+    monkeypatch: pytest.MonkeyPatch, plugin_module: str
+) -> None:
+    own, names = catalog.load("strategies", "dart"), catalog.names("strategies")
+    offer(monkeypatch, dart=plugin_module)
+    assert catalog.load("strategies", "dart") is own
+    assert catalog.names("strategies") == names
+
+
+def test_a_plug_in_is_not_imported_to_list_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, broken="no_such_module_anywhere:Thing")
+    assert "broken" in catalog.names("strategies")
+    assert catalog.load("strategies", "base") is not None
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=ImportError,
+    reason="load() lets a plug-in's own fault through as a fault of dartcli: catch Exception "
+    "around plugin.load() and name the entry point (plugin.value) and its package (plugin.dist).",
+)
+def test_a_broken_plug_in_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, broken="no_such_module_anywhere:Thing")
+    with pytest.raises(UsageError, match="broken"):
+        catalog.load("strategies", "broken")

@@ -1,0 +1,60 @@
+"""Every Python block in README and docs runs; every dart command in them parses."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dartcli.cli import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+
+
+def commands(page: Path) -> list[str]:
+    text = "\n".join(blocks(page, "sh"))
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line.partition(" #")[0])
+        if words[:1] == ["dart"]:
+            found.append(line.partition(" #")[0].strip())
+    return found
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
+)
+def test_python_in_the_docs_runs(page: Path, home: Path) -> None:
+    code = "\n".join(blocks(page, "python"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert home is not None
+
+
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [(page, command) for page in PAGES for command in commands(page)],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_commands_in_the_docs_know_their_flags(page: Path, command: str) -> None:
+    words = shlex.split(command)[1:]
+    flags = [word.partition("=")[0] for word in words if word.startswith("-")]
+    shown = CliRunner().invoke(app, [words[0], "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, page
+    for flag in flags:
+        assert flag in shown.stdout, (page, flag)
+
+
+def test_local_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), (page, target)
