@@ -68,7 +68,13 @@ def load(kind: Kind, name: str) -> Any:
                 return components[name]
     plugin = _plugins(kind).get(name)
     if plugin is not None:
-        return plugin.load()
+        try:
+            return plugin.load()
+        except Exception as error:
+            raise UsageError(
+                f"the {SINGULAR[kind]} {name!r} comes from another package ({plugin.value}), which "
+                f"fails: {type(error).__name__}: {error}; mend or uninstall that package."
+            ) from error
     raise UsageError(_unknown(kind, name))
 
 

@@ -142,7 +142,9 @@ def schedule(iteration: Tensor, t_i: float, t_m: float, tau_m: float) -> Tensor:
     to ``tau_m``, reached ``t_m`` iterations later. ``t_m`` must be positive. Float64, so that
     ``floor(tau * n)`` equals the same expression in Python.
     """
-    elapsed = (iteration.to(torch.float64) - t_i) / t_m * tau_m
+    elapsed = iteration.to(torch.float64) - t_i
+    # a GPU would turn division by a Python number into a product with its reciprocal
+    elapsed = elapsed / elapsed.new_full((), t_m) * tau_m
     return elapsed.clamp(max=tau_m).clamp(min=0.0)
 
 

@@ -38,7 +38,7 @@ class FieldEmbedding(nn.Module):
         values = fields + self.offsets
         if self.table.device.type == "cpu":
             # the same gather; its gradient is summed three times faster than embedding's
-            rows = self.table.index_select(0, values.view(-1)).view(*values.shape, -1)
+            rows = self.table.index_select(0, values.view(-1)).view(*values.shape, self.factors + 1)
         else:
             # embedding's gradient is summed in a fixed order on a GPU, index_select's is not
             rows = F.embedding(values, self.table)
@@ -50,23 +50,22 @@ class _PairwiseInteractions(torch.autograd.Function):
     """The formula of :func:`pairwise_interactions` with its gradient in closed form."""
 
     @staticmethod
-    def forward(factors: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the interactions Float[N] and the sums over fields Float[N, 1, K]."""
-        total = factors.sum(dim=1, keepdim=True)
-        squares = total.square().sum(dim=(1, 2)) - factors.square().sum(dim=(1, 2))
-        return 0.5 * squares, total
+    def forward(factors: Tensor) -> Tensor:
+        """Return Float[N]."""
+        square_of_sum = factors.sum(dim=1).square().sum(dim=1)
+        return 0.5 * (square_of_sum - factors.square().sum(dim=(1, 2)))
 
     @staticmethod
-    def setup_context(context: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(context: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         """Keep what the gradient needs."""
-        context.mark_non_differentiable(output[1])
-        context.save_for_backward(inputs[0], output[1])
+        del output  # the name is torch's
+        context.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor, _: Tensor) -> Tensor:
+    def backward(context: Any, gradient: Tensor) -> Tensor:
         """Return Float[N, F, K]: the sum of the *other* fields' factors, times the gradient."""
-        factors, total = context.saved_tensors
-        result: Tensor = (total - factors) * gradient[:, None, None]
+        (factors,) = context.saved_tensors
+        result: Tensor = (factors.sum(dim=1, keepdim=True) - factors) * gradient[:, None, None]
         return result
 
 
@@ -75,8 +74,20 @@ def pairwise_interactions(factors: Tensor) -> Tensor:
 
     Source: Rendle, "Factorization Machines" (2010), Lemma 3.1, in O(F K).
     """
-    interactions: Tensor = _PairwiseInteractions.apply(factors)[0]  # type: ignore[no-untyped-call]
+    interactions: Tensor = _PairwiseInteractions.apply(factors)  # type: ignore[no-untyped-call]
     return interactions
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """Batch normalisation that takes a single row, too: by the running statistics."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Normalise Float[N, C]; a batch of one row has no variance of its own."""
+        if self.training and len(inputs) == 1:
+            return F.batch_norm(
+                inputs, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(inputs)
 
 
 class MultiLayerPerceptron(nn.Module):
@@ -88,7 +99,7 @@ class MultiLayerPerceptron(nn.Module):
         for width in widths:
             layers += [
                 nn.Linear(inputs, width),
-                nn.BatchNorm1d(width),
+                BatchNorm1d(width),
                 nn.ReLU(),
                 nn.Dropout(dropout),
             ]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from dartcli.errors import UsageError
 from dartcli.files import reason
@@ -76,21 +76,29 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
 }
 
 
-def checked_duration(value: int | str) -> int | str:
-    """Return a duration as an integer (iterations) or as text such as ``"3ep"`` (epochs)."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        if value < 0:
-            raise ValueError("must not be negative")
-        return value
+LONGEST: Final = 2**53
+
+
+def checked_duration(value: object) -> int | str:
+    """Return a duration as an integer (iterations) or as text such as ``"3ep"`` (epochs).
+
+    Raises
+    ------
+    ValueError
+        If it is neither, negative, or absurdly long.
+    """
     text = str(value).strip()
-    if text.isdecimal():
-        return int(text)
-    if re.fullmatch(r"\d+(\.\d+)?ep", text):
-        return text
+    if isinstance(value, int | str) and not isinstance(value, bool):
+        if re.fullmatch(r"\d{1,16}", text) and int(text) <= LONGEST:
+            return int(text)
+        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?ep", text):
+            return text
+    if re.fullmatch(r"-\d+", text):
+        raise ValueError("must not be negative")
     raise ValueError("must be a number of iterations such as 5000, or of epochs such as 3ep")
 
 
-Duration = Annotated[int | str, AfterValidator(checked_duration)]
+Duration = Annotated[int | str, PlainValidator(checked_duration)]
 """A number of iterations (``5000``) or of epochs (``"3ep"``, ``"0.5ep"``)."""
 
 
@@ -110,6 +118,10 @@ def iterations(duration: int | str, iterations_per_epoch: int | None) -> float:
             "pass iterations_per_epoch, or give a number of iterations."
         )
     return float(duration.removesuffix("ep")) * iterations_per_epoch
+
+
+COMPONENTS: Final = ("dataset", "model", "strategy")
+"""Settings that are a component: a name and its options."""
 
 
 class Component(Options):
@@ -179,9 +191,14 @@ def parsed(kind: type[OptionsType], values: Mapping[str, Any], where: str) -> Op
 def explained(error: ValidationError, kind: type[BaseModel], where: str) -> str:
     """Turn the first fault that pydantic found into one sentence."""
     fault = error.errors(include_url=False)[0]
-    path = ".".join([where, *(str(part) for part in fault["loc"] if part != "function-after")])
+    path = ".".join([where, *(str(part) for part in fault["loc"])])
     if fault["type"] == "extra_forbidden":
-        offered = ", ".join(sorted(kind.model_fields)) or "none"
+        owner = kind
+        for part in fault["loc"][:-1]:
+            inner = owner.model_fields[str(part)].annotation if part in owner.model_fields else None
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                owner = inner
+        offered = ", ".join(sorted(owner.model_fields)) or "none"
         return f"unknown setting {path}; the settings there are: {offered}."
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "missing":
@@ -217,11 +234,17 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
             raise UsageError(
                 f"--set takes KEY=VALUE such as strategy.r=0.5, but got {assignment!r}."
             )
-        if parts[0] in {"dataset", "model", "strategy"} and parts[1:] != ["name"]:
-            parts = [parts[0], "options", *parts[1:]]
+        if parts[0] in COMPONENTS and parts[1:] != ["name"]:
+            # a bare `strategy=lcd` names the component
+            parts = [parts[0], "options", *parts[1:]] if parts[1:] else [parts[0], "name"]
         branch = tree
         for part in parts[:-1]:
             branch = branch.setdefault(part, {})
+            if not isinstance(branch, dict):
+                raise UsageError(
+                    f"--set {assignment}: {key.strip()} lies below a setting that has a value "
+                    "already; settings have no settings of their own."
+                )
         branch[parts[-1]] = _value(text.strip())
     return tree
 
@@ -229,7 +252,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -273,7 +296,7 @@ def load_tree(path: Path) -> dict[str, Any]:
         raise UsageError(f"the settings file {path} is not UTF-8 text ({error}).") from error
     try:
         tree = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"cannot read the settings file {path}: {error}.") from error
     if not isinstance(tree, dict):
         raise UsageError(f"the settings file {path} holds no table of settings.")
@@ -299,4 +322,6 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         seeds.extend(range(first, last + 1))
     if len(set(seeds)) != len(seeds):
         raise UsageError(f"--seeds {text!r} names a seed twice.")
+    if len(seeds) > 10_000:
+        raise UsageError(f"--seeds {text!r} names {len(seeds):,} seeds; at most 10,000 are taken.")
     return tuple(seeds)

@@ -160,12 +160,6 @@ def test_a_plug_in_is_not_imported_to_list_it(monkeypatch: pytest.MonkeyPatch) -
     assert catalog.load("strategies", "base") is not None
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ImportError,
-    reason="load() lets a plug-in's own fault through as a fault of dartcli: catch Exception "
-    "around plugin.load() and name the entry point (plugin.value) and its package (plugin.dist).",
-)
 def test_a_broken_plug_in_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, broken="no_such_module_anywhere:Thing")
     with pytest.raises(UsageError, match="broken"):

@@ -413,13 +413,6 @@ class CudaDivision(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="schedule() divides by a Python number, which a GPU turns into a product with its "
-    "reciprocal: at T = t_m = 49 tau is below tau_m. Divide by "
-    "iteration.new_full((), t_m, dtype=torch.float64).",
-)
 def test_the_schedule_is_the_same_on_a_gpu() -> None:
     for t_m in (49, 237):
         for iteration in range(1, t_m + 1):

@@ -41,7 +41,9 @@ class AdtReweighted(Strategy):
         if self.options.double_sigmoid:
             probability = probability.sigmoid()
         confidence = torch.where(observed.label > 0, probability, 1 - probability)
-        return Decision(confidence**self.options.alpha, observed.label)
+        # never exactly zero: a weight of zero would take the row out of the divisor N
+        weight = (confidence**self.options.alpha).clamp(min=torch.finfo(confidence.dtype).tiny)
+        return Decision(weight, observed.label)
 
 
 class AdtTruncated(Strategy):

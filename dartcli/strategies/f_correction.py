@@ -35,7 +35,7 @@ class ForwardCorrection(Base):
 
     def link(self, logit: Tensor) -> Tensor:
         """Return ``log((exp(x) + rho) / (1 - rho))``, the logit of the recorded label."""
-        return torch.logaddexp(logit, logit.new_tensor(self.log_rho)) - self.log_rest
+        return torch.logaddexp(logit, logit.new_full((), self.log_rho)) - self.log_rest
 
 
 STRATEGY = ForwardCorrection

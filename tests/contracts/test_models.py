@@ -1,5 +1,6 @@
 """What every model owes, and that they compute what their papers say."""
 
+import itertools
 import math
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 from torch import nn
 
 from dartcli import catalog
+from dartcli.errors import UsageError
+from dartcli.settings import parsed
 
 SIZES = (7, 5, 3, 4)
 NAMES = catalog.names("models")
@@ -127,3 +130,181 @@ def test_deepfm_is_fm_plus_the_perceptron() -> None:
         expected = [plain_fm(deep, row) for row in table.tolist()]
         found = deep(table) - deep.perceptron(factors.flatten(1))
     assert found.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("fields", [2, 4])
+def test_the_gradient_of_every_parameter_is_more_than_nothing(name: str, fields: int) -> None:
+    model = made(name, fields, first_order_std=1.0).eval()
+    model(rows(fields)).sum().backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert bool(parameter.grad.any()), parameter_name
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("fields", [2, 4])
+def test_each_field_has_embeddings_of_its_own(name: str, fields: int) -> None:
+    model = made(name, fields).eval()
+    last = [size - 1 for size in SIZES[:fields]]
+    starts = [sum(SIZES[:field]) for field in range(fields)]
+    for values in ([0] * fields, last):
+        model.zero_grad()
+        model(torch.tensor([values])).sum().backward()
+        visited = model.embedding.table.grad.abs().sum(1).nonzero().flatten().tolist()
+        assert visited == [start + value for start, value in zip(starts, values, strict=True)]
+    assert model.embedding.offsets.tolist() == starts
+    assert len(model.embedding.table) == sum(SIZES[:fields])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_initial_weights_leave_the_callers_randomness_alone(name: str) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    made(name)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("seed", range(3))
+def test_weights_that_are_saved_and_loaded_score_the_same(name: str, seed: int) -> None:
+    first, second = made(name, seed=seed).eval(), made(name, seed=seed + 1).eval()
+    second.load_state_dict(first.state_dict())
+    with torch.no_grad():
+        assert torch.equal(first(rows(2)), second(rows(2)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_of_one_row_can_be_trained_on(name: str) -> None:
+    model = made(name).train()
+    logit = model(rows(2, 1))
+    assert logit.shape == (1,)
+    logit.sum().backward()
+    assert bool(model.embedding.table.grad.any())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_rows_give_no_logits(name: str) -> None:
+    assert made(name).eval()(rows(2, 0)).shape == (0,)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unknown_options_of_a_model_are_refused(name: str) -> None:
+    kind = catalog.load("models", name)
+    with pytest.raises(UsageError, match=r"^unknown setting model\.no_such_option; "):
+        parsed(kind.Options, {"no_such_option": 1}, "model")
+    options = kind.Options()
+    assert kind.Options.model_validate_json(options.model_dump_json()) == options
+
+
+@pytest.mark.parametrize("fields", [2, 4])
+def test_the_gradient_of_fm_is_that_of_the_plain_formula(fields: int) -> None:
+    model = made("fm", fields, first_order_std=1.0).double()
+    table = model.embedding.table.detach().clone().requires_grad_()
+    bias = model.bias.detach().clone().requires_grad_()
+    starts = [sum(SIZES[:field]) for field in range(fields)]
+    scale = torch.arange(1.0, 51.0, dtype=torch.float64)
+    total = torch.zeros((), dtype=torch.float64)
+    for number, row in enumerate(rows(fields).tolist()):
+        entries = [table[start + value] for start, value in zip(starts, row, strict=True)]
+        logit = bias + sum(entry[-1] for entry in entries)
+        for first, second in itertools.combinations(entries, 2):
+            logit = logit + (first[:-1] * second[:-1]).sum()
+        total = total + scale[number] * logit
+    total.backward()
+    (scale * model(rows(fields))).sum().backward()
+    torch.testing.assert_close(model.embedding.table.grad, table.grad)
+    torch.testing.assert_close(model.bias.grad, bias.grad)
+
+
+@pytest.mark.parametrize("fields", [2, 4])
+def test_the_second_derivative_of_fm_is_that_of_finite_differences(fields: int) -> None:
+    from dartcli.layers import pairwise_interactions
+
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randn(3, fields, 2, generator=generator, dtype=torch.float64)
+    assert torch.autograd.gradgradcheck(pairwise_interactions, (factors.requires_grad_(),))
+
+
+@pytest.mark.parametrize("sizes", [(600, 400), (100, 50, 30, 20)])
+@pytest.mark.parametrize("factors", [8, 16])
+def test_the_bound_of_xavier_is_that_of_the_joint_table(
+    sizes: tuple[int, ...], factors: int
+) -> None:
+    kind = catalog.load("models", "fm")
+    with torch.random.fork_rng([]):
+        torch.manual_seed(1)
+        model = kind(sizes, kind.Options(factors=factors))
+    bound = math.sqrt(6 / (sum(sizes) + factors))
+    values = model.embedding.table.detach()[:, :factors].flatten()
+    assert model.embedding.table.shape == (sum(sizes), factors + 1)
+    assert 0.98 * bound < float(values.abs().max()) <= bound
+    # uniform: a quarter of the values in each quarter of the range
+    quarters = torch.histc(values, bins=4, min=-bound, max=bound) / len(values)
+    assert quarters.tolist() == pytest.approx([0.25] * 4, abs=0.04)
+
+
+def test_first_order_weights_and_bias_start_from_zero_unless_told_otherwise() -> None:
+    for name in ("fm", "deepfm"):
+        plain = made(name, 4)
+        assert not plain.embedding.table[:, -1].any()
+        assert float(plain.bias.detach()) == 0.0
+        spread = catalog.load("models", name)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            model = spread((3000, 2000), spread.Options(first_order_std=1.0))
+        weights = model.embedding.table.detach()[:, -1]
+        assert float(weights.std()) == pytest.approx(1.0, abs=0.05)
+        assert float(weights.mean()) == pytest.approx(0.0, abs=0.05)
+
+
+def plain_perceptron(model: nn.Module, inputs: list[float]) -> float:
+    """Linear, batch normalisation by running statistics, ReLU; twice; then linear."""
+    values = inputs
+    state = {key: value.double() for key, value in model.perceptron.layers.state_dict().items()}
+    for linear, norm in (("0", "1"), ("4", "5"), ("8", None)):
+        weight, bias = state[f"{linear}.weight"].tolist(), state[f"{linear}.bias"].tolist()
+        values = [
+            sum(w * v for w, v in zip(row, values, strict=True)) + b
+            for row, b in zip(weight, bias, strict=True)
+        ]
+        if norm is None:
+            break
+        mean, variance = state[f"{norm}.running_mean"], state[f"{norm}.running_var"]
+        scale, shift = state[f"{norm}.weight"], state[f"{norm}.bias"]
+        values = [
+            max(float((v - m) / math.sqrt(s + 1e-5) * g + c), 0.0)
+            for v, m, s, g, c in zip(values, mean, variance, scale, shift, strict=True)
+        ]
+    return values[0]
+
+
+@pytest.mark.parametrize("fields", [2, 4])
+def test_deepfm_is_the_sum_of_its_plain_parts(fields: int) -> None:
+    model = made("deepfm", fields, first_order_std=1.0)
+    with torch.no_grad(), torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        for parameter in model.perceptron.parameters():
+            parameter.add_(torch.randn(parameter.shape))
+        model(rows(fields))  # moves the running statistics
+        found = model.eval()(rows(fields)).tolist()
+    table, starts = model.embedding.table.detach().double(), model.embedding.offsets.tolist()
+    expected = []
+    for row in rows(fields).tolist():
+        factors = [
+            number
+            for start, value in zip(starts, row, strict=True)
+            for number in table[start + value, :-1].tolist()
+        ]
+        expected.append(plain_fm(model, row) + plain_perceptron(model, factors))
+    assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_dropout_acts_in_training_only() -> None:
+    model = made("deepfm")
+    with torch.no_grad(), torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        assert not torch.equal(model(rows(2)), model(rows(2)))
+        model.eval()
+        assert torch.equal(model(rows(2)), model(rows(2)))
