@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from dartcli.version import __version__
 
 if TYPE_CHECKING:
     from dartcli.denoising import TrainingTable
@@ -37,6 +37,7 @@ __all__ = [
     "Denoiser",
     "Settings",
     "TrainingTable",
+    "__version__",
     "analyze",
     "download",
     "evaluate",
@@ -53,4 +54,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted(__all__)

@@ -135,11 +135,11 @@ def figure(width: float, height: float, columns: int = 1) -> Iterator[tuple[Figu
         drawing.draw_without_rendering()
 
 
-def smooth(numerator: Floats, denominator: Floats, window: int) -> Floats:
+def smooth(numerator: Floats, denominator: Floats, window: int, *, least: float = 0.0) -> Floats:
     """Return pooled ratios: sums of ``numerator`` over sums of ``denominator``, centred windows.
 
     At the ends the window is cut off. NaN counts as zero in both; the ratio is NaN where the
-    denominators of a window sum to zero.
+    denominators of a window sum to ``least`` or less: a ratio of a few counts is noise.
     """
     size = len(numerator)
     position = np.arange(size)
@@ -152,7 +152,7 @@ def smooth(numerator: Floats, denominator: Floats, window: int) -> Floats:
 
     below = windowed(np.where(np.isnan(numerator), 0.0, denominator))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(below > 0, windowed(numerator) / below, np.nan)
+        return np.where(below > least, windowed(numerator) / below, np.nan)
 
 
 def json_floats(values: Floats) -> list[float | None]:

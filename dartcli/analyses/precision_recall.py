@@ -179,6 +179,12 @@ def _table(summaries: dict[str, dict[str, float | None]]) -> analysis.Table:
     )
 
 
+TITLES = {
+    "precision": "Share of the handled that are false",
+    "recall": "Share of the false that are handled",
+}
+
+
 def _draw(panel: Axes, found: dict[str, dict[int, dict[str, Any]]], quantity: str) -> None:
     for number, (name, seeds) in enumerate(found.items()):
         colour = analysis.RUN_COLOURS[number % len(analysis.RUN_COLOURS)]
@@ -203,18 +209,22 @@ def _draw(panel: Axes, found: dict[str, dict[int, dict[str, Any]]], quantity: st
                         ls=style,
                         label=label,
                     )
-    panel.set_title(f"{quantity.capitalize()} of the handled interactions")
+    panel.set_title(TITLES[quantity])
     panel.set_xlabel("iteration")
-    panel.set_ylabel(f"{quantity} (share)")
+    panel.set_ylabel(quantity)
     panel.set_ylim(bottom=0)
     panel.margins(x=0.01)
     panel.legend(loc="best")
 
 
+LEAST = 25
+"""Fewer cases than this in a window of one epoch are not drawn."""
+
+
 def _curve(values: dict[str, Any], name: str) -> Floats:
     above, below = PARTS[name]
     window = int(np.bincount(values["epoch"]).max())
-    return analysis.smooth(values[above], values[below], window)
+    return analysis.smooth(values[above], values[below], window, least=LEAST)
 
 
 def _pooled(seeds: dict[int, dict[str, Any]]) -> dict[str, Any]:

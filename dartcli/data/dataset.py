@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, Literal
 
 import polars as pl
 
 from dartcli import settings
+
+BIN_PREFIX: Final = "bin:"
+"""A column so named holds numbers that become quantile bins when the data are split."""
+
+
+class DataOptions(settings.Options):
+    """Options that every data set has."""
+
+    split: Literal["random", "temporal", "leave-last-out"] = "random"
+    """``random``: 8 : 1 : 1. ``temporal``: the earliest 80 % are trained on, the latest 10 % test.
+    ``leave-last-out``: each user's last interaction tests, the one before validates."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,8 @@ class SourceFile:
     """Bytes of the file itself; none = not known."""
     limit: int = 1 << 30
     """Most bytes that the file may have."""
+    required: bool = True
+    """False: the data set can be read without it, and is then partial."""
 
     @property
     def name(self) -> str:
@@ -47,7 +61,7 @@ class SourceFile:
         return self.path.rpartition("/")[2]
 
 
-def _no_counts(_options: settings.Options) -> Counts | None:
+def _no_counts(_options: DataOptions) -> Counts | None:
     return None
 
 
@@ -67,12 +81,18 @@ class Dataset:
     """Where its makers describe it."""
     files: tuple[SourceFile, ...]
     """What has to be downloaded; empty for a simulator."""
-    options: type[settings.Options]
+    options: type[DataOptions]
     """Options of the reader, such as the rating from which an interaction counts as liked."""
-    read: Callable[[Path, settings.Options], pl.LazyFrame]
+    read: Callable[[Path, DataOptions], pl.LazyFrame]
     """(raw folder, options) -> a table with ``user``, ``item`` and, where known, ``noisy``
     (Boolean), ``rating``, ``time`` and further fields: one row an interaction, raw ids."""
-    expected: Callable[[settings.Options], Counts | None] = _no_counts
+    expected: Callable[[DataOptions], Counts | None] = _no_counts
     """Counts of the complete data under these options; none = not known."""
     partial: Mapping[str, Counts] = field(default_factory=dict)
     """Known incomplete copies: what is missing -> the counts of that copy."""
+    local_files: Callable[[DataOptions], list[Path]] | None = None
+    """Files of the user's own that it is read from, where nothing is downloaded."""
+    read_test: Callable[[DataOptions], pl.LazyFrame | None] | None = None
+    """A test table with clean labels that replaces the test split, in the columns of ``read``."""
+    unknown_ids: bool = False
+    """Ids first seen outside training share one further code of their field."""

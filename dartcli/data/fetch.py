@@ -8,15 +8,19 @@ recorded at the first download and checked ever after.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import lzma
 import os
 import zipfile
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Final
 
 from dartcli import paths
 from dartcli.data.dataset import Dataset, SourceFile
-from dartcli.errors import DownloadError
+from dartcli.errors import DownloadError, UsageError
 from dartcli.files import (
     CHUNK,
     ensure_directory,
@@ -27,12 +31,38 @@ from dartcli.files import (
     sha256,
     write_json,
 )
+from dartcli.settings import Options, parsed
 
 Note = Callable[[str], None]
 Progress = Callable[[str, int, int | None], None]
 
 RECORD: Final = "download.json"
 TIMEOUT: Final = 60
+"""Seconds without a byte after which a server counts as silent."""
+ZIPPED: Final = (".zip", ".xlsx")
+"""Endings of files that are zip archives themselves."""
+BROKEN: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,  # a compression method that Python does not know
+    RuntimeError,  # a password
+)
+"""What reading a member of a damaged or encrypted archive raises."""
+
+
+class Fetched(Options):
+    """What is known of a file that was fetched and verified."""
+
+    sha256: str
+    """Hash of the file."""
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    """Time of its last change, in nanoseconds."""
+    source: str
+    """Where it came from."""
 
 
 def fetch(
@@ -50,129 +80,144 @@ def fetch(
         What to fetch.
     source
         A directory, file or URL that is used instead of mirror and addresses, even where the
-        files are here already.
+        files are here already. A plain file that has the name of one of several files of the
+        data set stands for that one only.
     progress, note
         Called with (file name, bytes so far, bytes in all or None), and with sentences.
 
     Raises
     ------
     DownloadError
-        If a file cannot be had from anywhere, or is not what it should be.
+        If a file cannot be had from anywhere, or is not what it should be. Files that the data
+        set can do without are then reported through ``note``.
     """
     folder = paths.raw_data(dataset.name)
-    if source is None and present(dataset):
+    if not dataset.files or (source is None and present(dataset)):
         return folder
-    if not dataset.files:
-        return folder
+    say = note or (lambda _sentence: None)
     with locked(folder.parent / f".{dataset.name}.lock"):
-        if source is None and present(dataset):
-            return folder
         record = _record(folder)
-        for file in dataset.files:
-            if source is None and _verified(folder / file.path, record.get(file.path)):
+        for file, given in _wanted(dataset, source):
+            known = record.get(file.path)
+            if given is None and _verified(folder / file.path, known):
                 continue
-            _obtain(dataset, file, source, folder, record, progress, note)
-            write_json(folder / RECORD, record)
+            try:
+                record[file.path] = _obtain(dataset, file, given, folder, known, progress)
+            except DownloadError as error:
+                if file.required:
+                    raise
+                say(f"going on without {file.path}: {error}")
+                continue
+            say(f"{dataset.name}: {file.path} from {record[file.path].source}")
+            write_json(folder / RECORD, {path: it.model_dump() for path, it in record.items()})
     return folder
 
 
 def present(dataset: Dataset) -> bool:
     """Return whether every file of ``dataset`` is here and as it was when it was verified."""
-    folder = paths.raw_data(dataset.name)
-    record = _record(folder)
-    return all(_verified(folder / file.path, record.get(file.path)) for file in dataset.files)
+    return len(source_hashes(dataset)) == len(dataset.files)
+
+
+def readable(dataset: Dataset) -> bool:
+    """Return whether every file that ``dataset`` cannot do without is here and verified."""
+    here = source_hashes(dataset)
+    return all(file.path in here for file in dataset.files if file.required)
 
 
 def source_hashes(dataset: Dataset) -> dict[str, str]:
-    """Return file -> SHA-256 of the fetched files of ``dataset``."""
-    record = _record(paths.raw_data(dataset.name))
-    return {file.path: record[file.path]["sha256"] for file in dataset.files}
+    """Return file -> SHA-256 of those files of ``dataset`` that are here and verified."""
+    folder = paths.raw_data(dataset.name)
+    record = _record(folder)
+    return {
+        file.path: record[file.path].sha256
+        for file in dataset.files
+        if _verified(folder / file.path, record.get(file.path))
+    }
 
 
-def _record(folder: Path) -> dict[str, dict[str, Any]]:
+def _record(folder: Path) -> dict[str, Fetched]:
+    """Return what is recorded in ``folder``; entries that make no sense do not count."""
     path = folder / RECORD
-    if not path.is_file():
-        return {}
-    record = read_json(path)
-    return record if isinstance(record, dict) else {}
+    document = read_json(path) if path.is_file() else {}
+    record = {}
+    for file, entry in document.items() if isinstance(document, dict) else ():
+        with contextlib.suppress(UsageError, TypeError, ValueError):
+            record[file] = parsed(Fetched, entry, str(path))
+    return record
 
 
-def _verified(path: Path, known: dict[str, Any] | None) -> bool:
-    """Compare size and time with those recorded; hash the file only where they differ."""
+def _verified(path: Path, known: Fetched | None) -> bool:
+    """Compare size and time with those recorded; hash the file only where the time differs."""
     if known is None or not path.is_file():
         return False
     stat = path.stat()
-    if (stat.st_size, stat.st_mtime_ns) == (known["size"], known["mtime_ns"]):
+    if stat.st_size != known.size:
+        return False
+    if stat.st_mtime_ns == known.mtime_ns:
         return True
-    return bool(stat.st_size == known["size"] and sha256(path) == known["sha256"])
+    if sha256(path) != known.sha256:
+        return False
+    with contextlib.suppress(OSError):  # so that the next look is a cheap one
+        os.utime(path, ns=(known.mtime_ns, known.mtime_ns))
+    return True
+
+
+def _wanted(dataset: Dataset, source: str | None) -> Iterator[tuple[SourceFile, str | None]]:
+    """Yield each file with the place that the user named for it, if any."""
+    names = {file.name for file in dataset.files}
+    named = Path(source).name if source is not None else None
+    for file in dataset.files:
+        other = named in names and named != file.name
+        yield file, None if other else source
 
 
 def _obtain(
     dataset: Dataset,
     file: SourceFile,
-    source: str | None,
+    given: str | None,
     folder: Path,
-    record: dict[str, dict[str, Any]],
+    known: Fetched | None,
     progress: Progress | None,
-    note: Note | None,
-) -> None:
-    """Get ``file`` from the first place that has it, and record it."""
+) -> Fetched:
+    """Get ``file`` from the first place that has it."""
+    expected = file.sha256 or (known.sha256 if known else None)
     failures: list[str] = []
-    for place in _places(file, source):
+    for place in _places(file, given):
         try:
-            _copy(place, file, folder, record.get(file.path), progress)
+            return _copy(place, file, folder / file.path, expected, progress)
         except DownloadError as error:
-            if source is not None:
-                raise
             failures.append(str(error).rstrip("."))
-            continue
-        if note:
-            note(f"{dataset.name}: {file.path} from {place}")
-        path = folder / file.path
-        stat = path.stat()
-        record[file.path] = {
-            "sha256": sha256(path),
-            "size": stat.st_size,
-            "mtime_ns": stat.st_mtime_ns,
-            "source": place,
-        }
-        return
+    where = "; ".join(failures) or "no address of it is known"
+    again = (
+        "" if file.sha256 or not known else f" (remove {folder / RECORD} to take another version)"
+    )
     raise DownloadError(
-        f"cannot fetch {file.path} of {dataset.name}: {'; '.join(failures)}; get it by other means "
-        f"and run dart download {dataset.name} --from FILE, or set DART_MIRROR."
+        f"cannot fetch {file.path} of {dataset.name}: {where}{again}; get {file.name} by other "
+        f"means and run dart download {dataset.name} --from FILE, or set DART_MIRROR to a "
+        f"directory that holds {file.path}."
     )
 
 
-def _places(file: SourceFile, source: str | None) -> Iterable[str]:
-    if source is not None:
-        return [source]
+def _places(file: SourceFile, given: str | None) -> Iterable[str]:
+    if given is not None:
+        return [given]
     mirror = paths.mirror()
     return [*([str(mirror)] if mirror else []), *file.urls]
 
 
 def _copy(
-    place: str,
-    file: SourceFile,
-    folder: Path,
-    known: dict[str, Any] | None,
-    progress: Progress | None,
-) -> None:
-    """Copy ``file`` from one place to the raw folder: verified first, then renamed."""
-    target = folder / file.path
+    place: str, file: SourceFile, target: Path, expected: str | None, progress: Progress | None
+) -> Fetched:
+    """Copy ``file`` from one place to ``target``: verified first, then renamed."""
     if place.startswith(("http://", "https://", "ftp://")):
-        arrived = ensure_directory(folder) / f".{file.name}.{os.getpid()}.part"
+        arrived = ensure_directory(target.parent) / f".{file.name}.{os.getpid()}.part"
         try:
             _download(place, arrived, progress)
-            with replacing(target) as temporary:
-                _extract(arrived, file, temporary, place)
-                _check(temporary, file, known, place)
+            return _unpack(arrived, place, file, target, expected)
         finally:
             arrived.unlink(missing_ok=True)
-        return
     local = _find(Path(place).expanduser(), file)
-    with replacing(target) as temporary:
-        _extract(local, file, temporary, str(local))
-        _check(temporary, file, known, str(local))
+    return _unpack(local, str(local), file, target, expected)
 
 
 def _find(place: Path, file: SourceFile) -> Path:
@@ -189,56 +234,84 @@ def _find(place: Path, file: SourceFile) -> Path:
     raise DownloadError(f"{place} holds no {file.path}.")
 
 
-def _extract(archive: Path, file: SourceFile, target: Path, place: str) -> None:
-    """Copy ``archive``, or the one member of it that is ``file``, to ``target``."""
-    try:
-        if not zipfile.is_zipfile(archive):
-            if place.endswith(".zip"):
+def _unpack(
+    arrived: Path, place: str, file: SourceFile, target: Path, expected: str | None
+) -> Fetched:
+    """Make ``target`` of what arrived from ``place``: the file itself, or an archive of it."""
+    with replacing(target) as temporary:
+        with _opened(arrived, place, file) as source:
+            found = _copied(source, temporary, file, place)
+        if expected not in {None, found}:
+            raise DownloadError(
+                f"{file.path} from {place} has the SHA-256 {found}, but {expected} was expected; "
+                "it was not kept: it is truncated, or another version."
+            )
+    stat = target.stat()
+    return Fetched(sha256=found, size=stat.st_size, mtime_ns=stat.st_mtime_ns, source=place)
+
+
+@contextlib.contextmanager
+def _opened(arrived: Path, place: str, file: SourceFile) -> Iterator[IO[bytes]]:
+    """Open ``file``: the file that arrived, or the one member of that archive."""
+    with contextlib.ExitStack() as stack:
+        try:
+            source: IO[bytes] = stack.enter_context(arrived.open("rb"))
+            if place.rpartition("/")[2] != file.name and zipfile.is_zipfile(source):
+                archive = stack.enter_context(zipfile.ZipFile(source))
+                member = _member(archive, file, place)
+                if member is not None:
+                    source = stack.enter_context(archive.open(member))
+            elif place.endswith(".zip") and not file.name.endswith(ZIPPED):
                 raise DownloadError(
                     f"{place} is no zip archive, or a truncated one "
-                    f"({archive.stat().st_size:,} bytes)."
+                    f"({arrived.stat().st_size:,} bytes)."
                 )
-            with archive.open("rb") as source:
-                _copy_limited(source, target, file, place)
-            return
-        with zipfile.ZipFile(archive) as opened:
-            members = [name for name in opened.namelist() if name in {file.path, file.name}]
-            if not members:
-                members = [m for m in opened.namelist() if m.rpartition("/")[2] == file.name]
-            if not members:
-                raise DownloadError(f"the archive {place} holds no {file.path}.")
-            with opened.open(members[0]) as source:
-                _copy_limited(source, target, file, place)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DownloadError(f"the archive {place} is broken ({error}).") from error
-    except OSError as error:
-        raise DownloadError(f"cannot read {place}: {reason(error)}.") from error
+        except BROKEN as error:
+            raise DownloadError(f"the archive {place} is broken ({error}).") from error
+        except OSError as error:
+            raise DownloadError(f"cannot read {place}: {reason(error)}.") from error
+        if not isinstance(source, zipfile.ZipExtFile):
+            source.seek(0)
+        yield source
 
 
-def _copy_limited(source: Any, target: Path, file: SourceFile, place: str) -> None:
-    written = 0
+def _member(archive: zipfile.ZipFile, file: SourceFile, place: str) -> str | None:
+    """Return the member that is ``file``; None where the archive is the file itself."""
+    members = archive.namelist()
+    for known in (file.path, file.name):
+        if known in members:
+            return known
+    for member in members:
+        if member.rpartition("/")[2] == file.name:
+            return member
+    if file.name.endswith(ZIPPED):
+        return None
+    raise DownloadError(f"the archive {place} holds no {file.path}.")
+
+
+def _copied(source: IO[bytes], target: Path, file: SourceFile, place: str) -> str:
+    """Copy ``source`` to ``target``, at most the file's limit; return the SHA-256."""
+    digest, written = hashlib.sha256(), 0
     with target.open("wb") as output:
-        while block := source.read(CHUNK):
+        while block := _block(source, place):
             written += len(block)
             if written > file.limit:
                 raise DownloadError(
                     f"{file.path} in {place} is larger than {file.limit:,} bytes, which is more "
-                    "than this data set can have; it was not unpacked."
+                    "than this data set can have; it was not kept."
                 )
+            digest.update(block)
             output.write(block)
+    return digest.hexdigest()
 
 
-def _check(path: Path, file: SourceFile, known: dict[str, Any] | None, place: str) -> None:
-    """Compare the hash with the declared one, or with that of the first download."""
-    expected = file.sha256 or (known or {}).get("sha256")
-    if expected is None:
-        return
-    found = sha256(path)
-    if found != expected:
-        raise DownloadError(
-            f"{file.path} from {place} has the SHA-256 {found}, but {expected} was expected; "
-            "it was not kept: the file is truncated, or another version."
-        )
+def _block(source: IO[bytes], place: str) -> bytes:
+    try:
+        return source.read(CHUNK)
+    except BROKEN as error:
+        raise DownloadError(f"the archive {place} is broken ({error}).") from error
+    except OSError as error:
+        raise DownloadError(f"cannot read {place}: {reason(error)}.") from error
 
 
 def _download(url: str, target: Path, progress: Progress | None) -> None:
@@ -255,7 +328,8 @@ def _download(url: str, target: Path, progress: Progress | None) -> None:
         def update(self, amount: int) -> None:
             self.done += amount
             if progress:
-                progress(url.rpartition("/")[2], self.done, self.total or None)
+                done = min(self.done, self.total) if self.total else self.done
+                progress(url.rpartition("/")[2], done, self.total or None)
 
         def reset(self) -> None:
             self.done = 0
@@ -275,8 +349,10 @@ def _why(error: Exception) -> str:
 
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection to the server"
     if isinstance(error, requests.Timeout):
         return f"the server did not answer within {TIMEOUT} seconds"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection to the server"
     return str(error)

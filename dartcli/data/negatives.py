@@ -1,16 +1,26 @@
 """Sampled negatives: uniform user-item pairs that are not known positives.
 
-Everything works on the device of the generator; rejection is vectorised over sorted pair codes.
+The free pairs are numbered without listing them. With ``k_0 < k_1 < ...`` the known pair codes,
+``k_j - j`` free codes are smaller than ``k_j``, so the free code of rank ``r`` is
+``r + #{j : k_j - j <= r}``: one binary search a pair, exact however few pairs are free, and no
+user x item matrix. Everything works on the device of the generator.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from dartcli.errors import DataError
 
-SPARE = 1 << 16
+WIDE: Final = 2**63 - 1
+"""Random integers are drawn below this and reduced: the bias of ``%`` is then below 2**-20."""
+DENSE: Final = 4
+"""Different ranks are taken from a permutation where fewer than this many times as many exist."""
+SPARE: Final = 1 << 16
+"""Ranks that cost nothing: this many are always permuted, and drawn beyond what is needed."""
 
 
 def pair_codes(user: Tensor, item: Tensor, items: int) -> Tensor:
@@ -41,58 +51,58 @@ def sample_pairs(
     Raises
     ------
     DataError
-        If every pair is known.
+        If a pair is wanted and every pair is known.
     """
-    if count and users * items <= len(known):
-        raise DataError(_exhausted(users, items))
-    codes = _draw(count, users * items, generator)
-    rejected = _is_known(codes, known).nonzero().squeeze(1)
-    while len(rejected):
-        fresh = _draw(len(rejected), users * items, generator)
-        codes[rejected] = fresh
-        rejected = rejected[_is_known(fresh, known)]
-    return codes // items, codes % items
+    free = _free(count, users, items, known)
+    return _pairs(_ranks(count, free, generator), items, known)
 
 
 def sample_distinct_pairs(
     count: int, users: int, items: int, known: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw ``count`` different pairs outside ``known``, every such set equally likely.
+    """Draw ``count`` different pairs outside ``known``, every such sequence equally likely.
 
-    Parameters and errors as for :func:`sample_pairs`. Where fewer than ``count`` pairs are left,
-    all of them are returned. Dense data are enumerated, sparse data sampled by rejection: memory
-    stays proportional to ``count`` plus the known pairs.
+    Parameters and errors as for :func:`sample_pairs`. Where fewer than ``count`` pairs are free,
+    all of them are returned. Memory is proportional to ``count`` plus the known pairs, however
+    large users x items is.
     """
-    total = users * items
-    if count and total <= len(known):
-        raise DataError(_exhausted(users, items))
-    if total <= 4 * (count + len(known)) + SPARE:
-        free = torch.ones(total, dtype=torch.bool, device=known.device)
-        free[known] = False
-        codes = free.nonzero().squeeze(1)
+    free = _free(count, users, items, known)
+    count = min(count, free)
+    if free <= DENSE * count + SPARE:
+        ranks = torch.randperm(free, generator=generator, device=generator.device)[:count]
     else:
-        codes = known.new_empty(0)
-        while len(codes) < count:
-            fresh = _draw(count - len(codes) + SPARE, total, generator)
-            codes = torch.unique(torch.cat([codes, fresh[~_is_known(fresh, known)]]))
-    order = torch.randperm(len(codes), generator=generator, device=known.device)
-    codes = codes[order[:count]]
-    return codes // items, codes % items
+        ranks = _distinct_ranks(count, free, generator)
+    return _pairs(ranks, items, known)
 
 
-def _draw(count: int, total: int, generator: torch.Generator) -> Tensor:
-    return torch.randint(total, (count,), generator=generator, device=generator.device)
+def _free(count: int, users: int, items: int, known: Tensor) -> int:
+    free = users * items - len(known)
+    if count and free <= 0:
+        raise DataError(
+            f"every one of the {users:,} users interacted with every one of the {items:,} items, "
+            "so no negative can be sampled; give data with impressions (a label of 0), or more "
+            "items."
+        )
+    return free
 
 
-def _is_known(codes: Tensor, known: Tensor) -> Tensor:
-    if len(known) == 0:
-        return torch.zeros_like(codes, dtype=torch.bool)
-    position = torch.searchsorted(known, codes).clamp(max=len(known) - 1)
-    return known[position] == codes
-
-
-def _exhausted(users: int, items: int) -> str:
-    return (
-        f"every one of the {users:,} users interacted with every one of the {items:,} items, so "
-        "no negative can be sampled; give data with impressions (a label of 0), or more items."
+def _ranks(count: int, free: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(WIDE, (count,), generator=generator, device=generator.device) % max(
+        free, 1
     )
+
+
+def _distinct_ranks(count: int, free: int, generator: torch.Generator) -> Tensor:
+    """Draw until there are enough different ranks; a random part of them is uniform again."""
+    ranks = torch.empty(0, dtype=torch.int64, device=generator.device)
+    while len(ranks) < count:
+        more = _ranks(count - len(ranks) + SPARE, free, generator)
+        ranks = torch.unique(torch.cat([ranks, more]))
+    order = torch.randperm(len(ranks), generator=generator, device=generator.device)
+    return ranks[order[:count]]
+
+
+def _pairs(ranks: Tensor, items: int, known: Tensor) -> tuple[Tensor, Tensor]:
+    smaller_free = known - torch.arange(len(known), device=known.device)
+    codes = ranks + torch.searchsorted(smaller_free, ranks, right=True)
+    return codes // items, codes % items

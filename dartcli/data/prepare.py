@@ -1,13 +1,19 @@
-"""Raw interactions to dense codes."""
+"""Raw interactions to dense codes, in two passes and compact memory.
+
+The first pass checks the rows and finds the distinct ids of each field, the second one codes the
+rows; neither holds the raw ids of all rows at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from dartcli.columns import ITEM, LABEL, NOISY, RATING, RESERVED, TIME, USER
+from dartcli.data.dataset import BIN_PREFIX
 from dartcli.errors import DataError
 
 CODE = "code"
@@ -20,7 +26,8 @@ class Encoded:
 
     interactions: pl.DataFrame
     """``user``, ``item`` and further fields UInt32, ``label`` UInt8, ``noisy`` Boolean, and where
-    the source has them ``rating`` Float32 and ``time``; rows in source order."""
+    the source has them ``rating`` Float32, ``time``, and numbers to be binned (``bin:...``,
+    Float32); rows in source order."""
     ids: Mapping[str, pl.DataFrame]
     """Field -> table of ``code`` and ``raw``, in the order of the codes."""
     duplicates_dropped: int
@@ -38,62 +45,181 @@ def encode(raw: pl.LazyFrame, where: str) -> Encoded:
     Parameters
     ----------
     raw
-        ``user``, ``item``; optionally ``label`` (1 where it is missing), ``noisy``, ``rating``,
-        ``time``; every other column is a categorical field.
+        ``user``, ``item``; optionally ``label`` (0 or 1; 1 where it is missing), ``noisy`` (true
+        or false, null = unknown), ``rating`` (NaN becomes null), ``time``; a column whose name
+        begins with ``bin:`` is a number to be binned later; every other column is a field.
     where
         Name of the data for error messages.
 
     Raises
     ------
     DataError
-        If a column is missing, there is no row, or an id is missing.
+        If a column is missing or of the wrong type, there is no row, an id is missing, a label is
+        neither 0 nor 1, or the source cannot be read.
     """
-    table = raw.collect()
-    missing = {USER, ITEM} - set(table.columns)
+    try:
+        schema = raw.collect_schema()
+        fields = _checked_fields(schema, where)
+        _check_rows(raw, schema, fields, where)
+        ids = {name: _codes(raw, name) for name in fields}
+        table = coded(raw, ids)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"cannot read {where}: {first_line(error)}.") from error
+    last, dropped = _last_of_each_pair(table, len(ids[ITEM]))
+    if last is not None:
+        table, ids = _compacted(table[last], ids)
+    return Encoded(table, ids, dropped)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what Polars said, without the full stop."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__).rstrip(".")
+
+
+def coded(raw: pl.LazyFrame, ids: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Return the rows of ``raw`` with the codes of ``ids``; an id that has none becomes null."""
+    schema = raw.collect_schema()
+    label = pl.col(LABEL).cast(pl.UInt8) if LABEL in schema else pl.lit(1, pl.UInt8)
+    noisy = pl.col(NOISY).cast(pl.Boolean) if NOISY in schema else pl.lit(None, pl.Boolean)
+    columns = [_code_of(name, schema[name], table[RAW]) for name, table in ids.items()]
+    columns.append(label.alias(LABEL))
+    # what was not clicked is no false positive, whatever the mark says
+    columns.append(pl.when(label == 0).then(statement=False).otherwise(noisy).alias(NOISY))
+    columns += [pl.col(RATING).cast(pl.Float32).fill_nan(None)] * (RATING in schema)
+    columns += [pl.col(TIME)] * (TIME in schema)
+    columns += [pl.col(name).cast(pl.Float32) for name in schema if _is_binned(name)]
+    return raw.select(columns).collect(engine="streaming")
+
+
+def _is_binned(name: str) -> bool:
+    return name.startswith(BIN_PREFIX)
+
+
+def _checked_fields(schema: pl.Schema, where: str) -> list[str]:
+    """Return the names of the fields; refuse columns that cannot be what their name says."""
+    missing = sorted({USER, ITEM} - set(schema))
     if missing:
-        raise DataError(f"{where} has no column {' and no column '.join(sorted(missing))}.")
-    if table.is_empty():
-        raise DataError(f"{where} holds no interaction; give a file with at least 10 rows.")
-    extra = [name for name in table.columns if name not in RESERVED]
-    fields = [USER, ITEM, *extra]
+        raise DataError(f"{where} has no column {' and no column '.join(missing)}.")
+    fields = [USER, ITEM, *(n for n in schema if n not in RESERVED and not _is_binned(n))]
     for name in fields:
-        _refuse_missing(table, name, where)
-    kept = table.unique(subset=[USER, ITEM], keep="last", maintain_order=True)
-    ids = {name: _codes(kept[name]) for name in fields}
-    coded = [
-        kept[name].replace_strict(ids[name][RAW], ids[name][CODE], return_dtype=pl.UInt32)
-        for name in fields
-    ]
-    others = [
-        _column(kept, LABEL, pl.UInt8, 1),
-        _column(kept, NOISY, pl.Boolean, None),
-        *(kept[RATING].cast(pl.Float32) for _ in range(RATING in kept.columns)),
-        *(kept[TIME] for _ in range(TIME in kept.columns)),
-    ]
-    return Encoded(pl.DataFrame([*coded, *others]), ids, len(table) - len(kept))
+        if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\0'):
+            raise DataError(f"{where}: the column {name!r} cannot be a field; rename it.")
+        if schema[name].is_nested() or schema[name] in (pl.Object, pl.Binary):
+            raise DataError(
+                f"{where}: the column {name} holds {schema[name]}; a field must hold text or "
+                "numbers."
+            )
+    for name, expected in ((LABEL, "0 or 1"), (NOISY, "0 or 1"), (RATING, "numbers")):
+        kind = schema.get(name, pl.Null())
+        if not (kind.is_numeric() or kind in (pl.Boolean, pl.Null)):
+            raise DataError(f"{where}: the column {name} holds {kind}; it must hold {expected}.")
+    return fields
 
 
-def _refuse_missing(table: pl.DataFrame, name: str, where: str) -> None:
-    column = table[name]
-    absent = column.is_null()
-    if column.dtype.is_float():
-        absent = absent | column.is_nan()
-    if absent.any():
-        row = absent.arg_true()[0] + 1
-        raise DataError(
-            f"{where}: the column {name} is empty in row {row:,} (and {int(absent.sum()):,} rows "
-            "in all); every interaction needs one, so fill or drop those rows."
-        )
+def _check_rows(raw: pl.LazyFrame, schema: pl.Schema, fields: list[str], where: str) -> None:
+    """Refuse missing ids, and labels and marks other than 0 and 1, naming the first such row."""
+    absent = {name: _absent(name, schema) for name in fields}
+    if LABEL in schema:
+        absent[LABEL] = _absent(LABEL, schema)
+    wrong = {
+        name: ~pl.col(name).cast(pl.Float64).is_in([0.0, 1.0])
+        for name in (LABEL, NOISY)
+        if name in schema and schema[name] not in (pl.Boolean, pl.Null)
+    }
+    counts = raw.select(
+        pl.len().alias("rows"),
+        *(mask.sum().alias(f"absent {name}") for name, mask in absent.items()),
+        *(mask.sum().alias(f"wrong {name}") for name, mask in wrong.items()),
+    ).collect(engine="streaming")
+    if counts["rows"][0] == 0:
+        raise DataError(f"{where} holds no interaction; give a file with at least 10 rows.")
+    for name, mask in absent.items():
+        if number := counts[f"absent {name}"][0]:
+            row, _ = _first(raw, name, mask)
+            raise DataError(
+                f"{where}: the column {name} is empty in row {row:,} (and {number:,} rows in all); "
+                "every interaction needs one, so fill or drop those rows."
+            )
+    for name, mask in wrong.items():
+        if counts[f"wrong {name}"][0]:
+            row, value = _first(raw, name, mask)
+            raise DataError(
+                f"{where}: the column {name} is {value} in row {row:,}; it must be 0 or 1."
+            )
 
 
-def _codes(column: pl.Series) -> pl.DataFrame:
-    raw = column.unique().sort().alias(RAW)
-    return pl.DataFrame([pl.arange(0, len(raw), dtype=pl.UInt32, eager=True).alias(CODE), raw])
+def _absent(name: str, schema: pl.Schema) -> pl.Expr:
+    absent = pl.col(name).is_null()
+    return absent | pl.col(name).is_nan() if schema[name].is_float() else absent
 
 
-def _column(
-    table: pl.DataFrame, name: str, dtype: type[pl.DataType], default: int | None
-) -> pl.Series:
-    if name in table.columns:
-        return table[name].cast(dtype)
-    return pl.Series(name, [default], dtype).new_from_index(0, len(table))
+def _first(raw: pl.LazyFrame, name: str, mask: pl.Expr) -> tuple[int, object]:
+    """Return number (from 1) and value of the first row where ``mask`` is true."""
+    rows = raw.select(pl.col(name), mask.alias("found")).with_row_index("row")
+    first = rows.filter("found").sort("row").head(1).collect()
+    return first["row"][0] + 1, first[name][0]
+
+
+def _codes(raw: pl.LazyFrame, name: str) -> pl.DataFrame:
+    column = pl.col(name)
+    if raw.collect_schema()[name] in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    distinct = raw.select(column.unique()).collect(engine="streaming")[name].sort()
+    return _ids(distinct)
+
+
+def _ids(raw: pl.Series) -> pl.DataFrame:
+    codes = pl.arange(0, len(raw), dtype=pl.UInt32, eager=True).alias(CODE)
+    return pl.DataFrame([codes, raw.alias(RAW)])
+
+
+def _code_of(name: str, dtype: pl.DataType, distinct: pl.Series) -> pl.Expr:
+    """Return the expression that turns raw ids into codes, row by row."""
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        # an enumeration of the sorted ids is stored as their positions: exactly the codes
+        kind = pl.Enum(distinct)
+        text = pl.col(name).cast(pl.String)
+        return text.cast(kind, strict=False).to_physical().cast(pl.UInt32)
+    known = distinct.to_physical().to_numpy()
+
+    def look_up(column: pl.Series) -> pl.Series:
+        values = column.to_physical().to_numpy()
+        if len(known) == 0:
+            return pl.Series(name, [None] * len(column), pl.UInt32)
+        position = np.searchsorted(known, values).clip(max=len(known) - 1)
+        codes = pl.Series(name, position.astype(np.uint32))
+        found = known[position] == values
+        if not found.all():
+            codes = codes.set(pl.Series(~found), None)
+        return codes
+
+    return pl.col(name).map_batches(look_up, return_dtype=pl.UInt32, is_elementwise=True)
+
+
+def _last_of_each_pair(table: pl.DataFrame, items: int) -> tuple[pl.Series | None, int]:
+    """Return the positions of each pair's last row (None: every row), and how many rows go."""
+    pairs = table[USER].to_numpy().astype(np.int64) * items + table[ITEM].to_numpy()
+    in_order = np.sort(pairs)
+    dropped = int((in_order[1:] == in_order[:-1]).sum())
+    if dropped == 0:
+        return None, 0
+    del in_order
+    order = np.argsort(pairs, kind="stable")
+    ordered = pairs[order]
+    is_last = np.append(ordered[1:] != ordered[:-1], [True])
+    return pl.Series(np.sort(order[is_last])), dropped
+
+
+def _compacted(
+    table: pl.DataFrame, ids: Mapping[str, pl.DataFrame]
+) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
+    """Take out the codes that no row has any more."""
+    kept: dict[str, pl.DataFrame] = {}
+    for name, known in ids.items():
+        used = table[name].unique().sort()
+        if len(used) < len(known):
+            position = np.searchsorted(used.to_numpy(), table[name].to_numpy())
+            table = table.with_columns(pl.Series(name, position.astype(np.uint32)))
+        kept[name] = _ids(known[RAW][used])
+    return table, kept

@@ -3,12 +3,13 @@
 ::
 
     processed/<dataset>/<key>/
-      interactions.parquet  user.parquet  item.parquet  manifest.json
+      interactions.parquet  ids/user.parquet  ids/item.parquet  manifest.json
       splits/<protocol>-<seed>/
         train.parquet  valid.parquet  test.parquet  manifest.json
 
 The key is a hash of everything that changes the bytes: format, data set, options, source hashes.
-The manifest is written last; a folder without one does not count.
+The manifest is written last; a folder without one, or without a file that it lists, does not count
+and is made again.
 """
 
 from __future__ import annotations
@@ -23,29 +24,25 @@ from typing import Any, Final, Literal
 import polars as pl
 import pydantic
 
-import dartcli
 from dartcli import paths
 from dartcli.columns import LABEL, NOISY
-from dartcli.data.dataset import Counts, Dataset
-from dartcli.data.fetch import fetch, source_hashes
-from dartcli.errors import DataError
-from dartcli.files import building, locked, read_json, sha256, write_json
+from dartcli.data.dataset import Counts, DataOptions, Dataset
+from dartcli.data.fetch import fetch, readable, source_hashes
+from dartcli.data.fields import Field
+from dartcli.errors import DataError, UsageError
+from dartcli.files import building, locked, read_json, reason, sha256, write_json
 from dartcli.settings import Options, Protocol, parsed
+from dartcli.version import __version__
 
-FORMAT: Final = 1
+FORMAT: Final = 3
 """Version of the prepared files: raise it when the same source gives other bytes."""
 MANIFEST: Final = "manifest.json"
 INTERACTIONS: Final = "interactions.parquet"
+IDS: Final = "ids"
+SPLIT_FOLDER: Final = "splits"
 LAST: Final = "last.json"
-
-
-class Field(Options):
-    """One categorical field of the models."""
-
-    name: str
-    """Column name."""
-    size: int
-    """Number of codes."""
+TEST_CLEAN: Final = "test_clean.parquet"
+HASHES: Final = "hashes.json"
 
 
 class DataCounts(Options):
@@ -65,6 +62,15 @@ class DataCounts(Options):
     """Positives of which nobody knows."""
     impressions: int
     """Recorded rows with label 0."""
+
+
+class File(Options):
+    """One file of prepared data."""
+
+    sha256: str
+    """Hash of the file."""
+    size: int
+    """Bytes."""
 
 
 class Manifest(Options):
@@ -100,8 +106,8 @@ class Manifest(Options):
     """Seed of the split."""
     rows: dict[str, int] = pydantic.Field(default_factory=dict)
     """Split -> rows."""
-    files: dict[str, str]
-    """File -> SHA-256."""
+    files: dict[str, File]
+    """The files beside the manifest (``/`` between folder and name)."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +131,13 @@ class Prepared:
 
     @property
     def users(self) -> int:
-        """Number of user codes."""
-        return self.field_sizes[0]
+        """Number of known users: their codes are below it."""
+        return self.manifest.fields[0].values
 
     @property
     def items(self) -> int:
-        """Number of item codes."""
-        return self.field_sizes[1]
+        """Number of known items: their codes are below it."""
+        return self.manifest.fields[1].values
 
     def split(self, name: Literal["train", "valid", "test"]) -> pl.DataFrame:
         """Return one split.
@@ -141,27 +147,48 @@ class Prepared:
         DataError
             If its file is missing or broken.
         """
-        path = self.folder / f"{name}.parquet"
-        try:
-            table = pl.read_parquet(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise DataError(_broken(path, str(error), self.manifest.dataset)) from error
-        if len(table) != self.manifest.rows[name]:
-            found = f"{len(table):,} rows instead of {self.manifest.rows[name]:,}"
-            raise DataError(_broken(path, found, self.manifest.dataset))
-        return table
+        return _table(self.folder, f"{name}.parquet", self.manifest)
+
+    def ids(self, field: str) -> pl.DataFrame:
+        """Return the table of ``code`` and ``raw`` id of ``field``, in the order of the codes.
+
+        Raises
+        ------
+        DataError
+            If there is no such field, or its file is missing or broken.
+        """
+        if field not in self.fields:
+            raise DataError(
+                f"{self.manifest.dataset} has no field {field!r}; it has {', '.join(self.fields)}."
+            )
+        home = self.folder.parent.parent
+        manifest = _manifest(home)
+        if manifest is None:
+            raise DataError(_broken(home, "files are missing", self.manifest.dataset))
+        return _table(home, f"{IDS}/{field}.parquet", manifest)
+
+
+def _table(folder: Path, name: str, manifest: Manifest) -> pl.DataFrame:
+    """Read one Parquet file; refuse it where it is not the file that was written."""
+    path = folder / name
+    try:
+        if sha256(path) != manifest.files[name].sha256:
+            raise DataError(_broken(path, "it is not the file that was written", manifest.dataset))
+        return pl.read_parquet(path)
+    except OSError as error:
+        raise DataError(_broken(path, reason(error), manifest.dataset)) from error
+    except pl.exceptions.PolarsError as error:
+        raise DataError(_broken(path, str(error), manifest.dataset)) from error
 
 
 def _broken(path: Path, what: str, dataset: str) -> str:
-    return (
-        f"cannot read {path} ({what}); remove {path.parent} and run "
-        f"dart preprocess {dataset} again."
-    )
+    folder = path.parent if path.suffix == ".parquet" else path
+    return f"cannot read {path} ({what}); remove {folder} and run dart preprocess {dataset} again."
 
 
 def prepare(
     dataset: Dataset,
-    options: Options,
+    options: DataOptions,
     protocol: Protocol,
     split_seed: int,
     *,
@@ -169,67 +196,101 @@ def prepare(
 ) -> Prepared:
     """Return the split of ``dataset``, doing what is missing: fetch, encode, split.
 
+    Where everything is there, only manifests are read and files looked at, not opened.
+
+    Parameters
+    ----------
+    dataset, options
+        What to read, and how.
+    protocol
+        Decides how negatives are drawn (see :func:`dartcli.data.split.split`) and names the split.
+    split_seed
+        The only source of randomness.
+    note
+        Called with a sentence for each step that is done.
+
     Raises
     ------
     DataError, DownloadError
         If the sources cannot be had or read.
     """
     say = note or (lambda _sentence: None)
-    raw = paths.raw_data(dataset.name)
-    if dataset.files:
-        raw = fetch(dataset, note=note)
-    sources = source_hashes(dataset)
+    if dataset.local_files is not None:
+        sources = local_hashes(dataset.local_files(options))
+    else:
+        if not readable(dataset):
+            say(f"{dataset.name} is not here yet: fetching it")
+            fetch(dataset, note=note)
+        sources = source_hashes(dataset)
     home = paths.processed_data(dataset.name) / _key(dataset, options, sources)
-    folder = home / "splits" / f"{protocol.name}-{split_seed}"
-    manifest = _manifest(folder)
-    fresh = manifest is None
+    folder = home / SPLIT_FOLDER / f"{protocol.name}-{split_seed}"
+    manifest, fresh = _manifest(folder), False
     if manifest is None:
         with locked(home.parent / f".{home.name}.lock"):
             manifest = _manifest(folder)
             if manifest is None:
+                fresh = True
                 whole = _manifest(home)
                 if whole is None:
                     say(f"preparing {dataset.name}")
-                    whole = _encode(dataset, options, raw, sources, home)
-                manifest = _split(whole, home, folder, protocol, split_seed)
-    write_json(paths.home() / "processed" / LAST, {"dataset": dataset.name})
+                    whole = _encode(dataset, options, sources, home)
+                manifest = _split(dataset, options, whole, home, folder, protocol, split_seed)
+    if last_prepared() != dataset.name:
+        write_json(_last(), {"dataset": dataset.name})
     return Prepared(folder, manifest, fresh)
 
 
 def last_prepared() -> str | None:
     """Return the name of the data set that was prepared last, or None."""
-    path = paths.home() / "processed" / LAST
-    if not path.is_file():
+    try:
+        name = read_json(_last())["dataset"]
+    except (DataError, KeyError, TypeError):
         return None
-    name = read_json(path).get("dataset")
     return name if isinstance(name, str) else None
 
 
-def _key(dataset: Dataset, options: Options, sources: Mapping[str, str]) -> str:
+def _last() -> Path:
+    return paths.home() / "processed" / LAST
+
+
+def _key(dataset: Dataset, options: DataOptions, sources: Mapping[str, str]) -> str:
     document = [FORMAT, dataset.name, options.model_dump(mode="json"), sorted(sources.items())]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _manifest(folder: Path) -> Manifest | None:
-    path = folder / MANIFEST
-    return parsed(Manifest, read_json(path), str(path)) if path.is_file() else None
+    """Return the manifest of ``folder``; None where it, or a file that it lists, is not whole."""
+    try:
+        path = folder / MANIFEST
+        manifest = parsed(Manifest, read_json(path), str(path))
+        sizes = {name: (folder / name).stat().st_size for name in manifest.files}
+    except (DataError, UsageError, OSError, TypeError, ValueError):
+        return None
+    whole = all(sizes[name] == file.size for name, file in manifest.files.items())
+    return manifest if whole else None
 
 
 def _encode(
-    dataset: Dataset, options: Options, raw: Path, sources: Mapping[str, str], home: Path
+    dataset: Dataset, options: DataOptions, sources: Mapping[str, str], home: Path
 ) -> Manifest:
-    from dartcli.data.prepare import encode
+    """Read and encode the source; write ``home``."""
+    from dartcli.data.prepare import coded, encode
 
-    encoded = encode(dataset.read(raw, options), dataset.name)
-    counts = _counts(encoded.interactions, {name: len(ids) for name, ids in encoded.ids.items()})
+    encoded = encode(dataset.read(paths.raw_data(dataset.name), options), dataset.name)
+    sizes = {name: len(ids) for name, ids in encoded.ids.items()}
+    counts = _counts(encoded.interactions, sizes)
     complete, warnings = _compared(dataset, options, counts)
     with building(home) as place:
-        encoded.interactions.write_parquet(place / INTERACTIONS)
+        _write(encoded.interactions, place / INTERACTIONS)
+        (place / IDS).mkdir()
         for name, ids in encoded.ids.items():
-            ids.write_parquet(place / f"{name}.parquet")
+            _write(ids, place / IDS / f"{name}.parquet")
+        test = dataset.read_test(options) if dataset.read_test else None
+        if test is not None:
+            _write(coded(test, encoded.ids), place / TEST_CLEAN)
         manifest = Manifest(
             format=FORMAT,
-            program=dartcli.__version__,
+            program=__version__,
             dataset=dataset.name,
             title=dataset.title,
             options=options.model_dump(mode="json"),
@@ -238,12 +299,23 @@ def _encode(
             complete=complete,
             warnings=warnings,
             duplicates_dropped=encoded.duplicates_dropped,
-            fields=tuple(Field(name=name, size=len(ids)) for name, ids in encoded.ids.items()),
+            fields=tuple(Field(name=name, size=n, values=n) for name, n in sizes.items()),
             sampled_negatives=counts.impressions == 0,
-            files={path.name: sha256(path) for path in sorted(place.glob("*.parquet"))},
+            files=_files(place),
         )
         write_json(place / MANIFEST, manifest.model_dump())
     return manifest
+
+
+def _write(table: pl.DataFrame, path: Path) -> None:
+    table.write_parquet(path, compression="zstd")
+
+
+def _files(folder: Path) -> dict[str, File]:
+    return {
+        path.relative_to(folder).as_posix(): File(sha256=sha256(path), size=path.stat().st_size)
+        for path in sorted(folder.rglob("*.parquet"))
+    }
 
 
 def _counts(interactions: pl.DataFrame, sizes: Mapping[str, int]) -> DataCounts:
@@ -262,7 +334,7 @@ def _counts(interactions: pl.DataFrame, sizes: Mapping[str, int]) -> DataCounts:
 
 
 def _compared(
-    dataset: Dataset, options: Options, counts: DataCounts
+    dataset: Dataset, options: DataOptions, counts: DataCounts
 ) -> tuple[bool | None, tuple[str, ...]]:
     """Compare with what the data set should hold: complete or not, and the warnings."""
     expected = dataset.expected(options)
@@ -299,34 +371,65 @@ def _shortage(whole: Manifest, tables: Mapping[str, pl.DataFrame], protocol: Pro
 
 
 def _split(
-    whole: Manifest, home: Path, folder: Path, protocol: Protocol, split_seed: int
+    dataset: Dataset,
+    options: DataOptions,
+    whole: Manifest,
+    home: Path,
+    folder: Path,
+    protocol: Protocol,
+    split_seed: int,
 ) -> Manifest:
+    """Split the encoded interactions in ``home``; write ``folder``."""
+    from dartcli.data.fields import fitted
     from dartcli.data.split import split
 
-    path = home / INTERACTIONS
-    try:
-        interactions = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(_broken(path, str(error), whole.dataset)) from error
-    tables = split(
-        interactions,
-        whole.fields[0].size,
-        whole.fields[1].size,
-        [field.name for field in whole.fields],
+    tables: Mapping[str, pl.DataFrame] = split(
+        _table(home, INTERACTIONS, whole),
+        whole.fields[0].values,
+        whole.fields[1].values,
         negatives_first=not protocol.resample_negatives,
         seed=split_seed,
+        how=options.split,
+        test=_table(home, TEST_CLEAN, whole) if TEST_CLEAN in whole.files else None,
     )
+    fields = whole.fields
+    shortage = _shortage(whole, tables, protocol)
+    if dataset.unknown_ids:
+        tables, fields = fitted(tables, fields, getattr(options, "bins", 10))
     with building(folder) as place:
         for name, table in tables.items():
-            table.write_parquet(place / f"{name}.parquet")
+            _write(table, place / f"{name}.parquet")
         manifest = whole.model_copy(
             update={
                 "protocol": protocol.name,
                 "split_seed": split_seed,
+                "fields": fields,
                 "rows": {name: len(table) for name, table in tables.items()},
-                "warnings": (*whole.warnings, *_shortage(whole, tables, protocol)),
-                "files": {path.name: sha256(path) for path in sorted(place.glob("*.parquet"))},
+                "warnings": (*whole.warnings, *shortage),
+                "files": _files(place),
             }
         )
         write_json(place / MANIFEST, manifest.model_dump())
     return manifest
+
+
+def local_hashes(files: list[Path]) -> dict[str, str]:
+    """Return path -> SHA-256 of a user's own files, hashing anew only what changed.
+
+    Size and time of a file that was hashed before are remembered; both must be the same.
+    """
+    remembered = paths.home() / "own" / HASHES
+    try:
+        known = dict(read_json(remembered))
+    except (DataError, TypeError, ValueError):
+        known = {}
+    result = {}
+    for path in files:
+        stat = path.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns]
+        entry = known.get(str(path))
+        if not (isinstance(entry, list) and entry[:2] == stamp):
+            known[str(path)] = [*stamp, sha256(path)]
+        result[str(path)] = known[str(path)][2]
+    write_json(remembered, known)
+    return result

@@ -12,16 +12,15 @@ from typing import Final
 import polars as pl
 from pydantic import Field
 
-from dartcli import settings
 from dartcli.columns import ITEM, NOISY, RATING, TIME, USER
-from dartcli.data.dataset import Counts, Dataset, SourceFile
+from dartcli.data.dataset import Counts, DataOptions, Dataset, SourceFile
 from dartcli.errors import DataError
 from dartcli.files import reason
 
 COLUMNS: Final = (USER, ITEM, RATING, TIME)
 
 
-class Options(settings.Options):
+class Options(DataOptions):
     """Where true positives begin."""
 
     tp_threshold: float = Field(4.0, ge=1, le=6)
@@ -66,14 +65,14 @@ def read_tabs(path: Path) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def read(folder: Path, options: settings.Options) -> pl.LazyFrame:
+def read(folder: Path, options: DataOptions) -> pl.LazyFrame:
     """Return user, item, rating, time and whether the rating is below the threshold."""
     assert isinstance(options, Options)  # noqa: S101 - the store passes what DATASET declares
     table = read_tabs(folder / "ml-100k/u.data")
     return table.lazy().with_columns((pl.col(RATING) < options.tp_threshold).alias(NOISY))
 
 
-def expected(options: settings.Options) -> Counts | None:
+def expected(options: DataOptions) -> Counts | None:
     """Return Table 1's row for the threshold of 4."""
     if options != Options():
         return None

@@ -7,12 +7,16 @@ Users :math:`u` and items :math:`i` have latent tastes :math:`p_u, q_i \in R^d`,
 .. math:: a_{ui} = s_t \, p_u \cdot q_i / \sqrt{d} + s_b \, b_i
 
 and whether the user likes the item is drawn once a pair, with probability
-:math:`\sigma(a_{ui} - a_0)`. A user clicks what taste and the caption suggest:
+:math:`\sigma(a_{ui}) = 1 / (1 + e^{-a_{ui}})`. A user clicks what taste and the caption suggest:
 
 - a *true positive* is drawn among the liked items with weight
   :math:`e_i \exp(a_{ui} + s_c c_i)`,
 - a *false positive* among the disliked ones with weight :math:`e_i \exp(s_c c_i + s_m a_{ui})`: the
   caption promised what the item did not hold, and it promised it to users it seemed made for.
+
+Both are drawn without replacement (Gumbel top-k). With :math:`k` a random rank of the items,
+:math:`e_i = k^{-0.8}`; user activity is log-normal with :math:`\sigma = 0.9`. The strengths
+:math:`s_t, s_b, s_c, s_m` are the options ``taste``, ``quality``, ``pull`` and ``mimicry``.
 
 A share ``false_positive_rate`` of all interactions (rounded) is false. No pair comes twice. Ratings
 from 1 to 10 follow the affinity with noise: liked items get 7 to 10, disliked ones 1 to 6.
@@ -28,9 +32,8 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
-from dartcli import settings
 from dartcli.columns import ITEM, NOISY, RATING, USER
-from dartcli.data.dataset import Dataset
+from dartcli.data.dataset import DataOptions, Dataset
 from dartcli.errors import UsageError
 
 Floats = npt.NDArray[np.float64]
@@ -39,7 +42,7 @@ BLOCK = 1 << 22
 """User-item pairs scored at once: bounds the memory."""
 
 
-class Options(settings.Options):
+class Options(DataOptions):
     """Size and character of the simulated world."""
 
     users: int = Field(1_500, ge=2)
@@ -64,7 +67,7 @@ class Options(settings.Options):
     """Seed of the world."""
 
 
-def read(_folder: Path, options: settings.Options) -> pl.LazyFrame:
+def read(_folder: Path, options: DataOptions) -> pl.LazyFrame:
     """Simulate the interactions: user, item, rating, noisy.
 
     Raises
@@ -138,7 +141,7 @@ def _clicks(
         + options.quality * world["quality"]
     )
     noise = random.gumbel(size=affinity.shape)
-    liked = random.random(affinity.shape) < 1 / (1 + np.exp(-affinity))
+    liked = _liked(affinity, true[block], false[block], random)
     shared = world["log_exposure"] + options.pull * world["pull"] + noise
     by_taste = np.where(liked, shared + affinity, -np.inf)
     by_caption = np.where(liked, -np.inf, shared + options.mimicry * affinity)
@@ -157,14 +160,33 @@ def _clicks(
     return pl.concat([pl.DataFrame(part) for part in parts])
 
 
+def _liked(
+    affinity: Floats,
+    true: npt.NDArray[np.int64],
+    false: npt.NDArray[np.int64],
+    random: np.random.Generator,
+) -> npt.NDArray[np.bool_]:
+    """Draw what each user likes: independent, with probability sigmoid(affinity).
+
+    A user who would like fewer items than ``true``, or dislike fewer than ``false``, gets the
+    threshold at which there are as many: every click can then be drawn, and no pair twice.
+    """
+    uniform = np.maximum(random.random(affinity.shape), np.finfo(np.float64).tiny)
+    utility = affinity - np.log(uniform) + np.log1p(-uniform)
+    liked = utility > 0
+    count = liked.sum(axis=1)
+    wanted = np.clip(count, true, affinity.shape[1] - false)
+    short = np.flatnonzero(count != wanted)
+    row, item = _top(utility[short], wanted[short])
+    liked[short] = False
+    liked[short[row], item] = True
+    return liked
+
+
 def _top(
     scores: Floats, wanted: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return (row, column) of the ``wanted[row]`` highest scores of each row.
-
-    Rows with fewer eligible columns (score above minus infinity) spill over: the last resort is an
-    ineligible column, so that totals stay exact.
-    """
+    """Return (row, column) of the ``wanted[row]`` highest scores of each row."""
     order = np.argsort(-scores, axis=1, kind="stable")
     rank = np.arange(scores.shape[1])
     row, position = np.nonzero(rank[None, :] < wanted[:, None])

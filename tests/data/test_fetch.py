@@ -3,15 +3,17 @@
 import io
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 from pytest_httpserver import HTTPServer
+from werkzeug import Response
 
-from dartcli import paths, settings
-from dartcli.data.dataset import Dataset, SourceFile
-from dartcli.data.fetch import fetch, present, source_hashes
+from dartcli import paths
+from dartcli.data.dataset import DataOptions, Dataset, SourceFile
+from dartcli.data.fetch import fetch, present, readable, source_hashes
 from dartcli.errors import DartError, DownloadError
 
 CONTENT = b"user\titem\n1\t2\n"
@@ -31,7 +33,7 @@ def dataset(*urls: str, sha256: str | None = sha(CONTENT), limit: int = 1000) ->
         citation="none",
         homepage="none",
         files=(SourceFile("toy-1/data.tsv", urls, sha256=sha256, limit=limit),),
-        options=settings.Options,
+        options=DataOptions,
         read=lambda _folder, _options: pl.LazyFrame(),
     )
 
@@ -190,3 +192,134 @@ def test_an_unwritable_directory_is_one_sentence(home: Path, tmp_path: Path) -> 
     home.chmod(0o500)
     with pytest.raises(DartError, match="set DART_HOME to a directory you may write to"):
         fetch(dataset(), str(tmp_path))
+
+
+def test_a_directory_that_cannot_be_made_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("DART_HOME", str(tmp_path / "file" / "home"))
+    monkeypatch.delenv("DART_MIRROR", raising=False)
+    with pytest.raises(DartError, match=r"cannot create .* set DART_HOME to a directory you may"):
+        fetch(dataset(), str(tmp_path))
+
+
+def test_a_damaged_member_is_one_sentence(home: Path, tmp_path: Path) -> None:
+    content = os.urandom(500) + b"a" * 400
+    whole = bytearray(archive({"toy-1/data.tsv": content}))
+    start = whole.index(b"toy-1/data.tsv") + len("toy-1/data.tsv")
+    for position, name in ((start, "stream.zip"), (start + 300, "content.zip")):
+        damaged = bytearray(whole)
+        damaged[position : position + 8] = b"\xff" * 8
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(DownloadError, match=rf"the archive .*{name} is broken"):
+            fetch(dataset(sha256=None), str(tmp_path / name))
+    assert nothing_kept()
+    assert home.name == "home"
+
+
+def files(*given: SourceFile) -> Dataset:
+    return replace(dataset(), files=given)
+
+
+def test_a_workbook_is_a_file_and_no_archive(home: Path, tmp_path: Path) -> None:
+    book = archive({"xl/workbook.xml": b"<x/>"})
+    (tmp_path / "jokes.xlsx").write_bytes(book)
+    (tmp_path / "jokes.zip").write_bytes(archive({"some/jokes.xlsx": book}))
+    (tmp_path / "renamed.bin").write_bytes(book)
+    for name in ("jokes.xlsx", "jokes.zip", "renamed.bin", "."):
+        folder = fetch(files(SourceFile("jester/jokes.xlsx", ())), str(tmp_path / name))
+        assert (folder / "jester/jokes.xlsx").read_bytes() == book
+    assert home.is_dir()
+
+
+def test_an_archive_that_is_read_as_it_is_stays_one(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "upstream_1.zip").write_bytes(GOOD)
+    toy = files(SourceFile("toy/part-1.zip", ()))
+    folder = fetch(toy, str(tmp_path / "upstream_1.zip"))
+    assert (folder / "toy/part-1.zip").read_bytes() == GOOD
+    assert home.is_dir()
+
+
+def test_from_one_of_several_files_stands_for_that_one(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_bytes(b"train")
+    (tmp_path / "other.tsv").write_bytes(b"other")
+    toy = files(SourceFile("t/train.tsv", ()), SourceFile("t/valid.tsv", ()))
+    with pytest.raises(DownloadError, match=r"cannot fetch t/valid\.tsv of toy: no address"):
+        fetch(toy, str(tmp_path / "train.tsv"))
+    assert list(source_hashes(toy)) == ["t/train.tsv"]
+    (tmp_path / "valid.tsv").write_bytes(b"valid")
+    folder = fetch(toy, str(tmp_path / "valid.tsv"))
+    assert present(toy)
+    assert (folder / "t/train.tsv").read_bytes() == b"train"
+    assert (folder / "t/valid.tsv").read_bytes() == b"valid"
+    assert home.is_dir()
+
+
+def test_a_file_that_can_be_missing_is_missed_with_a_note(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/valid.tsv").write_bytes(b"valid")
+    monkeypatch.setenv("DART_MIRROR", str(tmp_path))
+    toy = files(SourceFile("t/train.tsv", (), required=False), SourceFile("t/valid.tsv", ()))
+    said: list[str] = []
+    fetch(toy, note=said.append)
+    assert "going on without t/train.tsv" in said[0]
+    assert readable(toy)
+    assert not present(toy)
+    (tmp_path / "t/train.tsv").write_bytes(b"train")
+    fetch(toy)  # asked again: what was missing is looked for again
+    assert present(toy)
+    assert home.is_dir()
+
+
+def test_a_touched_file_is_hashed_once(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data.tsv").write_bytes(CONTENT)
+    path = fetch(dataset(), str(tmp_path)) / "toy-1/data.tsv"
+    os.utime(path, (1, 1))
+    assert present(dataset())
+    monkeypatch.setattr("dartcli.data.fetch.sha256", lambda _path: "not needed")
+    assert present(dataset())
+    assert home.is_dir()
+
+
+@pytest.mark.parametrize("record", ["[]", '{"toy-1/data.tsv": 3}', '{"toy-1/data.tsv": {}}'])
+def test_a_record_that_makes_no_sense_does_not_count(
+    home: Path, tmp_path: Path, record: str
+) -> None:
+    (tmp_path / "data.tsv").write_bytes(CONTENT)
+    folder = fetch(dataset(), str(tmp_path))
+    (folder / "download.json").write_text(record)
+    assert not present(dataset())
+    fetch(dataset(), str(tmp_path))
+    assert present(dataset())
+    assert home.is_dir()
+
+
+def test_another_version_of_a_recorded_file_names_the_way_to_take_it(
+    home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data.tsv").write_bytes(CONTENT)
+    toy = dataset(sha256=None)
+    record = fetch(toy, str(tmp_path)) / "download.json"
+    (tmp_path / "data.tsv").write_bytes(b"another version")
+    with pytest.raises(DownloadError, match=rf"remove {record} to take another version"):
+        fetch(toy, str(tmp_path))
+    record.unlink()
+    fetch(toy, str(tmp_path))
+    assert source_hashes(toy) == {"toy-1/data.tsv": sha(b"another version")}
+    assert home.is_dir()
+
+
+def test_a_connection_that_breaks_off_keeps_nothing(home: Path, httpserver: HTTPServer) -> None:
+    cut = Response(GOOD[:100])
+    cut.automatically_set_content_length = False
+    cut.headers["Content-Length"] = str(len(GOOD))
+    httpserver.expect_request("/toy.zip").respond_with_response(cut)
+    with pytest.raises(DownloadError, match="the connection broke off"):
+        fetch(dataset(httpserver.url_for("/toy.zip")))
+    assert nothing_kept()
+    assert home.name == "home"

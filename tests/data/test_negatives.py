@@ -80,3 +80,29 @@ def test_every_free_pair_is_equally_likely(sample: object) -> None:
 def test_a_full_world_has_no_negatives(sample: object) -> None:
     with pytest.raises(DataError, match=r"every one of the 2 users .* no negative can be sampled"):
         sample(1, 2, 3, torch.arange(6), generator())  # type: ignore[operator]
+
+
+def test_the_last_free_pair_of_a_million_is_found_at_once() -> None:
+    known = torch.cat([torch.arange(777), torch.arange(778, 1_000_000)])
+    assert set(codes_of(sample_pairs(100, 1000, 1000, known, generator()), 1000)) == {777}
+    assert codes_of(sample_distinct_pairs(100, 1000, 1000, known, generator()), 1000) == [777]
+
+
+def test_free_pairs_are_numbered_as_a_list_of_them_would_be() -> None:
+    known = torch.tensor([0, 1, 5, 9, 10, 11])
+    drawn = codes_of(sample_distinct_pairs(6, 3, 4, known, generator()), 4)
+    assert sorted(drawn) == [2, 3, 4, 6, 7, 8]
+
+
+def test_large_worlds_are_drawn_evenly() -> None:
+    # 3 * 2**30 codes: 32 random bits reduced by % would draw the first third twice as often
+    none = torch.empty(0, dtype=torch.int64)
+    user, _ = sample_pairs(60_000, 3, 2**30, none, generator())
+    share = torch.bincount(user, minlength=3) / len(user)
+    assert (share - 1 / 3).abs().max() < 0.01  # five standard errors
+
+
+def test_nothing_is_drawn_where_nothing_is_asked_for() -> None:
+    for sample in (sample_pairs, sample_distinct_pairs):
+        user, item = sample(0, 2, 3, torch.arange(6), generator())
+        assert len(user) == len(item) == 0

@@ -45,9 +45,7 @@ def pairs(table: pl.DataFrame, label: int | None = None) -> Pairs:
 
 
 def made(table: pl.DataFrame, *, reference: bool, seed: int = 0) -> dict[str, pl.DataFrame]:
-    return dict(
-        split(table, USERS, ITEMS, [USER, ITEM, "device"], negatives_first=reference, seed=seed)
-    )
+    return split(table, USERS, ITEMS, negatives_first=reference, seed=seed)
 
 
 @checking(max_examples=60, deadline=None)

@@ -1,23 +1,26 @@
 """Prepared data: done once, whole, recognised when broken."""
 
+import hashlib
 import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from dartcli import paths
+from dartcli import paths, steps
 from dartcli.columns import ITEM, LABEL, NOISY, USER
 from dartcli.data import store
-from dartcli.data.dataset import Counts, Dataset
+from dartcli.data.dataset import Counts, DataOptions, Dataset
 from dartcli.errors import DataError
-from dartcli.settings import PROTOCOLS, Options
+from dartcli.settings import PROTOCOLS
 
 STRICT, REFERENCE = PROTOCOLS["strict"], PROTOCOLS["reference"]
 CALLS: list[int] = []
 
 
-def read(_folder: Path, _options: Options) -> pl.LazyFrame:
+def read(_folder: Path, _options: DataOptions) -> pl.LazyFrame:
     CALLS.append(1)
     pairs = [(u, i) for u in range(20) for i in range(10) if (u * 7 + i * 3) % 4]
     return pl.LazyFrame(
@@ -40,7 +43,7 @@ def toy(expected: Counts | None = None, partial: dict[str, Counts] | None = None
         citation="none",
         homepage="none",
         files=(),
-        options=Options,
+        options=DataOptions,
         read=read,
         expected=lambda _options: expected,
         partial=partial or {},
@@ -54,8 +57,8 @@ def fresh(home: Path) -> Path:
 
 
 def test_the_second_time_nothing_is_done() -> None:
-    first = store.prepare(toy(), Options(), STRICT, 0)
-    second = store.prepare(toy(), Options(), STRICT, 0)
+    first = store.prepare(toy(), DataOptions(), STRICT, 0)
+    second = store.prepare(toy(), DataOptions(), STRICT, 0)
     assert first.fresh
     assert not second.fresh
     assert first.manifest == second.manifest
@@ -64,7 +67,7 @@ def test_the_second_time_nothing_is_done() -> None:
 
 def test_another_protocol_or_seed_splits_anew_without_reading_again() -> None:
     folders = {
-        store.prepare(toy(), Options(), protocol, seed).folder
+        store.prepare(toy(), DataOptions(), protocol, seed).folder
         for protocol in (STRICT, REFERENCE)
         for seed in (0, 1)
     }
@@ -73,19 +76,19 @@ def test_another_protocol_or_seed_splits_anew_without_reading_again() -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes(home: Path) -> None:
-    first = store.prepare(toy(), Options(), STRICT, 3)
+    first = store.prepare(toy(), DataOptions(), STRICT, 3)
     before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
     import shutil
 
     shutil.rmtree(home)
-    second = store.prepare(toy(), Options(), STRICT, 3)
+    second = store.prepare(toy(), DataOptions(), STRICT, 3)
     assert {path.name: path.read_bytes() for path in second.folder.iterdir()} == before
 
 
 def test_the_manifest_counts_what_is_there() -> None:
-    data = store.prepare(toy(), Options(), REFERENCE, 0)
+    data = store.prepare(toy(), DataOptions(), REFERENCE, 0)
     counts = data.manifest.counts
-    table = read(Path(), Options()).collect()
+    table = read(Path(), DataOptions()).collect()
     assert counts.interactions == len(table)
     assert counts.false_positives == table[NOISY].sum()
     assert counts.true_positives == len(table) - table[NOISY].sum()
@@ -99,11 +102,11 @@ def test_the_manifest_counts_what_is_there() -> None:
 
 
 def test_counts_are_compared_with_what_should_be_there() -> None:
-    table = read(Path(), Options()).collect()
+    table = read(Path(), DataOptions()).collect()
     false = int(table[NOISY].sum())
     found = Counts(20, 10, len(table) - false, false)
     missing = Counts(21, 10, 999, false)
-    unknown = store.prepare(toy(), Options(), STRICT, 0).manifest
+    unknown = store.prepare(toy(), DataOptions(), STRICT, 0).manifest
     assert (unknown.complete, unknown.warnings) == (None, ())
     assert len(table) == 150
     cases = {
@@ -114,7 +117,7 @@ def test_counts_are_compared_with_what_should_be_there() -> None:
     for name, (dataset, complete, words) in cases.items():
         from dataclasses import replace
 
-        manifest = store.prepare(replace(dataset, name=name), Options(), STRICT, 0).manifest
+        manifest = store.prepare(replace(dataset, name=name), DataOptions(), STRICT, 0).manifest
         assert manifest.complete is complete
         assert words in " ".join(manifest.warnings)
         assert bool(manifest.warnings) != complete
@@ -122,7 +125,7 @@ def test_counts_are_compared_with_what_should_be_there() -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other"])
 def test_a_broken_split_is_one_sentence_with_the_way_out(damage: str) -> None:
-    data = store.prepare(toy(), Options(), STRICT, 0)
+    data = store.prepare(toy(), DataOptions(), STRICT, 0)
     path = data.folder / "train.parquet"
     if damage == "missing":
         path.unlink()
@@ -137,19 +140,19 @@ def test_a_broken_split_is_one_sentence_with_the_way_out(damage: str) -> None:
 
 
 def test_a_folder_without_a_manifest_does_not_count() -> None:
-    data = store.prepare(toy(), Options(), STRICT, 0)
+    data = store.prepare(toy(), DataOptions(), STRICT, 0)
     (data.folder / "manifest.json").unlink()
-    assert store.prepare(toy(), Options(), STRICT, 0).fresh
+    assert store.prepare(toy(), DataOptions(), STRICT, 0).fresh
 
 
 def test_a_reader_that_fails_leaves_nothing_behind() -> None:
-    def broken(_folder: Path, _options: Options) -> pl.LazyFrame:
+    def broken(_folder: Path, _options: DataOptions) -> pl.LazyFrame:
         raise DataError("line 3 is broken.")
 
     from dataclasses import replace
 
     with pytest.raises(DataError, match="line 3 is broken"):
-        store.prepare(replace(toy(), read=broken), Options(), STRICT, 0)
+        store.prepare(replace(toy(), read=broken), DataOptions(), STRICT, 0)
     left = [path for path in paths.processed_data("toy").rglob("*") if path.suffix != ".lock"]
     assert left == []
     assert store.last_prepared() is None
@@ -157,12 +160,12 @@ def test_a_reader_that_fails_leaves_nothing_behind() -> None:
 
 def test_the_data_set_prepared_last_is_remembered() -> None:
     assert store.last_prepared() is None
-    store.prepare(toy(), Options(), STRICT, 0)
+    store.prepare(toy(), DataOptions(), STRICT, 0)
     assert store.last_prepared() == "toy"
 
 
 def work(_number: int) -> bool:
-    return store.prepare(toy(), Options(), STRICT, 0).fresh
+    return store.prepare(toy(), DataOptions(), STRICT, 0).fresh
 
 
 def test_of_processes_at_once_one_works_and_the_others_wait() -> None:
@@ -171,4 +174,72 @@ def test_of_processes_at_once_one_works_and_the_others_wait() -> None:
     assert results.count(True) >= 1
     folders = [p for p in paths.processed_data("toy").iterdir() if p.is_dir()]
     assert len(folders) == 1
-    assert store.prepare(toy(), Options(), STRICT, 0).split("train").height > 0
+    assert store.prepare(toy(), DataOptions(), STRICT, 0).split("train").height > 0
+
+
+@pytest.mark.parametrize("damage", ["manifest", "missing", "truncated"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_damaged_is_made_again(damage: str, whole: bool) -> None:
+    first = store.prepare(toy(), DataOptions(), STRICT, 0)
+    before = {name: first.split(name) for name in ("train", "valid", "test")}
+    folder = first.folder
+    if whole:  # the encoded table is looked at where a split is wanted that is not there
+        (folder / "manifest.json").unlink()
+        folder = folder.parent.parent
+    path = folder / ("ids/item.parquet" if whole else "valid.parquet")
+    if damage == "manifest":
+        (folder / "manifest.json").write_text('{"format": ')
+    elif damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-5])
+    again = store.prepare(toy(), DataOptions(), STRICT, 0)
+    assert again.fresh
+    assert len(CALLS) == (2 if whole else 1)
+    assert all(again.split(name).equals(table) for name, table in before.items())
+
+
+def test_a_file_of_the_right_size_and_the_wrong_content_is_not_believed() -> None:
+    data = store.prepare(toy(), DataOptions(), STRICT, 0)
+    path = data.folder / "test.parquet"
+    content = bytearray(path.read_bytes())
+    content[20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"it is not the file that was written.*preprocess toy"):
+        data.split("test")
+
+
+def test_codes_lead_back_to_raw_ids() -> None:
+    data = store.prepare(toy(), DataOptions(), STRICT, 0)
+    users = data.ids(USER)
+    assert users["code"].to_list() == list(range(20))
+    assert set(users["raw"]) == {f"u{number}" for number in range(20)}
+    with pytest.raises(DataError, match="toy has no field 'color'; it has user, item"):
+        data.ids("color")
+
+
+def test_files_and_their_hashes_are_in_the_manifest() -> None:
+    data = store.prepare(toy(), DataOptions(), STRICT, 0)
+    assert set(data.manifest.files) == {"train.parquet", "valid.parquet", "test.parquet"}
+    for name, file in data.manifest.files.items():
+        content = (data.folder / name).read_bytes()
+        assert (file.sha256, file.size) == (hashlib.sha256(content).hexdigest(), len(content))
+
+
+def test_a_record_of_the_last_data_set_that_makes_no_sense_does_not_count() -> None:
+    store.prepare(toy(), DataOptions(), STRICT, 0)
+    (paths.home() / "processed" / "last.json").write_text("[1]")
+    assert store.last_prepared() is None
+
+
+def test_preparing_again_needs_no_torch() -> None:
+    words = (
+        "import sys; from dartcli import steps; "
+        "steps.preprocess('synthetic', options={'interactions': 1500}); "
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    steps.preprocess("synthetic", options={"interactions": 1500})
+    done = subprocess.run(
+        [sys.executable, "-c", words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -70,3 +70,11 @@ def test_the_pull_of_the_caption_drives_false_positives() -> None:
 def test_too_many_interactions_are_refused() -> None:
     with pytest.raises(UsageError, match=r"dataset\.interactions is 5,000, but 10 users x 10"):
         made(users=10, items=10, interactions=5000)
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.5, 0.98])
+@pytest.mark.parametrize("taste", [0.0, 20.0])
+def test_users_who_like_too_little_click_no_pair_twice(rate: float, taste: float) -> None:
+    table = made(users=200, items=8, interactions=400, false_positive_rate=rate, taste=taste)
+    assert table.select(USER, ITEM).n_unique() == len(table) == 400
+    assert int(table[NOISY].sum()) == round(rate * 400)
