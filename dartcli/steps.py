@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dartcli import catalog, runs
-from dartcli.data import store
+from dartcli.data import own, store
 from dartcli.data.dataset import Dataset
 from dartcli.data.fetch import fetch, present
 from dartcli.errors import UsageError
@@ -74,7 +74,15 @@ def download(
 
 def dataset(name: str) -> Dataset:
     """Return what is known of data set ``name``; UsageError if there is none."""
-    found: Dataset = catalog.load("datasets", name)
+    if own.recall(name) is not None:
+        return own.dataset(name)
+    try:
+        found: Dataset = catalog.load("datasets", name)
+    except UsageError as error:
+        logs = own.names()
+        if not logs:
+            raise
+        raise UsageError(f"{error} Your own logs are: {', '.join(logs)}.") from error
     return found
 
 
@@ -128,7 +136,7 @@ def preprocess(
     known = dataset(name)
     return store.prepare(
         known,
-        parsed(known.options, options or {}, "dataset"),
+        parsed(known.options, {**_described(name), **(options or {})}, "dataset"),
         PROTOCOLS[protocol],
         split_seed,
         note=note,
@@ -138,13 +146,16 @@ def preprocess(
 def prepared(settings: Settings, seed: int, *, note: Note = _silent) -> store.Prepared:
     """Return the prepared data of one seed of a run; prepares what is missing."""
     known = dataset(settings.dataset.name)
-    return store.prepare(
+    data = store.prepare(
         known,
         parsed(known.options, settings.dataset.options, "dataset"),
         PROTOCOLS[settings.protocol],
         seed if settings.split_seed is None else settings.split_seed,
         note=note,
     )
+    for warning in data.manifest.warnings:
+        note(warning)
+    return data
 
 
 def resolve(*trees: Mapping[str, Any]) -> Settings:
@@ -182,11 +193,50 @@ def resolve(*trees: Mapping[str, Any]) -> Settings:
     )
 
 
+def _described(name: str) -> dict[str, Any]:
+    """Return what is kept of the log ``name``; nothing for a data set of the catalogue."""
+    options = own.recall(name)
+    return {} if options is None else options.model_dump(mode="json")
+
+
+def describe(options: own.OwnOptions) -> dict[str, Any]:
+    """Return how a log would be understood, without preparing anything.
+
+    Returns
+    -------
+    dict
+        ``files``, ``columns`` (name -> type, as found), ``rows`` (the first five as understood),
+        ``counts`` (rows, users, items, positives, known false positives) and ``plan``, sentences
+        that say what would happen.
+    """
+    return own.described(options)
+
+
+def register(name: str, options: own.OwnOptions) -> None:
+    """Keep the description of a log under ``name``, so that it is a data set from then on.
+
+    Raises
+    ------
+    UsageError
+        If the name is taken by a data set of this program, or cannot be a name.
+    DataError
+        If a file or column is missing or of the wrong type.
+    """
+    own.check_name(name)
+    own.understood(options, options.inputs)
+    if options.test_clean:
+        own.understood(options, options.test_clean)
+    own.remember(name, options)
+
+
 def _filled(
     kind: catalog.Kind, component: Component, where: str, defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    found = catalog.load(kind, component.name)
-    options: type[Options] = found.options if isinstance(found, Dataset) else found.Options
+    if kind == "datasets":
+        options: type[Options] = dataset(component.name).options
+        defaults = _described(component.name)
+    else:
+        options = catalog.load(kind, component.name).Options
     resolved = resolved_options(options, component, where, defaults)
     return {"name": component.name, "options": resolved.model_dump(mode="json")}
 

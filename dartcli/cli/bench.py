@@ -10,25 +10,29 @@ from dartcli.cli import options, show
 
 
 def bench(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="train")] = "train",
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="train or preprocess.")] = "train",
     size: Annotated[
         str, typer.Option(help="Size of the made-up data: movielens-100k or book-crossing.")
     ] = "movielens-100k",
     strategy: Annotated[str, typer.Option(help="Strategy of the contender dart.")] = "dart",
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 5,
+    rows: Annotated[
+        str | None, typer.Option(help="Sizes for preprocess, in millions of rows: 5,20,50.")
+    ] = None,
     device: options.Device = "cpu",
     json: options.Json = False,
 ) -> None:
     """Measure speed on this machine: contenders in turn, medians, ratios."""
     from dartcli import steps
 
-    found = steps.bench(what, size=size, strategy=strategy, rounds=rounds, device=device)
+    found = steps.bench(what, size=size, strategy=strategy, rounds=rounds, rows=rows, device=device)
     if json:
         show.document(found)
         return
-    rows = found["rows_measured"]
+    measured = found["rows_measured"]
+    about = ", ".join(str(found[key]) for key in ("size", "device") if key in found)
     show.table(
-        f"{found['title']}: {found['size']} size, {found['device']}, median of {rounds} rounds",
-        [column.replace("_", " ") for column in rows[0]],
-        [tuple(row.values()) for row in rows],
+        found["title"] + (f" ({about})" if about else ""),
+        [column.replace("_", " ") for column in measured[0]],
+        [tuple(row.values()) for row in measured],
     )

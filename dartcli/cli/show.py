@@ -45,6 +45,8 @@ def number(value: Cell, digits: int = 4) -> str:
     """Return a cell in words: counts with thousands separators, shares with ``digits`` digits."""
     if value is None:
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.{digits}f}"
     if isinstance(value, int):

@@ -207,13 +207,16 @@ def _show(run: Run) -> None:
     ran_out = [str(seed.seed) for seed in metrics.seeds if seed.stopped == "epochs"]
     if ran_out:
         show.note(
-            f"validation AUC was still moving when the {run.settings.training.epochs} epochs ran "
-            f"out (seed {', '.join(ran_out)}); --epochs allows more."
+            f"training ended because its {run.settings.training.epochs} epochs ran out "
+            f"(seed {', '.join(ran_out)}), not because validation AUC stopped improving; "
+            "--epochs allows more."
         )
     show.note(f"run folder: {run.folder}")
 
 
 def _next(run: Run) -> str:
+    if run.iterations(run.seeds[0])["false_positives"].sum() == 0:
+        return f"dart eval {run.name} --split valid"
     if run.metrics.strategy.startswith("dart"):
         return f"dart analyze precision-recall {run.name}"
     return f"dart analyze memorization {run.name}"
