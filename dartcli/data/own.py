@@ -6,6 +6,7 @@ from then on the log is a data set like any other (``dart train shop``).
 
 from __future__ import annotations
 
+import csv
 import glob
 import re
 from collections.abc import Sequence
@@ -160,15 +161,50 @@ def _schema(frame: pl.LazyFrame, path: Path) -> pl.Schema:
 
 
 def unreadable(path: object, error: Exception) -> str:
-    """Return one sentence for what Polars said of a file."""
+    """Return one sentence for what Polars said of a file, with the row where one can be found."""
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason")
-    return f"cannot read {path}: {first.rstrip('.')}."
+    place = _place(path, first) if isinstance(path, Path) else ""
+    return f"cannot read {path}{place}: {first.rstrip('.')}."
+
+
+def _place(path: Path, said: str) -> str:
+    """Look up the line of a text file that cannot be parsed; empty where it cannot be told."""
+    if path.suffix.lower() not in (".csv", ".tsv", ".tab"):
+        return ""
+    value = re.search(r"could not parse `(.*)` as dtype .* at column '(.*?)'", said)
+    if value is None and "more fields than" not in said:
+        return ""
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            rows = csv.reader(file, delimiter="," if path.suffix.lower() == ".csv" else "\t")
+            header = next(rows)
+            position = header.index(value[2]) if value else 0
+            for row in rows:
+                if value is None and len(row) > len(header):
+                    return f", line {rows.line_num:,}, which has {len(row)} fields"
+                if value and position < len(row) and row[position].strip() == value[1]:
+                    return f", line {rows.line_num:,}"
+    except (OSError, csv.Error, ValueError, StopIteration):
+        return ""
+    return ""
 
 
 def read(_folder: Path, options: DataOptions) -> pl.LazyFrame:
     """Return the log in this program's columns: user, item, label, noisy, rating, time, fields."""
     assert isinstance(options, OwnOptions)  # noqa: S101 - the store passes what DATASET declares
+    for file in expand(options.inputs):
+        _parse_whole(file)
     return understood(options, options.inputs)
+
+
+def _parse_whole(path: Path) -> None:
+    """Read every column of a text file once: those that nobody names may be where it is broken."""
+    if file_format(path) == "parquet":
+        return
+    try:
+        _scan_one(path).select(pl.all().null_count()).collect(engine="streaming")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(unreadable(path, error)) from error
 
 
 def understood(options: OwnOptions, inputs: Sequence[str]) -> pl.LazyFrame:

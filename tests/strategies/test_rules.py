@@ -1,0 +1,206 @@
+"""Each strategy against a plain loop written from its formula."""
+
+import math
+import random
+
+import pytest
+import torch
+
+from dartcli import catalog
+from dartcli.denoising import Context, Observed, Strategy, TrainingTable, denoised_loss, observe
+
+ROUNDS = 200
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def made(name: str, context: Context | None = None, **options: object) -> Strategy:
+    kind = catalog.load("strategies", name)
+    strategy: Strategy = kind(kind.Options(**options), context or Context())
+    return strategy
+
+
+def batches() -> list[tuple[list[float], list[int], list[int]]]:
+    chance = random.Random(0)
+    found = []
+    for _ in range(ROUNDS):
+        size = chance.randrange(1, 30)
+        logits = [chance.gauss(0, 2) for _ in range(size)]
+        labels = [chance.randrange(2) for _ in range(size)]
+        found.append((logits, labels, chance.sample(range(1000), size)))
+    return found
+
+
+BATCHES = batches()
+
+
+def seen(logits: list[float], labels: list[int], rows: list[int], **when: int) -> Observed:
+    return observe(
+        torch.tensor(logits),
+        torch.tensor(labels, dtype=torch.float32),
+        row=torch.tensor(rows),
+        iteration=torch.tensor(when.get("iteration", 100)),
+        epoch=torch.tensor(when.get("epoch", 2)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "beta", "belief"),
+    [
+        ("bootstrap-hard", 0.8, lambda p: float(p > 0.5)),
+        ("bootstrap-soft", 0.95, lambda p: p),
+    ],
+)
+def test_bootstrap_mixes_the_record_with_what_the_model_believes(
+    name: str, beta: float, belief: object
+) -> None:
+    for logits, labels, rows in BATCHES:
+        decision = made(name).decide(seen(logits, labels, rows))
+        expected = [
+            beta * y + (1 - beta) * belief(sigmoid(x))  # type: ignore[operator]
+            for x, y in zip(logits, labels, strict=True)
+        ]
+        assert decision.label.tolist() == pytest.approx(expected, abs=1e-6)
+        assert decision.weight.tolist() == [1.0] * len(labels)
+
+
+@pytest.mark.parametrize("name", ["lcd", "lcd-re"])
+def test_lcd_weighs_record_and_model_by_the_scaled_loss(name: str) -> None:
+    for logits, labels, rows in BATCHES:
+        p = [sigmoid(x) for x in logits]
+        loss = [-math.log(q if y else 1 - q) for q, y in zip(p, labels, strict=True)]
+        low, high = min(loss), max(loss)
+        if 0 < high - low < 1e-2:
+            continue  # the scaled loss is then a quotient of rounding errors
+        scaled = [(value - low) / (high - low + 1e-8) for value in loss]
+        expected = [
+            w * y + (1 - w) * q if name == "lcd" else w * q + (1 - w) * y
+            for w, q, y in zip(scaled, p, labels, strict=True)
+        ]
+        decision = made(name).decide(seen(logits, labels, rows))
+        assert decision.label.tolist() == pytest.approx(expected, abs=1e-3)
+        assert decision.weight.tolist() == [1.0] * len(labels)
+
+
+@pytest.mark.parametrize("name", ["lcd", "lcd-re"])
+def test_the_first_epoch_of_lcd_is_plain(name: str) -> None:
+    logits, labels, rows = BATCHES[7]
+    decision = made(name).decide(seen(logits, labels, rows, epoch=1))
+    assert decision.label.tolist() == labels
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("alpha", [0.0, 0.2, 1.0])
+def test_adt_ce_r_weighs_by_confidence_and_divides_by_all_rows(double: bool, alpha: float) -> None:
+    for logits, labels, rows in BATCHES:
+        strategy = made("adt-ce-r", alpha=alpha, double_sigmoid=double)
+        decision = strategy.decide(seen(logits, labels, rows))
+        p = [sigmoid(sigmoid(x)) if double else sigmoid(x) for x in logits]
+        expected = [(q if y else 1 - q) ** alpha for q, y in zip(p, labels, strict=True)]
+        assert decision.weight.tolist() == pytest.approx(expected, rel=1e-5)
+        loss = denoised_loss(torch.tensor(logits), decision).item()
+        plain = [
+            w * -math.log(sigmoid(x) if y else 1 - sigmoid(x))
+            for w, x, y in zip(expected, logits, labels, strict=True)
+        ]
+        assert loss == pytest.approx(sum(plain) / len(plain), rel=1e-4)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.1, 0.5, 1.0])
+def test_adt_ce_t_drops_the_largest_of_loss_times_label(tau: float) -> None:
+    for logits, labels, rows in BATCHES:
+        shown = seen(logits, labels, rows)
+        decision = made("adt-ce-t", tau_m=tau, t_m=1).decide(shown)
+        score = [loss * y for loss, y in zip(shown.loss.tolist(), labels, strict=True)]
+        order = sorted(range(len(rows)), key=lambda j: (-score[j], rows[j]))  # noqa: B023
+        dropped = set(order[: int(tau * len(rows))])
+        assert decision.weight.tolist() == [float(j not in dropped) for j in range(len(rows))]
+        assert decision.label.tolist() == labels
+
+
+def test_adt_ce_t_follows_the_schedule_from_iteration_zero() -> None:
+    logits, labels, rows = [1.0] * 100, [1] * 100, list(range(100))
+    strategy = made("adt-ce-t", tau_m=0.2, t_m=10)
+    for iteration in (1, 5, 10, 99):
+        decision = strategy.decide(seen(logits, labels, rows, iteration=iteration))
+        dropped = int((decision.weight == 0).sum())
+        assert dropped == math.floor(min(iteration / 10 * 0.2, 0.2) * 100)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.1, 0.5])
+def test_f_correction_adds_the_clicks_of_those_who_do_not_like(rho: float) -> None:
+    logits = [x / 4 for x in range(-40, 41)]
+    linked = made("f-correction", rho=rho).link(torch.tensor(logits, dtype=torch.float64))
+    expected = [sigmoid(x) + rho * (1 - sigmoid(x)) for x in logits]
+    assert torch.sigmoid(linked).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_s_model_starts_with_the_noise_it_is_told_and_learns_it() -> None:
+    strategy = made("s-model", keep=0.9)
+    logits = torch.linspace(-5, 5, 41)
+    expected = [0.9 * sigmoid(x) + 0.1 * (1 - sigmoid(x)) for x in logits.tolist()]
+    assert torch.sigmoid(strategy.link(logits)).tolist() == pytest.approx(expected, rel=1e-5)
+    assert [name for name, _ in strategy.named_parameters()] == ["noise"]
+    strategy.link(logits).sum().backward()
+    assert all(parameter.grad is not None for parameter in strategy.parameters())
+
+
+@pytest.mark.parametrize(("a", "b"), [(1.0, 0.0), (0.5, 0.5), (0.5, -0.25), (0.0, 0.0)])
+def test_popularity_weighs_positives_by_counts_with_mean_one(a: float, b: float) -> None:
+    chance = random.Random(3)
+    user = [chance.randrange(5) for _ in range(60)]
+    item = [chance.randrange(7) for _ in range(60)]
+    label = [float(chance.randrange(2)) for _ in range(60)]
+    table = TrainingTable(
+        torch.tensor(user), torch.tensor(item), torch.tensor(label), users=5, items=7, rows=60
+    )
+    observed = Observed(
+        loss=torch.zeros(60),
+        label=table.label,
+        probability=torch.full((60,), 0.5),
+        row=torch.arange(60),
+        iteration=torch.tensor(1),
+        epoch=torch.tensor(1),
+        user=table.user,
+        item=table.item,
+    )
+    decision = made("popularity", Context(1, table), a=a, b=b).decide(observed)
+
+    def count(ids: list[int], value: int) -> int:
+        return max(sum(1 for i, y in zip(ids, label, strict=True) if y and i == value), 1)
+
+    raw = [count(item, i) ** a * count(user, u) ** b for u, i in zip(user, item, strict=True)]
+    mean = sum(w for w, y in zip(raw, label, strict=True) if y) / sum(label)
+    expected = [w / mean if y else 1.0 for w, y in zip(raw, label, strict=True)]
+    assert decision.weight.tolist() == pytest.approx(expected, rel=1e-5)
+    positives = [w for w, y in zip(decision.weight.tolist(), label, strict=True) if y]
+    assert sum(positives) / len(positives) == pytest.approx(1.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("basis", ["batch", "positives"])
+def test_mentornet_keeps_what_lies_below_a_running_percentile(basis: str) -> None:
+    strategy = made("mentornet", percentile=0.7, decay=0.5, burn_in=0, basis=basis)
+    threshold: float | None = None
+    for logits, labels, rows in BATCHES[:60]:
+        shown = seen(logits, labels, rows)
+        loss = shown.loss.tolist()
+        ranked = [j for j in range(len(rows)) if basis == "batch" or labels[j] == 1]
+        decision = strategy.decide(shown)
+        if ranked:
+            ordered = sorted(loss[j] for j in ranked)
+            current = ordered[math.ceil(0.7 * len(ordered)) - 1]
+            threshold = current if threshold is None else 0.5 * threshold + 0.5 * current
+        for j in range(len(rows)):
+            if threshold is not None and abs(loss[j] - threshold) < 1e-6:
+                continue  # on the edge rounding decides
+            hard = j in ranked and threshold is not None and loss[j] > threshold
+            assert float(decision.weight[j]) == float(not hard)
+
+
+def test_mentornet_is_plain_while_it_burns_in() -> None:
+    logits, labels, rows = BATCHES[3]
+    strategy = made("mentornet", burn_in=2)
+    decision = strategy.decide(seen(logits, labels, rows, epoch=2))
+    assert decision.weight.tolist() == [1.0] * len(rows)
