@@ -99,7 +99,7 @@ def test_adt_ce_r_weighs_by_confidence_and_divides_by_all_rows(double: bool, alp
         decision = strategy.decide(seen(logits, labels, rows))
         p = [sigmoid(sigmoid(x)) if double else sigmoid(x) for x in logits]
         expected = [(q if y else 1 - q) ** alpha for q, y in zip(p, labels, strict=True)]
-        assert decision.weight.tolist() == pytest.approx(expected, rel=1e-5)
+        assert decision.weight.tolist() == pytest.approx(expected, rel=1e-4)
         loss = denoised_loss(torch.tensor(logits), decision).item()
         plain = [
             w * -math.log(sigmoid(x) if y else 1 - sigmoid(x))
@@ -114,7 +114,7 @@ def test_adt_ce_t_drops_the_largest_of_loss_times_label(tau: float) -> None:
         shown = seen(logits, labels, rows)
         decision = made("adt-ce-t", tau_m=tau, t_m=1).decide(shown)
         score = [loss * y for loss, y in zip(shown.loss.tolist(), labels, strict=True)]
-        order = sorted(range(len(rows)), key=lambda j: (-score[j], rows[j]))  # noqa: B023
+        order = sorted(range(len(rows)), key=lambda j: (-score[j], rows[j]))
         dropped = set(order[: int(tau * len(rows))])
         assert decision.weight.tolist() == [float(j not in dropped) for j in range(len(rows))]
         assert decision.label.tolist() == labels
