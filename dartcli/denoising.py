@@ -145,7 +145,7 @@ def schedule(iteration: Tensor, t_i: float, t_m: float, tau_m: float) -> Tensor:
     elapsed = iteration.to(torch.float64) - t_i
     # a GPU would turn division by a Python number into a product with its reciprocal
     elapsed = elapsed / elapsed.new_full((), t_m) * tau_m
-    return elapsed.clamp(max=tau_m).clamp(min=0.0)
+    return elapsed.clamp(min=0.0, max=tau_m)
 
 
 def rank_keys(score: Tensor, row: Tensor, eligible: Tensor) -> Tensor:
@@ -157,10 +157,11 @@ def rank_keys(score: Tensor, row: Tensor, eligible: Tensor) -> Tensor:
     order of the batch or on the device. Rows must be distinct and below 2**31.
     """
     # -0.0 and 0.0 are equal floats with different bits: adding 0.0 makes both 0.0
-    bits = (score.to(torch.float32) + 0.0).view(torch.int32).to(torch.int64)
-    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-    key = (ordered << 32) | (0x7FFFFFFF - row.to(torch.int64))
-    return torch.where(eligible, key, key.new_full((), torch.iinfo(torch.int64).min))
+    bits = (score.to(torch.float32) + 0.0).view(torch.int32)
+    # of a negative float all bits but the sign are turned over
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    key = (ordered.to(torch.int64) << 32) | (0x7FFFFFFF - row.to(torch.int64))
+    return key.masked_fill(~eligible, torch.iinfo(torch.int64).min)
 
 
 def highest(ascending: Tensor, keys: Tensor, count: Tensor) -> Tensor:

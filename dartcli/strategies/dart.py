@@ -69,10 +69,12 @@ class Dart(Strategy):
         ascending = torch.sort(keys).values
         identified = share(tau, ranked.sum())
         handled = positive & highest(ascending, keys, identified)
-        relabelled = positive & highest(ascending, keys, share(self.options.r, identified))
+        if self.options.r == 0:
+            return Decision((~handled).to(observed.label.dtype), observed.label)
+        relabelled = handled & highest(ascending, keys, share(self.options.r, identified))
         return Decision(
             weight=(~handled | relabelled).to(observed.label.dtype),
-            label=torch.where(relabelled, 0.0, observed.label),
+            label=observed.label.masked_fill(relabelled, 0.0),
         )
 
 

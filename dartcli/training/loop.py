@@ -107,17 +107,17 @@ def fit(
     for number in range(1, plan.epochs + 1):
         began = time.perf_counter()
         epoch = training.epoch(seed, number)
-        record = trace.Trace(len(epoch.table), plan.batch_size, device)
+        record = trace.Trace(len(epoch.table), plan.batch_size)
         epoch_number = torch.full((), number, dtype=torch.int64, device=device)
         model.train()
         strategy.train()
         with torch.random.fork_rng(_rng_devices(device)):
             # dropout draws from the default generator: give it this epoch's own stream
             torch.manual_seed(derived_seed(seed, 2, number))
-            for step, batch in enumerate(epoch.batches(plan.batch_size)):
+            for batch in epoch.batches(plan.batch_size):
                 iteration += 1
                 taken = take_step(model, strategy, optimizer, batch, iteration, epoch_number)
-                record.record(step, *taken)
+                record.record(*taken)
 
         summary = record.summary(epoch, item_counts)
         _check_finite(summary["objective"], steps)
@@ -175,7 +175,9 @@ def take_step(
     with torch.no_grad():
         decision = strategy.decide(observed)
     loss = denoised_loss(logit, decision)
-    optimizer.zero_grad(set_to_none=True)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None  # as zero_grad() does, which takes 20 microseconds for it
     loss.backward()
     optimizer.step()
     return observed.loss, decision, loss

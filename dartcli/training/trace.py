@@ -1,7 +1,7 @@
 """What happened to every row of an epoch, summed up per iteration.
 
-A step only copies three numbers a row into buffers on the device; everything else is computed
-from them once an epoch, so that recording costs a step almost nothing.
+A step only hands over three tensors that it has anyway; everything else is computed from them once
+an epoch, so that recording costs a step nothing.
 """
 
 from __future__ import annotations
@@ -22,23 +22,16 @@ from dartcli.denoising import Decision, highest, rank_keys
 
 
 class Trace:
-    """Buffers for one epoch of ``rows`` rows in batches of ``size``, on ``device``."""
+    """The record of one epoch of ``rows`` rows in batches of ``size``."""
 
-    def __init__(self, rows: int, size: int, device: torch.device) -> None:
+    def __init__(self, rows: int, size: int) -> None:
         self.rows, self.size = rows, size
         self.iterations = -(-rows // size)
-        self.loss = torch.empty(rows, device=device)
-        self.weight = torch.empty(rows, device=device)
-        self.label = torch.empty(rows, device=device)
-        self.objective = torch.empty(self.iterations, device=device)
+        self.steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
-    def record(self, step: int, loss: Tensor, decision: Decision, objective: Tensor) -> None:
-        """Keep what step number ``step`` (from 0) saw, decided and optimised."""
-        part = slice(step * self.size, step * self.size + len(loss))
-        self.loss[part] = loss
-        self.weight[part] = decision.weight
-        self.label[part] = decision.label
-        self.objective[step] = objective.detach()
+    def record(self, loss: Tensor, decision: Decision, objective: Tensor) -> None:
+        """Keep what the next step saw, decided and optimised: references, no copies."""
+        self.steps.append((loss, decision.weight, decision.label, objective.detach()))
 
     def summary(self, epoch: Epoch, item_counts: Tensor) -> dict[str, Tensor]:
         """Return one number an iteration for each measure, on the CPU.
@@ -49,11 +42,14 @@ class Trace:
         known false positive. ``hit_by_popularity`` counts the hits had the same number of
         positives been taken by rarity of the item instead.
         """
+        losses, weights, labels, objectives = zip(*self.steps, strict=True)
+        loss, weight, label = torch.cat(losses), torch.cat(weights), torch.cat(labels)
+        self.steps.clear()
         kind = epoch.in_order(epoch.table.kind)
         positive = kind != NEGATIVE
         false_positive = kind == FALSE_POSITIVE
-        discarded = positive & (self.weight == 0)
-        relabelled = positive & (self.weight > 0) & (self.label < 0.5)
+        discarded = positive & (weight == 0)
+        relabelled = positive & (weight > 0) & (label < 0.5)
         handled = discarded | relabelled
         counts = {
             "rows": torch.ones_like(positive),
@@ -70,14 +66,14 @@ class Trace:
         if bool(handled.any()):
             hits = self._hits_by_popularity(epoch, item_counts, positive, result["handled"])
         result["hit_by_popularity"] = hits
-        result["objective"] = self.objective.to(torch.float64)
+        result["objective"] = torch.stack(objectives).to(torch.float64)
         for name, of_kind in (
             ("loss_true_positive", kind == TRUE_POSITIVE),
             ("loss_false_positive", false_positive),
             ("loss_positive", positive),
             ("loss_negative", ~positive),
         ):
-            result[name] = self._mean(of_kind)
+            result[name] = self._mean(loss, of_kind)
         return {name: values.cpu() for name, values in result.items()}
 
     def _grid(self, values: Tensor, fill: int = 0) -> Tensor:
@@ -85,8 +81,8 @@ class Trace:
         missing = self.iterations * self.size - self.rows
         return F.pad(values, (0, missing), value=fill).view(self.iterations, self.size)
 
-    def _mean(self, mask: Tensor) -> Tensor:
-        total = self._grid(torch.where(mask, self.loss, 0.0)).sum(1, dtype=torch.float64)
+    def _mean(self, loss: Tensor, mask: Tensor) -> Tensor:
+        total = self._grid(torch.where(mask, loss, 0.0)).sum(1, dtype=torch.float64)
         return total / self._grid(mask).sum(1)
 
     def _hits_by_popularity(

@@ -25,7 +25,6 @@ from dartcli.training.loop import EpochRecord, Outcome
 from dartcli.training.trace import Trace
 
 USERS, ITEMS, ROWS = 30, 20, 400
-CPU = torch.device("cpu")
 
 
 def table(seed: int, rows: int = ROWS) -> Table:
@@ -263,8 +262,8 @@ def test_the_step_never_waits_for_the_device(no_sync: Callable[[], object]) -> N
     epoch = training.epoch(0, 1)
     network, strategy = model(), rule(tau_m=0.5, t_m=1)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
-    record = Trace(len(training), 64, CPU)
+    record = Trace(len(training), 64)
     number = torch.ones((), dtype=torch.int64)
     batch = next(iter(epoch.batches(64)))
     with no_sync():
-        record.record(0, *loop.take_step(network, strategy, optimizer, batch, number, number))
+        record.record(*loop.take_step(network, strategy, optimizer, batch, number, number))

@@ -47,12 +47,10 @@ def test_summary_equals_sums_written_as_loops(rows: int, size: int, shuffled: bo
     weight = torch.randint(0, 3, (rows,), generator=generator) / 2
     target = torch.rand(rows, generator=generator)
     counts = [3, 1, 1, 4, 2]
-    trace = Trace(rows, size, torch.device("cpu"))
+    trace = Trace(rows, size)
     for step, start in enumerate(range(0, rows, size)):
         part = slice(start, start + size)
-        trace.record(
-            step, loss[part], Decision(weight[part], target[part]), torch.tensor(float(step))
-        )
+        trace.record(loss[part], Decision(weight[part], target[part]), torch.tensor(float(step)))
     summary = trace.summary(epoch, torch.tensor(counts))
 
     order = list(range(rows)) if epoch.order is None else epoch.order.tolist()
@@ -97,10 +95,10 @@ def test_summary_equals_sums_written_as_loops(rows: int, size: int, shuffled: bo
 
 
 def test_frame_counts_iterations_on_and_turns_missing_losses_into_nulls() -> None:
-    trace = Trace(3, 2, torch.device("cpu"))
+    trace = Trace(3, 2)
     kept = Decision(torch.ones(2), torch.zeros(2))
-    trace.record(0, torch.tensor([1.0, 2.0]), kept, torch.tensor(0.5))
-    trace.record(1, torch.tensor([3.0]), Decision(torch.ones(1), torch.zeros(1)), torch.tensor(0.5))
+    trace.record(torch.tensor([1.0, 2.0]), kept, torch.tensor(0.5))
+    trace.record(torch.tensor([3.0]), Decision(torch.ones(1), torch.zeros(1)), torch.tensor(0.5))
     table = Table(
         torch.zeros(3, 2, dtype=torch.int64), torch.zeros(3), torch.zeros(3).to(torch.int8)
     )
