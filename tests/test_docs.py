@@ -32,9 +32,11 @@ def commands(page: Path) -> list[str]:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
 )
-def test_python_in_the_docs_runs(page: Path, home: Path) -> None:
+def test_python_in_the_docs_runs(page: Path, home: Path, tmp_path: Path) -> None:
     code = "\n".join(blocks(page, "python"))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert home is not None
 
@@ -58,3 +60,15 @@ def test_local_links_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text("utf-8")):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), (page, target)
+
+
+def test_the_commands_of_your_own_data_run_after_its_python(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / "docs/how-to/your-own-data.md"
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-c", blocks(page, "python")[0]], check=True)
+    for command in commands(page):
+        done = CliRunner().invoke(app, shlex.split(command)[1:])
+        assert done.exit_code == 0, (command, done.stderr)
+    assert (home / "runs/run_01/analysis/precision-recall/numbers.json").is_file()
