@@ -10,7 +10,39 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class FieldEmbedding(nn.Module):
+class JointTable(nn.Module):
+    """One table for the values of every field, a row each.
+
+    ``initial`` is Float[rows, K], the table to start from; its rows are those of the first field,
+    then those of the second, and so on.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, field_sizes: Sequence[int], initial: Tensor) -> None:
+        super().__init__()
+        self.table = nn.Parameter(initial)
+        starts = torch.tensor([0, *field_sizes[:-1]], dtype=torch.int64).cumsum(0)
+        self.register_buffer("offsets", starts, persistent=False)
+
+    def rows(self, fields: Tensor) -> Tensor:
+        """Look up Long[N, F] field values: Float[N, F, K]."""
+        values = fields + self.offsets
+        if self.table.device.type == "cpu":
+            # the same gather; its gradient is summed three times faster than embedding's
+            flat = self.table.index_select(0, values.view(-1))
+            return flat.view(*values.shape, self.table.shape[1])
+        # embedding's gradient is summed in a fixed order on a GPU, index_select's is not
+        return F.embedding(values, self.table)
+
+
+def xavier(rows: int, factors: int) -> Tensor:
+    """Return Float[rows, factors], Xavier-uniform; empty for no factors."""
+    table = torch.empty(rows, factors)
+    return nn.init.xavier_uniform_(table) if factors else table
+
+
+class FieldEmbedding(JointTable):
     """Factors and a first-order weight for every value of every field, one row of one table each.
 
     A row holds ``factors`` numbers and the first-order weight beside them, so one gather fetches
@@ -18,31 +50,16 @@ class FieldEmbedding(nn.Module):
     weights normal with standard deviation ``first_order_std`` (0 = all zero).
     """
 
-    offsets: Tensor
-
     def __init__(self, field_sizes: Sequence[int], factors: int, first_order_std: float) -> None:
-        super().__init__()
         rows = sum(field_sizes)
+        joint = xavier(rows, factors)
+        first_order = nn.init.normal_(torch.empty(rows, 1), std=first_order_std)
+        super().__init__(field_sizes, torch.cat([joint, first_order], dim=1))
         self.factors = factors
-        table = torch.empty(rows, factors + 1)
-        joint = torch.empty(rows, factors)
-        nn.init.xavier_uniform_(joint)
-        table[:, :factors] = joint
-        table[:, factors:] = nn.init.normal_(torch.empty(rows, 1), std=first_order_std)
-        self.table = nn.Parameter(table)
-        starts = torch.tensor([0, *field_sizes[:-1]], dtype=torch.int64).cumsum(0)
-        self.register_buffer("offsets", starts, persistent=False)
 
     def forward(self, fields: Tensor) -> tuple[Tensor, Tensor]:
         """Look up Long[N, F] field values: Float[N, F, factors] and Float[N], first-order sums."""
-        values = fields + self.offsets
-        if self.table.device.type == "cpu":
-            # the same gather; its gradient is summed three times faster than embedding's
-            rows = self.table.index_select(0, values.view(-1)).view(*values.shape, self.factors + 1)
-        else:
-            # embedding's gradient is summed in a fixed order on a GPU, index_select's is not
-            rows = F.embedding(values, self.table)
-        factors, first_order = rows.split([self.factors, 1], dim=-1)
+        factors, first_order = self.rows(fields).split([self.factors, 1], dim=-1)
         return factors, first_order.sum(dim=(1, 2))
 
 

@@ -17,9 +17,12 @@ NAMES = catalog.names("models")
 
 def made(name: str, fields: int = 2, seed: int = 0, **options: object) -> nn.Module:
     kind = catalog.load("models", name)
+    # weights that start from zero are the same for every seed: let them start from chance
+    options = {"first_order_std": 1.0} | options
+    known = {key: value for key, value in options.items() if key in kind.Options.model_fields}
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        model: nn.Module = kind(SIZES[:fields], kind.Options(**options))
+        model: nn.Module = kind(SIZES[:fields], kind.Options(**known))
     return model
 
 
@@ -247,7 +250,8 @@ def test_the_bound_of_xavier_is_that_of_the_joint_table(
 
 def test_first_order_weights_and_bias_start_from_zero_unless_told_otherwise() -> None:
     for name in ("fm", "deepfm"):
-        plain = made(name, 4)
+        kind = catalog.load("models", name)
+        plain = kind(SIZES, kind.Options())
         assert not plain.embedding.table[:, -1].any()
         assert float(plain.bias.detach()) == 0.0
         spread = catalog.load("models", name)
@@ -308,3 +312,47 @@ def test_dropout_acts_in_training_only() -> None:
         assert not torch.equal(model(rows(2)), model(rows(2)))
         model.eval()
         assert torch.equal(model(rows(2)), model(rows(2)))
+
+
+@pytest.mark.parametrize("fields", [2, 4])
+def test_lr_is_the_sum_of_the_weights_of_a_row(fields: int) -> None:
+    model = made("lr", fields)
+    starts = [0, *torch.tensor(SIZES).cumsum(0).tolist()]
+    weights = model.embedding.table.detach()[:, -1].tolist()
+    with torch.no_grad():
+        model.bias.fill_(0.5)
+        found = model(rows(fields)).tolist()
+    expected = [
+        0.5 + sum(weights[starts[field] + value] for field, value in enumerate(row))
+        for row in rows(fields).tolist()
+    ]
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_wide_and_deep_is_deepfm_without_the_pairs() -> None:
+    from dartcli.layers import pairwise_interactions
+
+    wide, deep = made("wide-deep").eval(), made("deepfm").eval()
+    deep.load_state_dict(wide.state_dict())
+    table = rows(2)
+    with torch.no_grad():
+        factors, _ = deep.embedding(table)
+        torch.testing.assert_close(deep(table) - pairwise_interactions(factors), wide(table))
+
+
+def test_neumf_adds_a_weighed_product_and_a_perceptron() -> None:
+    model = made("neumf").eval()
+    table = rows(2)
+    starts = model.embedding.offsets.tolist()
+    weight = model.output.weight.detach()[0].double()
+    with torch.no_grad():
+        found = model(table).double()
+        for position, row in enumerate(table.tolist()):
+            entries = [
+                model.embedding.table[start + value].double()
+                for start, value in zip(starts, row, strict=True)
+            ]
+            product = float((entries[0][:16] * entries[1][:16]) @ weight)
+            joined = torch.cat([entry[16:] for entry in entries]).float()
+            deep = float(model.perceptron(joined[None]))
+            assert float(found[position]) == pytest.approx(product + deep, abs=1e-5)

@@ -162,7 +162,11 @@ def recommender(name: str) -> nn.Module:
     kind = catalog.load("models", name)
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        model: nn.Module = kind((USERS, ITEMS), kind.Options(factors=4))
+        # equal losses would leave lcd nothing to learn: let weights start from chance
+        varied = {"first_order_std": 1.0}.items() & dict.fromkeys(
+            kind.Options.model_fields, 1.0
+        ).items()
+        model: nn.Module = kind((USERS, ITEMS), kind.Options(**dict(varied)))
     return model
 
 

@@ -1,0 +1,40 @@
+"""Logistic regression: one weight for each value of each field.
+
+Source: Kumar et al., "Predicting clicks: CTR estimation of advertisements using logistic regression
+classifier", IACC 2015.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dartcli import settings
+from dartcli.layers import FieldEmbedding
+
+
+class LogisticRegression(nn.Module):
+    """Bias plus the weights of the values that a row has."""
+
+    class Options(settings.Options):
+        """Start of the weights."""
+
+        first_order_std: float = Field(0.0, ge=0)
+        """Standard deviation of the initial weights (the protocol's, if not set)."""
+
+    def __init__(self, field_sizes: Sequence[int], options: Options) -> None:
+        super().__init__()
+        self.embedding = FieldEmbedding(field_sizes, 0, options.first_order_std)
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, fields: Tensor) -> Tensor:
+        """Map Long[N, F] field values to Float[N] logits."""
+        _, first_order = self.embedding(fields)
+        logit: Tensor = self.bias + first_order
+        return logit
+
+
+MODEL = LogisticRegression
