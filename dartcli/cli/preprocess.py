@@ -210,7 +210,7 @@ def _show(manifest: Manifest) -> None:
     show.table(
         f"{manifest.dataset}{partial}, protocol {manifest.protocol}, "
         f"split seed {manifest.split_seed}",
-        ["users", "items", "true pos.", "false pos.", "FP share", "train", "valid", "test"],
+        ["users", "items", "true positives", "false positives", "FP share"],
         [
             (
                 counts.users,
@@ -218,10 +218,11 @@ def _show(manifest: Manifest) -> None:
                 counts.true_positives if known else None,
                 counts.false_positives if known else None,
                 counts.false_positives / known if known else None,
-                *(manifest.rows[split] for split in ("train", "valid", "test")),
             )
         ],
     )
+    rows = ", ".join(f"{name} {count:,}" for name, count in manifest.rows.items())
+    show.out().print(f"rows: {rows}", markup=False)
     further = [f"{field.name} ({field.size:,})" for field in manifest.fields[2:]]
     if further:
         show.out().print(f"further fields: {', '.join(further)}", markup=False)

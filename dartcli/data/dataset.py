@@ -25,16 +25,27 @@ class DataOptions(settings.Options):
 
 @dataclass(frozen=True)
 class Counts:
-    """The row of a data set in the thesis's Table 1."""
+    """What is in a data set, as the thesis's Table 1 has it; None = not known."""
 
-    users: int
+    users: int | None = None
     """Distinct users."""
-    items: int
+    items: int | None = None
     """Distinct items."""
-    true_positives: int
+    true_positives: int | None = None
     """Interactions that the user liked."""
-    false_positives: int
+    false_positives: int | None = None
     """Interactions that the user did not like."""
+    interactions: int | None = None
+    """Interactions."""
+
+    def differences(self, expected: Counts) -> list[str]:
+        """Return "FOUND NAME instead of EXPECTED" for each count that is known and differs."""
+        found, wanted = vars(self), vars(expected)
+        return [
+            f"{found[name]:,} {name.replace('_', ' ')} instead of {wanted[name]:,}"
+            for name in wanted
+            if wanted[name] is not None and found[name] != wanted[name]
+        ]
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,11 @@ class SourceFile:
     """Most bytes that the file may have."""
     required: bool = True
     """False: the data set can be read without it, and is then partial."""
+
+    archive_sha256: str | None = None
+    """Hash of the archive that ``urls`` lead to; none = not known."""
+    aliases: tuple[str, ...] = ()
+    """Other names under which a mirror or an archive holds the file."""
 
     @property
     def name(self) -> str:

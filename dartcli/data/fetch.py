@@ -228,7 +228,8 @@ def _find(place: Path, file: SourceFile) -> Path:
         raise DownloadError(f"{place} does not exist.")
     archives = [url.rpartition("/")[2] for url in file.urls if url.endswith(".zip")]
     parent = file.path.rpartition("/")[0]
-    for candidate in (file.path, file.name, *archives, *(f"{parent}/{name}" for name in archives)):
+    names = (*file.aliases, *archives)
+    for candidate in (file.path, file.name, *names, *(f"{parent}/{name}" for name in names)):
         if (place / candidate).is_file():
             return place / candidate
     raise DownloadError(f"{place} holds no {file.path}.")
@@ -278,7 +279,7 @@ def _opened(arrived: Path, place: str, file: SourceFile) -> Iterator[IO[bytes]]:
 def _member(archive: zipfile.ZipFile, file: SourceFile, place: str) -> str | None:
     """Return the member that is ``file``; None where the archive is the file itself."""
     members = archive.namelist()
-    for known in (file.path, file.name):
+    for known in (file.path, file.name, *file.aliases):
         if known in members:
             return known
     for member in members:

@@ -340,18 +340,22 @@ def _compared(
     expected = dataset.expected(options)
     if expected is None:
         return None, ()
-    found = Counts(counts.users, counts.items, counts.true_positives, counts.false_positives)
-    if found == expected:
+    found = Counts(
+        counts.users,
+        counts.items,
+        counts.true_positives,
+        counts.false_positives,
+        counts.interactions,
+    )
+    differences = found.differences(expected)
+    if not differences:
         return True, ()
     for what, partial in dataset.partial.items():
-        if found == partial:
-            return False, (f"{dataset.name} is partial: {what}.",)
-    differences = ", ".join(
-        f"{getattr(found, name):,} {name.replace('_', ' ')} instead of {getattr(expected, name):,}"
-        for name in Counts.__dataclass_fields__
-        if getattr(found, name) != getattr(expected, name)
+        if not found.differences(partial):
+            return False, (f"{dataset.name} is partial: {what} ({'; '.join(differences)}).",)
+    return False, (
+        f"{dataset.name} is partial, or not the data set it should be: {'; '.join(differences)}.",
     )
-    return False, (f"{dataset.name} is not the complete data set: {differences}.",)
 
 
 def _shortage(whole: Manifest, tables: Mapping[str, pl.DataFrame], protocol: Protocol) -> list[str]:

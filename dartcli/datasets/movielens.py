@@ -14,10 +14,13 @@ from pydantic import Field
 
 from dartcli.columns import ITEM, NOISY, RATING, TIME, USER
 from dartcli.data.dataset import Counts, DataOptions, Dataset, SourceFile
-from dartcli.errors import DataError
-from dartcli.files import reason
+from dartcli.datasets._text import whole_numbers
 
 COLUMNS: Final = (USER, ITEM, RATING, TIME)
+CITATION: Final = (
+    "F. M. Harper and J. A. Konstan. The MovieLens Datasets: History and Context. "
+    "ACM TiiS 5(4), 2015. https://doi.org/10.1145/2827872"
+)
 
 
 class Options(DataOptions):
@@ -27,56 +30,34 @@ class Options(DataOptions):
     """Ratings (1 to 5) from this on are true positives, those below are false positives."""
 
 
-def read_tabs(path: Path) -> pl.DataFrame:
-    """Return the integers of a tab-separated file of user, item, rating, timestamp.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, empty, or a line is not four whole numbers; the message names
-        file, line and column.
-    """
-    try:
-        lines = path.read_text(encoding="latin-1").splitlines()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {reason(error)}.") from error
-    if not lines:
-        raise DataError(f"{path} is empty; download it again.")
-    cells = pl.Series("line", lines).str.split("\t")
-    widths = cells.list.len()
-    wrong = (widths != len(COLUMNS)).arg_true()
-    if len(wrong):
-        row = wrong[0]
-        raise DataError(
-            f"{path}, line {row + 1:,}: found {widths[row]} tab-separated columns, expected "
-            f"{len(COLUMNS)} (user, item, rating, time)."
-        )
-    columns = {}
-    for position, name in enumerate(COLUMNS):
-        text = cells.list.get(position)
-        numbers = text.cast(pl.Int64, strict=False)
-        if numbers.null_count():
-            row = numbers.is_null().arg_true()[0]
-            raise DataError(
-                f"{path}, line {row + 1:,}, column {position + 1} ({name}): found {text[row]!r}, "
-                "expected a whole number."
-            )
-        columns[name] = numbers
-    return pl.DataFrame(columns)
-
-
 def read(folder: Path, options: DataOptions) -> pl.LazyFrame:
     """Return user, item, rating, time and whether the rating is below the threshold."""
     assert isinstance(options, Options)  # noqa: S101 - the store passes what DATASET declares
-    table = read_tabs(folder / "ml-100k/u.data")
+    return _rated(whole_numbers(folder / "ml-100k/u.data", COLUMNS), options)
+
+
+def read_1m(folder: Path, options: DataOptions) -> pl.LazyFrame:
+    """Return the same for MovieLens-1M."""
+    assert isinstance(options, Options)  # noqa: S101 - the store passes what DATASET declares
+    return _rated(whole_numbers(folder / "ml-1m/ratings.dat", COLUMNS, "::"), options)
+
+
+def _rated(table: pl.DataFrame, options: Options) -> pl.LazyFrame:
     return table.lazy().with_columns((pl.col(RATING) < options.tp_threshold).alias(NOISY))
 
 
 def expected(options: DataOptions) -> Counts | None:
     """Return Table 1's row for the threshold of 4."""
-    if options != Options():
+    if getattr(options, "tp_threshold", None) != 4:
         return None
     return Counts(users=943, items=1_682, true_positives=55_375, false_positives=44_625)
+
+
+def expected_1m(options: DataOptions) -> Counts | None:
+    """Return the counts of MovieLens-1M for the threshold of 4."""
+    if getattr(options, "tp_threshold", None) != 4:
+        return None
+    return Counts(users=6_040, items=3_706, true_positives=575_281, false_positives=424_928)
 
 
 DATASET = {
@@ -84,10 +65,7 @@ DATASET = {
         name="movielens-100k",
         title="100,000 film ratings (1 to 5) by 943 users",
         licence="for research; no redistribution without permission (GroupLens)",
-        citation=(
-            "F. M. Harper and J. A. Konstan. The MovieLens Datasets: History and Context. "
-            "ACM TiiS 5(4), 2015. https://doi.org/10.1145/2827872"
-        ),
+        citation=CITATION,
         homepage="https://grouplens.org/datasets/movielens/100k/",
         files=(
             SourceFile(
@@ -101,5 +79,22 @@ DATASET = {
         options=Options,
         read=read,
         expected=expected,
-    )
+    ),
+    "movielens-1m": Dataset(
+        name="movielens-1m",
+        title="1,000,209 film ratings (1 to 5) by 6,040 users",
+        licence="for research; no redistribution without permission (GroupLens)",
+        citation=CITATION,
+        homepage="https://grouplens.org/datasets/movielens/1m/",
+        files=(
+            SourceFile(
+                path="ml-1m/ratings.dat",
+                urls=("https://files.grouplens.org/datasets/movielens/ml-1m.zip",),
+                limit=100_000_000,
+            ),
+        ),
+        options=Options,
+        read=read_1m,
+        expected=expected_1m,
+    ),
 }
