@@ -14,4 +14,7 @@ napoleon_google_docstring = False
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"dartcli {release}"
-nitpicky = False
+suppress_warnings = [
+    "ref.python",  # many components have Options of their own: their names are not unique
+    "myst.xref_missing",  # the README is outside of the documentation, and linked to on purpose
+]
