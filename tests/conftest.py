@@ -19,6 +19,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts to download follow each other at once."""
+    monkeypatch.setattr("dartcli.data.transfer.FIRST_WAIT", 0.0)
+    monkeypatch.setattr("dartcli.data.transfer.LONGEST_WAIT", 0.0)
+
+
 @pytest.fixture
 def no_sync() -> type:
     """A context in which nothing may wait for the device."""

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import lzma
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -20,10 +21,10 @@ from typing import IO, Final
 
 from dartcli import paths
 from dartcli.data.dataset import Dataset, SourceFile
+from dartcli.data.transfer import download, forget, part_of
 from dartcli.errors import DownloadError, UsageError
 from dartcli.files import (
     CHUNK,
-    ensure_directory,
     locked,
     read_json,
     reason,
@@ -37,7 +38,6 @@ Note = Callable[[str], None]
 Progress = Callable[[str, int, int | None], None]
 
 RECORD: Final = "download.json"
-TIMEOUT: Final = 60
 """Seconds without a byte after which a server counts as silent."""
 ZIPPED: Final = (".zip", ".xlsx")
 """Endings of files that are zip archives themselves."""
@@ -150,10 +150,10 @@ def _verified(path: Path, known: Fetched | None) -> bool:
     """Compare size and time with those recorded; hash the file only where the time differs."""
     if known is None or not path.is_file():
         return False
-    stat = path.stat()
-    if stat.st_size != known.size:
+    here = path.stat()
+    if here.st_size != known.size:
         return False
-    if stat.st_mtime_ns == known.mtime_ns:
+    if here.st_mtime_ns == known.mtime_ns:
         return True
     if sha256(path) != known.sha256:
         return False
@@ -210,14 +210,27 @@ def _copy(
 ) -> Fetched:
     """Copy ``file`` from one place to ``target``: verified first, then renamed."""
     if place.startswith(("http://", "https://", "ftp://")):
-        arrived = ensure_directory(target.parent) / f".{file.name}.{os.getpid()}.part"
+        arrived = part_of(target.parent, place.rpartition("/")[2] or file.name)
+        download(place, arrived, progress=progress, room=file.size or 0)
         try:
-            _download(place, arrived, progress)
+            _check_archive(arrived, place, file)
             return _unpack(arrived, place, file, target, expected)
         finally:
-            arrived.unlink(missing_ok=True)
+            forget(arrived)
     local = _find(Path(place).expanduser(), file)
     return _unpack(local, str(local), file, target, expected)
+
+
+def _check_archive(arrived: Path, place: str, file: SourceFile) -> None:
+    """Refuse an archive that has another hash than the one declared."""
+    if file.archive_sha256 is None:
+        return
+    found = sha256(arrived)
+    if found not in {file.archive_sha256, file.sha256}:
+        raise DownloadError(
+            f"{place} has the SHA-256 {found}, but {file.archive_sha256} was expected; it was not "
+            "kept: it is truncated, or another version."
+        )
 
 
 def _find(place: Path, file: SourceFile) -> Path:
@@ -247,8 +260,8 @@ def _unpack(
                 f"{file.path} from {place} has the SHA-256 {found}, but {expected} was expected; "
                 "it was not kept: it is truncated, or another version."
             )
-    stat = target.stat()
-    return Fetched(sha256=found, size=stat.st_size, mtime_ns=stat.st_mtime_ns, source=place)
+    here = target.stat()
+    return Fetched(sha256=found, size=here.st_size, mtime_ns=here.st_mtime_ns, source=place)
 
 
 @contextlib.contextmanager
@@ -261,6 +274,7 @@ def _opened(arrived: Path, place: str, file: SourceFile) -> Iterator[IO[bytes]]:
                 archive = stack.enter_context(zipfile.ZipFile(source))
                 member = _member(archive, file, place)
                 if member is not None:
+                    _check_member(archive.getinfo(member), place)
                     source = stack.enter_context(archive.open(member))
             elif place.endswith(".zip") and not file.name.endswith(ZIPPED):
                 raise DownloadError(
@@ -274,6 +288,15 @@ def _opened(arrived: Path, place: str, file: SourceFile) -> Iterator[IO[bytes]]:
         if not isinstance(source, zipfile.ZipExtFile):
             source.seek(0)
         yield source
+
+
+def _check_member(member: zipfile.ZipInfo, place: str) -> None:
+    """Refuse what is no plain file: a link could lead out of the folder."""
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind not in {0, stat.S_IFREG}:
+        raise DownloadError(f"{member.filename} in {place} is no plain file; it was not unpacked.")
+    if member.flag_bits & 0x1:
+        raise DownloadError(f"{member.filename} in {place} is encrypted; it was not unpacked.")
 
 
 def _member(archive: zipfile.ZipFile, file: SourceFile, place: str) -> str | None:
@@ -313,47 +336,3 @@ def _block(source: IO[bytes], place: str) -> bytes:
         raise DownloadError(f"the archive {place} is broken ({error}).") from error
     except OSError as error:
         raise DownloadError(f"cannot read {place}: {reason(error)}.") from error
-
-
-def _download(url: str, target: Path, progress: Progress | None) -> None:
-    """Download ``url`` to ``target``."""
-    import pooch
-    import requests
-
-    class Bar:
-        """What pooch expects of a progress bar."""
-
-        total: int | None = None
-        done = 0
-
-        def update(self, amount: int) -> None:
-            self.done += amount
-            if progress:
-                done = min(self.done, self.total) if self.total else self.done
-                progress(url.rpartition("/")[2], done, self.total or None)
-
-        def reset(self) -> None:
-            self.done = 0
-
-        def close(self) -> None:
-            return None
-
-    downloader = pooch.HTTPDownloader(progressbar=Bar(), chunk_size=CHUNK, timeout=TIMEOUT)
-    try:
-        downloader(url, str(target), None)
-    except (requests.RequestException, OSError, ValueError) as error:
-        raise DownloadError(f"{url}: {_why(error)}") from error
-
-
-def _why(error: Exception) -> str:
-    import requests
-
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"the server answered {error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.Timeout):
-        return f"the server did not answer within {TIMEOUT} seconds"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection to the server"
-    return str(error)

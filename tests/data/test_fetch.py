@@ -314,12 +314,16 @@ def test_another_version_of_a_recorded_file_names_the_way_to_take_it(
     assert home.is_dir()
 
 
-def test_a_connection_that_breaks_off_keeps_nothing(home: Path, httpserver: HTTPServer) -> None:
+def test_a_connection_that_breaks_off_keeps_only_the_part_to_go_on_from(
+    home: Path, httpserver: HTTPServer
+) -> None:
     cut = Response(GOOD[:100])
     cut.automatically_set_content_length = False
     cut.headers["Content-Length"] = str(len(GOOD))
     httpserver.expect_request("/toy.zip").respond_with_response(cut)
     with pytest.raises(DownloadError, match="the connection broke off"):
         fetch(dataset(httpserver.url_for("/toy.zip")))
-    assert nothing_kept()
+    folder = paths.raw_data("toy")
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert names == {"toy.zip.part", "toy.zip.part.json"}
     assert home.name == "home"
