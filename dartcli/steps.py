@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dartcli import catalog, runs
 from dartcli.data import own, store
 from dartcli.data.dataset import Dataset
-from dartcli.data.fetch import fetch, present
+from dartcli.data.fetch import fetch, fetched_sizes
 from dartcli.errors import UsageError
 from dartcli.settings import (
     PROTOCOLS,
@@ -87,13 +87,36 @@ def dataset(name: str) -> Dataset:
 
 
 def datasets() -> list[dict[str, Any]]:
-    """Return name, state (``yes``, ``no``, ``built in``), title and licence of each data set."""
-    rows = []
-    for name in catalog.names("datasets"):
-        known = dataset(name)
-        state = "built in" if not known.files else "yes" if present(known) else "no"
-        rows.append({"name": name, "state": state, "title": known.title, "licence": known.licence})
-    return rows
+    """Return what ``dart download --list`` shows, one entry a data set.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``title``, ``licence``, ``citation``, ``bytes`` (of what is here, else as
+        declared; null = not known), ``here`` (``yes``, ``in part``, ``no``, ``built in``) and
+        ``complete`` (true, false, or null where it was not prepared yet or nobody knows).
+    """
+    return [_entry(dataset(name)) for name in catalog.names("datasets")]
+
+
+def _entry(known: Dataset) -> dict[str, Any]:
+    sizes = fetched_sizes(known)
+    declared = [file.size for file in known.files]
+    here = "yes" if len(sizes) == len(known.files) else "in part" if sizes else "no"
+    return {
+        "name": known.name,
+        "title": known.title,
+        "licence": known.licence,
+        "citation": known.citation,
+        "bytes": sum(sizes.values()) if sizes else _sum(declared),
+        "here": here if known.files else "built in",
+        "complete": store.known_complete(known.name),
+    }
+
+
+def _sum(sizes: list[int | None]) -> int | None:
+    known = [size for size in sizes if size is not None]
+    return sum(known) if known and len(known) == len(sizes) else None
 
 
 def default_dataset() -> str:

@@ -60,8 +60,24 @@ def _list(*, json: bool) -> None:
     if json:
         show.document(known)
         return
+    words = {True: "yes", False: "partial", None: "not known"}
     show.table(
         "Data sets",
-        ["name", "here", "what", "licence"],
-        [(row["name"], row["state"], row["title"], row["licence"]) for row in known],
+        ["name", "size", "here", "complete", "what, and under which licence"],
+        [
+            (
+                row["name"],
+                _size(row["bytes"]),
+                row["here"],
+                "yes" if row["here"] == "built in" else words[row["complete"]],
+                f"{row['title']}; {row['licence']}",
+            )
+            for row in known
+        ],
     )
+
+
+def _size(count: int | None) -> str:
+    if count is None:
+        return "–"
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"

@@ -124,6 +124,12 @@ def readable(dataset: Dataset) -> bool:
     return all(file.path in here for file in dataset.files if file.required)
 
 
+def fetched_sizes(dataset: Dataset) -> dict[str, int]:
+    """Return file -> bytes of those files of ``dataset`` that are here and verified."""
+    folder = paths.raw_data(dataset.name)
+    return {path: (folder / path).stat().st_size for path in source_hashes(dataset)}
+
+
 def source_hashes(dataset: Dataset) -> dict[str, str]:
     """Return file -> SHA-256 of those files of ``dataset`` that are here and verified."""
     folder = paths.raw_data(dataset.name)

@@ -249,6 +249,16 @@ def last_prepared() -> str | None:
     return name if isinstance(name, str) else None
 
 
+def known_complete(dataset: str) -> bool | None:
+    """Return whether what was prepared of ``dataset`` last is complete; None = nobody knows."""
+    manifests = list(paths.processed_data(dataset).glob(f"*/{MANIFEST}"))
+    if not manifests:
+        return None
+    newest = max(manifests, key=lambda path: path.stat().st_mtime_ns)
+    manifest = _manifest(newest.parent)
+    return manifest.complete if manifest else None
+
+
 def _last() -> Path:
     return paths.home() / "processed" / LAST
 

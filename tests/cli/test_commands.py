@@ -114,6 +114,20 @@ def test_download_and_preprocess_say_what_to_do_next(home: Path) -> None:
     assert home.is_dir()
 
 
+def test_the_list_of_data_sets_says_what_is_here_and_whether_it_is_complete(
+    home: Path,
+) -> None:
+    found = json.loads(dart("download", "--list", "--json").stdout)
+    entries = {entry["name"]: entry for entry in found}
+    assert {entry["here"] for entry in entries.values()} == {"no", "built in"}
+    assert entries["movielens-100k"]["bytes"] == 1_979_173
+    assert entries["synthetic"]["bytes"] is None
+    dart("preprocess", "synthetic", *TINY[:6])
+    shown = dart("download", "--list").stdout
+    assert "built in" in shown
+    assert home.is_dir()
+
+
 def test_training_takes_the_data_set_prepared_last(home: Path) -> None:
     dart("preprocess", "synthetic", *TINY[:6])
     result = dart("train", *TINY)
