@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
 import torch
+from torch import nn
 
 from dartcli.errors import TrainingError, UsageError
+
+SMALL: Final = 1_000_000
+"""Parameters up to which one thread trains about as fast as several."""
+
+
+@contextlib.contextmanager
+def threads_for(model: nn.Module) -> Iterator[None]:
+    """Use one CPU thread for a small model, as many as there are for a large one.
+
+    The operations of a small model take microseconds. Several threads gain a tenth there at best;
+    on a machine that has other work to do they wait for each other, and lose a hundredfold. Sums
+    inside a matrix product (of a perceptron) depend on the number of threads in their last bits,
+    so small models give the same bytes on machines with any number of cores.
+    """
+    before = torch.get_num_threads()
+    if sum(parameter.numel() for parameter in model.parameters()) <= SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def resolve(name: str) -> torch.device:

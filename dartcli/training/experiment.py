@@ -18,6 +18,7 @@ from dartcli.denoising import Context, Strategy, TrainingTable
 from dartcli.errors import TrainingError
 from dartcli.settings import PROTOCOLS, Options, Settings, parsed
 from dartcli.training import evaluate
+from dartcli.training.device import threads_for
 from dartcli.training.loop import EpochRecord, Outcome, fit, snapshot
 
 
@@ -105,14 +106,15 @@ def train_seed(
         settings.training,
         seed,
     )
-    while True:
-        try:
-            epochs.append(next(stream))
-        except StopIteration as end:
-            outcome: Outcome = end.value
-            break
-        yield epochs[-1]
-    metrics = _measured(settings, prepared, seed, parts, epochs, outcome)
+    with threads_for(parts.model):
+        while True:
+            try:
+                epochs.append(next(stream))
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                break
+            yield epochs[-1]
+        metrics = _measured(settings, prepared, seed, parts, epochs, outcome)
     runs.write_seed(
         folder,
         metrics,

@@ -98,6 +98,22 @@ def test_the_same_seed_gives_the_same_weights_and_records(name: str) -> None:
     assert traces[0].equals(traces[1])
 
 
+def test_the_number_of_threads_changes_no_bit_of_fm() -> None:
+    before = torch.get_num_threads()
+    weights = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            network = model()
+            # rows enough for operations to be divided among threads
+            large = TrainingSet(table(1, 40_000), USERS, ITEMS, known=None, reshuffle=True)
+            fitted(network, rule(tau_m=0.2, t_m=1), large, plan(batch_size=8192, epochs=2))
+            weights.append(network.state_dict())
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
 def test_another_seed_gives_other_weights() -> None:
     networks = [model(), model()]
     for seed, network in enumerate(networks):
