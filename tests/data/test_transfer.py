@@ -258,9 +258,12 @@ def test_an_interrupted_fetch_leaves_its_part_and_goes_on_from_it(
     with pytest.raises(KeyboardInterrupt):
         fetch(toy, progress=interrupt)
     assert left(home) == ["toy/file.bin.part", "toy/file.bin.part.json"]
+    # how much one read returns is the network's business
+    here = next(home.rglob("file.bin.part")).stat().st_size
+    assert 0 < here < len(CONTENT)
     folder = fetch(toy)
     assert (folder / "toy/file.bin").read_bytes() == CONTENT
-    assert server.plan.asked[-1] == "/file.bin bytes=10000-"
+    assert server.plan.asked[-1] == f"/file.bin bytes={here}-"
     assert left(home) == ["download.json", "toy/file.bin"]
 
 
