@@ -7,6 +7,7 @@ has static shapes and never waits for the device, so a training step can be capt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple
@@ -90,6 +91,16 @@ class TrainingTable:
 
 
 @dataclass(frozen=True)
+class CleanSample:
+    """Rows of which it is known what the user really thought, on the training device."""
+
+    fields: Tensor
+    """Long[C, F], user and item first."""
+    label: Tensor
+    """Float[C], 1 where the user liked the item."""
+
+
+@dataclass(frozen=True)
 class Context:
     """What a strategy may know when it is made; all None in somebody else's loop."""
 
@@ -97,6 +108,8 @@ class Context:
     """Steps in one epoch: turns a duration in epochs into iterations."""
     table: TrainingTable | None = None
     """The training interactions."""
+    clean: CleanSample | None = None
+    """Taken from the validation split where the strategy declares ``needs_clean``."""
 
 
 class Strategy(nn.Module):
@@ -112,6 +125,12 @@ class Strategy(nn.Module):
 
     reads_noisy: ClassVar[bool] = False
     """Capability: :meth:`prepare` uses the known false positives (reference strategies only)."""
+    needs_clean: ClassVar[bool] = False
+    """Capability: the context carries a clean sample, of as many rows as the option
+    ``clean_rows`` says, which validation then does without."""
+    networks: ClassVar[int] = 1
+    """Capability: models trained side by side from different initial weights; the first one is
+    validated, measured and kept."""
 
     def __init__(self, options: settings.Options, context: Context) -> None:
         super().__init__()
@@ -133,6 +152,21 @@ class Strategy(nn.Module):
     def decide(self, observed: Observed) -> Decision:
         """Return what is done with each row; see :class:`Decision`."""
         raise NotImplementedError
+
+    def exchange(self, observed: Sequence[Observed]) -> list[Decision]:
+        """Return a decision for each network, given what every network makes of the same batch.
+
+        By default each network goes by its own view.
+        """
+        return [self.decide(view) for view in observed]
+
+    def study(self, epoch: int, model: nn.Module, fields: Tensor, label: Tensor) -> None:
+        """Look at the model before epoch ``epoch`` (from 1) and all recorded training rows.
+
+        By default there is nothing to look at. This happens between steps, so it may wait for the
+        device. ``fields`` is Long[M, F] and ``label`` Float[M]; row m is ``Observed.row`` m. The
+        model, its gradients and the state of the random generators must be left as they were.
+        """
 
 
 def schedule(iteration: Tensor, t_i: float, t_m: float, tau_m: float) -> Tensor:

@@ -141,5 +141,15 @@ def strategy(
             f"the strategy {name!r} trains on a cleaned table and is no loss function; "
             "leave the known false positives out of your own data instead."
         )
+    if kind.needs_clean:
+        raise UsageError(
+            f"the strategy {name!r} looks at the whole model and a clean sample between epochs, "
+            "and is no loss function; use dart train."
+        )
+    if kind.networks > 1:
+        raise UsageError(
+            f"the strategy {name!r} trains {kind.networks} networks that decide for each other, "
+            "and is no loss function of one; use dart train."
+        )
     context = Context(iterations_per_epoch=iterations_per_epoch, table=table)
     return Denoiser(kind(parsed(kind.Options, options, "strategy"), context))

@@ -11,6 +11,8 @@
         history.parquet     one row an epoch
         iterations.parquet  one row an iteration
         model.safetensors   the reported weights
+        scores.parquet      the reported weights' scores: validation, test, training positives
+        snapshots/          scores of validation after chosen iterations, where asked for
       analysis/           what `dart analyze` made
 
 Nothing in it is a pickle. Times are only in ``environment.json``, so the rest of the folder is the
@@ -29,7 +31,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import polars as pl
 
@@ -47,6 +49,11 @@ ENVIRONMENT = "environment.json"
 HISTORY = "history.parquet"
 ITERATIONS = "iterations.parquet"
 MODEL = "model.safetensors"
+SCORES = "scores.parquet"
+SNAPSHOTS = "snapshots"
+
+FORMAT: Final = 2
+"""Version of the run folder. 1: no scores, no snapshots, fewer measures."""
 
 
 class SeedMetrics(Options):
@@ -66,8 +73,18 @@ class SeedMetrics(Options):
     """Test AUC of the epoch with the best validation AUC."""
     test_auc_last_epoch: float | None
     """Test AUC of the last epoch."""
+    test_auc_per_user: float | None = None
+    """AUC within each user, averaged over the users weighted by their rows (grouped AUC)."""
+    test_auc_tail_items: float | None = None
+    """AUC on the rows of the least popular items, which hold a fifth of the training positives."""
+    test_auc_inactive_users: float | None = None
+    """AUC on the rows of the least active users, who hold a fifth of the training positives."""
+    test_calibration_error: float | None = None
+    """Expected calibration error on the test split, 15 equal bins, labels as for ``test_auc``."""
     valid_auc: float | None
     """Validation AUC of the reported epoch, under the protocol's labels."""
+    valid_auc_recorded: float | None = None
+    """Validation AUC of the reported epoch with the labels as they were recorded."""
     valid_log_loss: float | None
     """Mean binary cross-entropy on the validation split, under the protocol's labels."""
     best_epoch: int
@@ -80,6 +97,10 @@ class SeedMetrics(Options):
     """Steps taken."""
     stopped: Literal["patience", "epochs"]
     """Validation stopped improving, or the epochs ran out."""
+    identification_precision: float | None = None
+    """Share of known false positives among what was handled in the last epoch."""
+    identification_recall: float | None = None
+    """Share of the known false positives that was handled in the last epoch."""
 
 
 class Spread(Options):
@@ -94,6 +115,8 @@ class Spread(Options):
 class Metrics(Options):
     """The measures of a run: what ``dart train --json`` and ``dart eval --json`` print."""
 
+    format: int = 1
+    """Version of the run folder."""
     run: str
     """Name of the run."""
     dataset: str
@@ -116,10 +139,17 @@ MEASURES = (
     "test_auc",
     "test_auc_without_fp",
     "test_log_loss",
+    "test_calibration_error",
+    "test_auc_per_user",
+    "test_auc_tail_items",
+    "test_auc_inactive_users",
     "test_auc_best_epoch",
     "test_auc_last_epoch",
     "valid_auc",
+    "valid_auc_recorded",
     "valid_log_loss",
+    "identification_precision",
+    "identification_recall",
 )
 
 
@@ -182,6 +212,32 @@ class Run:
         """Return the iteration records of ``seed``; columns are described in ``trace.summary``."""
         return self._table(seed, ITERATIONS)
 
+    def scores(self, seed: int) -> pl.DataFrame:
+        """Return the scores of the reported weights.
+
+        Columns: ``split`` (train, valid, test; of train only the positives), ``user``, ``item``,
+        ``label``, ``noisy``, ``rating`` (null where the source has none), ``logit``, and
+        ``user_positives``, ``item_positives``: training positives of the row's user and item.
+        """
+        return self._table(seed, SCORES)
+
+    def snapshot(self, seed: int, iteration: int) -> pl.DataFrame:
+        """Return the scores of the validation split after one iteration; columns as above."""
+        known = self.snapshots(seed)
+        if iteration not in known:
+            kept = f"it kept {', '.join(map(str, known))}" if known else "it kept none"
+            raise RunError(
+                f"{self.name} kept no snapshot of iteration {iteration} (seed {seed}; {kept}); "
+                f"train it again with dart train --config {self.folder / SETTINGS} "
+                f"--snapshot {iteration}."
+            )
+        return self._table(seed, f"{SNAPSHOTS}/{iteration}.parquet")
+
+    def snapshots(self, seed: int) -> list[int]:
+        """Return the iterations of which ``seed`` kept a snapshot, in order."""
+        folder = self.seed_folder(seed) / SNAPSHOTS
+        return sorted(int(path.stem) for path in folder.glob("*.parquet") if path.stem.isdigit())
+
     def weights(self, seed: int) -> dict[str, Tensor]:
         """Return the reported weights of ``seed``, on the CPU."""
         from safetensors import SafetensorError
@@ -198,6 +254,11 @@ class Run:
 
     def _table(self, seed: int, name: str) -> pl.DataFrame:
         path = self.seed_folder(seed) / name
+        if name == SCORES and self.metrics.format < FORMAT:
+            raise RunError(
+                f"{self.name} was trained by an older version, which kept no scores; train it "
+                f"again with dart train --config {self.folder / SETTINGS}."
+            )
         try:
             return pl.read_parquet(path)
         except (OSError, pl.exceptions.PolarsError) as error:
@@ -307,23 +368,39 @@ def _make(folder: Path, *, taken_is_error: bool) -> Path | None:
     return folder
 
 
-def write_seed(
-    folder: Path,
-    metrics: SeedMetrics,
-    history: pl.DataFrame,
-    iterations: pl.DataFrame,
-    weights: Mapping[str, Tensor],
-) -> None:
+@dataclass(frozen=True)
+class SeedRecord:
+    """Everything that is kept of one trained seed."""
+
+    metrics: SeedMetrics
+    """The measures."""
+    history: pl.DataFrame
+    """One row an epoch."""
+    iterations: pl.DataFrame
+    """One row an iteration."""
+    weights: Mapping[str, Tensor]
+    """The reported weights."""
+    scores: pl.DataFrame
+    """As :meth:`Run.scores` returns them."""
+    snapshots: Mapping[int, pl.DataFrame]
+    """Iteration -> scores of the validation split."""
+
+
+def write_seed(folder: Path, record: SeedRecord) -> None:
     """Write the folder of one finished seed, whole or not at all."""
     from safetensors.torch import save_file
 
-    with building(folder / f"seed_{metrics.seed}") as place:
-        history.write_parquet(place / HISTORY)
-        iterations.write_parquet(place / ITERATIONS)
-        save_file(
-            {name: value.cpu().contiguous() for name, value in weights.items()}, place / MODEL
-        )
-        write_json(place / METRICS, metrics.model_dump())
+    weights = {name: value.cpu().contiguous() for name, value in record.weights.items()}
+    with building(folder / f"seed_{record.metrics.seed}") as place:
+        record.history.write_parquet(place / HISTORY)
+        record.iterations.write_parquet(place / ITERATIONS)
+        save_file(weights, place / MODEL)
+        record.scores.write_parquet(place / SCORES, compression="zstd")
+        if record.snapshots:
+            (place / SNAPSHOTS).mkdir()
+        for iteration, table in record.snapshots.items():
+            table.write_parquet(place / SNAPSHOTS / f"{iteration}.parquet", compression="zstd")
+        write_json(place / METRICS, record.metrics.model_dump())
 
 
 def write_metrics(
@@ -331,6 +408,7 @@ def write_metrics(
 ) -> None:
     """Write ``metrics.json``: from then on the run counts as finished."""
     metrics = Metrics(
+        format=FORMAT,
         run=folder.name,
         dataset=settings.dataset.name,
         protocol=settings.protocol,

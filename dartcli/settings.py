@@ -146,6 +146,9 @@ class Training(Options):
     """Most epochs; none = the protocol's."""
     patience: int | None = Field(None, ge=1)
     """Epochs without a better validation AUC before stopping; none = the protocol's."""
+    snapshots: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Iterations after which the scores of the validation split are kept (``dart analyze
+    loss-distribution`` draws them)."""
 
 
 class Settings(Options):

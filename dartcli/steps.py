@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
     from dartcli.analysis import Report
+    from dartcli.training.experiment import Trained
     from dartcli.training.loop import EpochRecord
 
 Note = Callable[[str], None]
@@ -309,8 +310,10 @@ def train(
         try:
             for seed in resolved.seeds:
                 data = first if seed == resolved.seeds[0] else prepared(resolved, seed)
-                stream = train_seed(resolved, data, seed, device, folder)
-                finished.append(_drained(stream, seed, progress))
+                stream = train_seed(resolved, data, seed, device)
+                trained = drained(stream, seed, progress)
+                runs.write_seed(folder, trained.record)
+                finished.append(trained.metrics)
         finally:
             if finished:
                 complete = len(finished) == len(resolved.seeds)
@@ -328,17 +331,18 @@ def _named(keys: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _drained(
+def drained(
     stream: Iterator[EpochRecord],
     seed: int,
-    progress: Callable[[int, EpochRecord], None] | None,
-) -> runs.SeedMetrics:
+    progress: Callable[[int, EpochRecord], None] | None = None,
+) -> Trained:
+    """Run a training to its end, report every epoch, and return what came of it."""
     while True:
         try:
             record = next(stream)
         except StopIteration as end:
-            metrics: runs.SeedMetrics = end.value
-            return metrics
+            trained: Trained = end.value
+            return trained
         if progress is not None:
             progress(seed, record)
 

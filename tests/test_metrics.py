@@ -163,3 +163,72 @@ def test_log_loss_is_computed_in_double_precision() -> None:
     logit = torch.full((3,), 20.0)
     found = metrics.log_loss(logit, torch.ones(3))
     assert found == pytest.approx(math.log1p(math.exp(-20.0)), rel=1e-12)
+
+
+def test_the_auc_within_groups_equals_scikit_learn_group_by_group() -> None:
+    random = np.random.default_rng(3)
+    size, groups = 4000, 60
+    group = random.integers(0, groups - 1, size)  # the last group stays empty
+    label = random.integers(0, 2, size)
+    label[group == 7] = 1
+    score = random.integers(0, 12, size) / 4.0
+    found = metrics.auc_by_group(
+        torch.tensor(score), torch.tensor(label), torch.tensor(group), groups
+    )
+    for number in range(groups):
+        mine = group == number
+        if len(set(label[mine])) < 2:
+            assert math.isnan(found[number])
+        else:
+            expected = roc_auc_score(label[mine], score[mine])
+            assert float(found[number]) == pytest.approx(expected, abs=1e-12)
+    known = ~found.isnan().numpy()
+    rows = np.bincount(group, minlength=groups)
+    expected = np.average(found.numpy()[known], weights=rows[known])
+    total = metrics.grouped_auc(
+        torch.tensor(score), torch.tensor(label), torch.tensor(group), groups
+    )
+    assert total == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_auc_within_groups_is_not_a_number_where_it_is_not_defined() -> None:
+    score = torch.tensor([1.0, 2.0, math.nan, 1.0])
+    label, group = torch.tensor([0.0, 1.0, 1.0, 0.0]), torch.tensor([0, 0, 1, 1])
+    found = metrics.auc_by_group(score, label, group, 3)
+    assert float(found[0]) == 1.0
+    assert bool(found[1:].isnan().all())
+    nothing = torch.empty(0)
+    assert bool(metrics.auc_by_group(nothing, nothing, nothing.long(), 2).isnan().all())
+    assert math.isnan(metrics.grouped_auc(nothing, nothing, nothing.long(), 2))
+
+
+def test_the_calibration_error_is_the_weighted_gap_of_fifteen_bins() -> None:
+    random = np.random.default_rng(4)
+    logit, label = random.normal(0, 3, 5000), random.integers(0, 2, 5000)
+    probability = 1 / (1 + np.exp(-logit))
+    expected = 0.0
+    for low in range(15):
+        mine = (probability >= low / 15) & (probability < (low + 1) / 15)
+        if mine.any():
+            gap = abs(probability[mine].mean() - label[mine].mean())
+            expected += mine.mean() * gap
+    found = metrics.calibration_error(torch.tensor(logit), torch.tensor(label))
+    assert found == pytest.approx(expected, abs=1e-12)
+    perfect = torch.tensor([math.inf, -math.inf])
+    assert metrics.calibration_error(perfect, torch.tensor([1.0, 0.0])) == 0.0
+    assert math.isnan(metrics.calibration_error(torch.empty(0), torch.empty(0)))
+
+
+@given(st.lists(st.integers(0, 40), max_size=80), st.integers(1, 6))
+def test_equal_groups_share_positives_equally_and_by_activity(
+    counts: list[int], groups: int
+) -> None:
+    found = metrics.equal_groups(torch.tensor(counts, dtype=torch.int64), groups).tolist()
+    assert len(found) == len(counts)
+    assert all(0 <= group < groups for group in found)
+    pairs = sorted(zip(counts, found, strict=True))
+    assert [group for _, group in pairs] == sorted(found)
+    share, largest = sum(counts) / groups, max(counts, default=0)
+    for group in range(groups):
+        held = sum(count for count, mine in zip(counts, found, strict=True) if mine == group)
+        assert abs(held - share) <= largest

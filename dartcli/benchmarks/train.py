@@ -75,7 +75,7 @@ def dart_epoch(table: Table, users: int, items: int, strategy: str) -> Callable[
             model: nn.Module = kind((users, items), kind.Options(factors=FACTORS)).to(device)
         rule = made(made.Options(), Context(iterations_per_epoch=1)).to(device)
         with devices.threads_for(model):
-            for _ in fit(model, rule, training, valid, valid.label, plan, 0):
+            for _ in fit([model], rule, training, valid, valid.label, plan, 0):
                 pass
 
     return run

@@ -121,6 +121,15 @@ def train(
             rich_help_panel=REPEATING,
         ),
     ] = None,
+    snapshot: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            metavar="ITERATION",
+            help="Keep the scores of validation after this iteration; may be repeated.",
+            rich_help_panel=FITTING,
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -158,6 +167,7 @@ def train(
             "batch_size": batch_size,
             "learning_rate": learning_rate,
             "weight_decay": weight_decay,
+            "snapshots": snapshot or None,
         },
         "device": device,
         "seeds": settings.parse_seeds(seeds) if seeds else None if seed is None else (seed,),

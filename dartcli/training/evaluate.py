@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dartcli import metrics
 from dartcli.data.batches import FALSE_POSITIVE, Table
+from dartcli.denoising import TrainingTable
 
 CHUNK = 1 << 17
 
@@ -29,13 +30,35 @@ def logits(model: nn.Module, table: Table) -> Tensor:
 def measures(logit: Tensor, table: Table) -> dict[str, float]:
     """Return the measures of one scored split against its clean labels.
 
-    ``auc`` and ``log_loss`` count known false positives as negatives; ``auc_without_fp`` leaves
-    them out. Where no false positive is known the labels are the recorded ones.
+    ``auc``, ``log_loss``, ``calibration_error`` and ``auc_per_user`` (the mean within users,
+    weighted by rows) count known false positives as negatives; ``auc_without_fp`` leaves them out.
+    Where no false positive is known the labels are the recorded ones.
     """
     label = table.clean_label
     kept = table.kind != FALSE_POSITIVE
+    user = table.fields[:, 0]
+    users = int(user.max()) + 1 if len(user) else 0
     return {
         "auc": metrics.auc(logit, label),
         "auc_without_fp": metrics.auc(logit[kept], label[kept]),
         "log_loss": metrics.log_loss(logit, label),
+        "calibration_error": metrics.calibration_error(logit, label),
+        "auc_per_user": metrics.grouped_auc(logit, label, user, users),
     }
+
+
+def group_measures(
+    logit: Tensor, table: Table, counts: TrainingTable, groups: int
+) -> dict[str, float]:
+    """Return the AUC on the rows of the least popular items, and of the least active users.
+
+    They are the first of ``groups`` groups that hold equal shares of the training positives.
+    """
+    result = {}
+    for name, column, of_code in (
+        ("auc_tail_items", 1, counts.item_counts),
+        ("auc_inactive_users", 0, counts.user_counts),
+    ):
+        first = metrics.equal_groups(of_code, groups)[table.fields[:, column]] == 0
+        result[name] = metrics.auc(logit[first], table.clean_label[first])
+    return result

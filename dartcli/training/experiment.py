@@ -1,52 +1,129 @@
-"""One seed of a run, from prepared data to measures and files."""
+"""One seed of a run, from prepared data to measures and tables. Nothing here writes a file."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
+import numpy as np
 import polars as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from dartcli import catalog, runs
-from dartcli.data.batches import Table, TrainingSet, known_pairs, table_from
+from dartcli import catalog, metrics, runs
+from dartcli.columns import ITEM, LABEL, NOISY, RATING, USER
+from dartcli.data.batches import FALSE_POSITIVE, Table, TrainingSet, known_pairs, table_from
 from dartcli.data.seeds import derived_seed
 from dartcli.data.store import Prepared
-from dartcli.denoising import Context, Strategy, TrainingTable
-from dartcli.errors import TrainingError
+from dartcli.denoising import CleanSample, Context, Strategy, TrainingTable
+from dartcli.errors import TrainingError, UsageError
 from dartcli.settings import PROTOCOLS, Options, Settings, parsed
 from dartcli.training import evaluate
 from dartcli.training.device import threads_for
-from dartcli.training.loop import EpochRecord, Outcome, fit, snapshot
+from dartcli.training.loop import EpochRecord, Outcome, State, fit, snapshot
+
+GROUPS = 5
+"""Users (and items) are divided by activity into this many groups with equal positives."""
 
 
 @dataclass(frozen=True)
 class Ingredients:
     """Everything that :func:`dartcli.training.loop.fit` takes, on the device."""
 
-    model: nn.Module
+    models: Sequence[nn.Module]
+    """The networks; the first is measured."""
     strategy: Strategy
     training: TrainingSet
     valid: Table
+    """What validation looks at."""
+    recorded_valid: Table
+    """The validation split as it was recorded."""
     test: Table
+    counts: TrainingTable
+    """The recorded training interactions, whatever the strategy makes of them."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained seed; the first network holds the reported weights."""
+
+    settings: Settings
+    prepared: Prepared
+    metrics: runs.SeedMetrics
+    epochs: Sequence[EpochRecord]
+    parts: Ingredients
+
+    @cached_property
+    def record(self) -> runs.SeedRecord:
+        """What is kept of it in the folder of a run."""
+        return runs.SeedRecord(
+            metrics=self.metrics,
+            history=_history(self.epochs),
+            iterations=pl.concat([epoch.iterations for epoch in self.epochs]),
+            weights=snapshot(self.parts.models[0]),
+            scores=self._scores(),
+            snapshots={
+                iteration: self._scored("valid", self.prepared.split("valid"), logit)
+                for epoch in self.epochs
+                for iteration, logit in epoch.snapshots.items()
+            },
+        )
+
+    def _scores(self) -> pl.DataFrame:
+        train = self.prepared.split("train").filter(pl.col(LABEL) > 0)
+        tables = {
+            "train": train,
+            "valid": self.prepared.split("valid"),
+            "test": self.prepared.split("test"),
+        }
+        device = self.parts.test.label.device
+        return pl.concat(
+            self._scored(
+                name,
+                frame,
+                evaluate.logits(
+                    self.parts.models[0], table_from(frame, self.prepared.fields, device)
+                ),
+            )
+            for name, frame in tables.items()
+        )
+
+    def _scored(self, split: str, frame: pl.DataFrame, logit: Tensor) -> pl.DataFrame:
+        counts = self.parts.counts
+        positives = [
+            of_code.cpu().numpy()[frame[field].to_numpy()]
+            for field, of_code in ((USER, counts.user_counts), (ITEM, counts.item_counts))
+        ]
+        rating = pl.col(RATING) if RATING in frame.columns else pl.lit(None)
+        return frame.select(
+            pl.lit(split).alias("split"),
+            pl.col(USER, ITEM, LABEL, NOISY),
+            rating.cast(pl.Float32).alias(RATING),
+            pl.Series("logit", logit.float().cpu().numpy()),
+            pl.Series("user_positives", positives[0].astype(np.uint32)),
+            pl.Series("item_positives", positives[1].astype(np.uint32)),
+        )
 
 
 def make_model(
-    settings: Settings, prepared: Prepared, seed: int, device: torch.device
+    settings: Settings, prepared: Prepared, seed: int, device: torch.device, network: int = 0
 ) -> nn.Module:
-    """Return the model with the initial weights of ``seed``, drawn on the CPU for every device."""
+    """Return the model with the initial weights of ``seed``, drawn on the CPU for every device.
+
+    Each ``network`` (from 0) of a strategy that trains several gets weights of its own.
+    """
     kind = catalog.load("models", settings.model.name)
     options = parsed(kind.Options, settings.model.options, "model")
+    purpose = (0, network) if network else (0,)
     with torch.random.fork_rng([]):
-        torch.manual_seed(derived_seed(seed, 0))
+        torch.manual_seed(derived_seed(seed, *purpose))
         model: nn.Module = kind(prepared.field_sizes, options)
     return model.to(device)
 
 
 def gather(settings: Settings, prepared: Prepared, seed: int, device: torch.device) -> Ingredients:
-    """Load the splits and make model and strategy for one seed.
+    """Load the splits and make models and strategy for one seed.
 
     Raises
     ------
@@ -55,8 +132,13 @@ def gather(settings: Settings, prepared: Prepared, seed: int, device: torch.devi
     """
     protocol = PROTOCOLS[settings.protocol]
     kind: type[Strategy] = catalog.load("strategies", settings.strategy.name)
+    options: Options = parsed(kind.Options, settings.strategy.options, "strategy")
     recorded = prepared.split("train")
-    train = table_from(kind.prepare(recorded), prepared.fields, device)
+    recorded_table = table_from(recorded, prepared.fields, device)
+    prepared_rows = kind.prepare(recorded)
+    train = recorded_table
+    if prepared_rows is not recorded:
+        train = table_from(prepared_rows, prepared.fields, device)
     if train.positives == 0:
         raise TrainingError(
             f"the training split of {settings.dataset.name} has no positive interaction "
@@ -64,49 +146,92 @@ def gather(settings: Settings, prepared: Prepared, seed: int, device: torch.devi
         )
     known = None
     if protocol.resample_negatives and prepared.manifest.sampled_negatives:
-        known = known_pairs(table_from(recorded, prepared.fields, device), prepared.items)
+        known = known_pairs(recorded_table, prepared.items)
     training = TrainingSet(
         train, prepared.users, prepared.items, known=known, reshuffle=protocol.reshuffle
     )
+    valid = prepared.split("valid")
+    clean = None
+    if kind.needs_clean:
+        sample, valid = _clean_sample(valid, getattr(options, "clean_rows", 0), settings, seed)
+        table = table_from(sample, prepared.fields, device)
+        clean = CleanSample(table.fields, table.clean_label)
     context = Context(
         iterations_per_epoch=-(-len(training) // settings.training.batch_size),
-        table=TrainingTable(
-            user=train.fields[:, 0],
-            item=train.fields[:, 1],
-            label=train.label,
-            users=prepared.users,
-            items=prepared.items,
-            rows=len(training),
-        ),
+        table=_statistics(train, prepared, len(training)),
+        clean=clean,
     )
-    options: Options = parsed(kind.Options, settings.strategy.options, "strategy")
     return Ingredients(
-        model=make_model(settings, prepared, seed, device),
-        strategy=kind(options, context).to(device),
+        models=[
+            make_model(settings, prepared, seed, device, network)
+            for network in range(kind.networks)
+        ],
+        strategy=_made(kind, options, context, seed).to(device),
         training=training,
-        valid=table_from(kind.prepare(prepared.split("valid")), prepared.fields, device),
+        valid=table_from(kind.prepare(valid), prepared.fields, device),
+        recorded_valid=table_from(prepared.split("valid"), prepared.fields, device),
         test=table_from(prepared.split("test"), prepared.fields, device),
+        counts=_statistics(recorded_table, prepared, len(training)),
     )
+
+
+def _made(kind: type[Strategy], options: Options, context: Context, seed: int) -> Strategy:
+    with torch.random.fork_rng([]):
+        torch.manual_seed(derived_seed(seed, 4))
+        return kind(options, context)
+
+
+def _statistics(table: Table, prepared: Prepared, rows: int) -> TrainingTable:
+    return TrainingTable(
+        user=table.fields[:, 0],
+        item=table.fields[:, 1],
+        label=table.label,
+        users=prepared.field_sizes[0],
+        items=prepared.field_sizes[1],
+        rows=rows,
+    )
+
+
+def _clean_sample(
+    valid: pl.DataFrame, rows: int, settings: Settings, seed: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Divide the validation split: rows whose true labels may be used, and the others."""
+    name = settings.strategy.name
+    unknown = valid.filter(pl.col(LABEL) > 0)[NOISY].null_count()
+    if unknown:
+        raise TrainingError(
+            f"the strategy {name} learns from a small clean set, but of {unknown:,} positives of "
+            "the validation split nobody knows whether they are false; use a data set with "
+            "explicit feedback."
+        )
+    if rows > len(valid) // 2:
+        raise UsageError(
+            f"strategy.clean_rows is {rows:,}, but the validation split has {len(valid):,} rows "
+            "and must keep half of them to stop on; lower it."
+        )
+    order = np.random.default_rng(derived_seed(seed, 3)).permutation(len(valid))
+    return valid[np.sort(order[:rows])], valid[np.sort(order[rows:])]
 
 
 def train_seed(
-    settings: Settings, prepared: Prepared, seed: int, device: torch.device, folder: Path
-) -> Generator[EpochRecord, None, runs.SeedMetrics]:
-    """Train one seed, yield its epochs, write its folder, return its measures."""
+    settings: Settings, prepared: Prepared, seed: int, device: torch.device
+) -> Generator[EpochRecord, None, Trained]:
+    """Train one seed; yield its epochs, return what came of it."""
     parts = gather(settings, prepared, seed, device)
     protocol = PROTOCOLS[settings.protocol]
     valid_label = parts.valid.clean_label if protocol.clean_validation else parts.valid.label
     epochs: list[EpochRecord] = []
     stream = fit(
-        parts.model,
+        parts.models,
         parts.strategy,
         parts.training,
         parts.valid,
         valid_label,
         settings.training,
         seed,
+        watched=parts.recorded_valid,
     )
-    with threads_for(parts.model):
+    with threads_for(parts.models[0]):
         while True:
             try:
                 epochs.append(next(stream))
@@ -114,15 +239,8 @@ def train_seed(
                 outcome: Outcome = end.value
                 break
             yield epochs[-1]
-        metrics = _measured(settings, prepared, seed, parts, epochs, outcome)
-    runs.write_seed(
-        folder,
-        metrics,
-        history=_history(epochs),
-        iterations=pl.concat([epoch.iterations for epoch in epochs]),
-        weights=snapshot(parts.model),
-    )
-    return metrics
+        measured = _measured(settings, prepared, seed, parts, epochs, outcome)
+    return Trained(settings, prepared, measured, epochs, parts)
 
 
 def _measured(
@@ -130,38 +248,59 @@ def _measured(
     prepared: Prepared,
     seed: int,
     parts: Ingredients,
-    epochs: list[EpochRecord],
+    epochs: Sequence[EpochRecord],
     outcome: Outcome,
 ) -> runs.SeedMetrics:
     """Measure the last and the best epoch on the test split; leave the reported weights loaded."""
-    last = evaluate.measures(evaluate.logits(parts.model, parts.test), parts.test)
-    last_weights = snapshot(parts.model)
-    parts.model.load_state_dict(outcome.best)
-    best = evaluate.measures(evaluate.logits(parts.model, parts.test), parts.test)
-    report_best = PROTOCOLS[settings.protocol].report == "best"
-    reported = best if report_best else last
-    if not report_best:
-        parts.model.load_state_dict(last_weights)
-    epoch = epochs[outcome.best_epoch - 1] if report_best else epochs[-1]
+    model, test = parts.models[0], parts.test
+    last_weights = snapshot(model)
+    logits = {"last": evaluate.logits(model, test)}
+    logits["best"] = evaluate.logits(_loaded(model, outcome.best), test)
+    report = PROTOCOLS[settings.protocol].report
+    if report == "last":
+        _loaded(model, last_weights)
+    epoch = epochs[outcome.best_epoch - 1] if report == "best" else epochs[-1]
+    valid = evaluate.logits(model, parts.recorded_valid)
+    found = {
+        **evaluate.measures(logits[report], test),
+        **evaluate.group_measures(logits[report], test, parts.counts, GROUPS),
+    }
     return runs.SeedMetrics(
         seed=seed,
         split_seed=prepared.manifest.split_seed or 0,
-        test_auc=runs.finite(reported["auc"]),
-        test_auc_without_fp=runs.finite(reported["auc_without_fp"]),
-        test_log_loss=runs.finite(reported["log_loss"]),
-        test_auc_best_epoch=runs.finite(best["auc"]),
-        test_auc_last_epoch=runs.finite(last["auc"]),
+        **{f"test_{name}": runs.finite(value) for name, value in found.items()},
+        test_auc_best_epoch=runs.finite(metrics.auc(logits["best"], test.clean_label)),
+        test_auc_last_epoch=runs.finite(metrics.auc(logits["last"], test.clean_label)),
         valid_auc=runs.finite(epoch.valid_auc),
+        valid_auc_recorded=runs.finite(metrics.auc(valid, parts.recorded_valid.label)),
         valid_log_loss=runs.finite(epoch.valid_log_loss),
         best_epoch=outcome.best_epoch,
         reported_epoch=epoch.epoch,
         epochs=outcome.epochs,
         iterations=epochs[-1].iteration,
         stopped=outcome.stopped,
+        **_identified(epochs[-1].iterations, parts),
     )
 
 
-def _history(epochs: list[EpochRecord]) -> pl.DataFrame:
+def _loaded(model: nn.Module, weights: State) -> nn.Module:
+    model.load_state_dict(weights)
+    return model
+
+
+def _identified(iterations: pl.DataFrame, parts: Ingredients) -> dict[str, float | None]:
+    """Return precision and recall of what one epoch handled; None where that means nothing."""
+    handled, hit, false = (
+        int(iterations[name].sum()) for name in ("handled", "hit", "false_positives")
+    )
+    known = bool((parts.training.recorded.kind == FALSE_POSITIVE).any())
+    return {
+        "identification_precision": hit / handled if known and handled else None,
+        "identification_recall": hit / false if known and false else None,
+    }
+
+
+def _history(epochs: Sequence[EpochRecord]) -> pl.DataFrame:
     names = (
         "epoch",
         "iteration",

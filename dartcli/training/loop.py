@@ -7,7 +7,7 @@ to measure the validation AUC, and to decide whether to go on.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +48,8 @@ class EpochRecord:
     """Wall-clock time of the epoch, validation included."""
     iterations: pl.DataFrame
     """The trace: one row an iteration."""
+    snapshots: dict[int, Tensor]
+    """Iteration -> Float[W], logits of the watched rows right after it, where asked for."""
 
 
 @dataclass(frozen=True)
@@ -65,26 +67,32 @@ class Outcome:
 
 
 def fit(
-    model: nn.Module,
+    models: Sequence[nn.Module],
     strategy: Strategy,
     training: TrainingSet,
     valid: Table,
     valid_label: Tensor,
     plan: Training,
     seed: int,
+    *,
+    watched: Table | None = None,
 ) -> Generator[EpochRecord, None, Outcome]:
-    """Train ``model`` in place; it holds the last epoch's weights when the generator ends.
+    """Train ``models`` in place; they hold the last epoch's weights when the generator ends.
 
     Parameters
     ----------
-    model, strategy
-        On the device of the data. Parameters of the strategy are optimised along.
+    models
+        As many as the strategy's ``networks``, on the device of the data. The first is validated.
+    strategy
+        On the same device. Its parameters are optimised along.
     training, valid
         What to train and to stop on; ``valid_label`` is Float[N], the protocol's labels.
     plan
         Batch size, optimiser and stopping, all resolved.
     seed
         With the number of an epoch it determines batches, sampled negatives and dropout.
+    watched
+        The rows that the plan's snapshots score; none = those of validation.
 
     Raises
     ------
@@ -94,7 +102,11 @@ def fit(
     if plan.epochs is None or plan.patience is None:
         raise ValueError("the plan is not resolved: epochs and patience are missing")
     device = valid.label.device
-    parameters = [*model.parameters(), *strategy.parameters()]
+    model, watched = models[0], watched or valid
+    parameters = [
+        *(parameter for network in models for parameter in network.parameters()),
+        *strategy.parameters(),
+    ]
     optimizer = torch.optim.Adam(
         parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
     )
@@ -106,18 +118,23 @@ def fit(
 
     for number in range(1, plan.epochs + 1):
         began = time.perf_counter()
+        strategy.study(number, model, training.recorded.fields, training.recorded.label)
+        snapshots: dict[int, Tensor] = {}
         epoch = training.epoch(seed, number)
         record = trace.Trace(len(epoch.table), plan.batch_size)
         epoch_number = torch.full((), number, dtype=torch.int64, device=device)
-        model.train()
+        for network in models:
+            network.train()
         strategy.train()
         with torch.random.fork_rng(_rng_devices(device)):
             # dropout draws from the default generator: give it this epoch's own stream
             torch.manual_seed(derived_seed(seed, 2, number))
-            for batch in epoch.batches(plan.batch_size):
+            for step, batch in enumerate(epoch.batches(plan.batch_size), steps + 1):
                 iteration += 1
-                taken = take_step(model, strategy, optimizer, batch, iteration, epoch_number)
+                taken = take_step(models, strategy, optimizer, batch, iteration, epoch_number)
                 record.record(*taken)
+                if step in plan.snapshots:
+                    snapshots[step] = evaluate.logits(model, watched)
 
         summary = record.summary(epoch, item_counts)
         _check_finite(summary["objective"], steps)
@@ -142,6 +159,7 @@ def fit(
             improved=improved,
             seconds=time.perf_counter() - began,
             iterations=trace.frame(summary, number, steps + 1),
+            snapshots=snapshots,
         )
         steps += record.iterations
         if number - best_epoch >= plan.patience:
@@ -150,7 +168,7 @@ def fit(
 
 
 def take_step(
-    model: nn.Module,
+    models: Sequence[nn.Module],
     strategy: Strategy,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
@@ -159,28 +177,33 @@ def take_step(
 ) -> tuple[Tensor, Decision, Tensor]:
     """Fit one mini-batch: predict, observe, decide, optimise (Algorithm 1).
 
-    Returns the loss of each row against its recorded label (Float[B]), the decision, and the
-    optimised loss (Float[]). Waits for nothing.
+    Returns the loss of each row against its recorded label (Float[B]) and the decision, both of
+    the first network, and the optimised loss (Float[]). Waits for nothing.
     """
-    logit = strategy.link(model(batch.fields))
-    observed = observe(
-        logit,
-        batch.label,
-        row=batch.row,
-        iteration=iteration,
-        epoch=epoch,
-        user=batch.fields[:, 0],
-        item=batch.fields[:, 1],
-    )
+    logits = [strategy.link(model(batch.fields)) for model in models]
+    observed = [
+        observe(
+            logit,
+            batch.label,
+            row=batch.row,
+            iteration=iteration,
+            epoch=epoch,
+            user=batch.fields[:, 0],
+            item=batch.fields[:, 1],
+        )
+        for logit in logits
+    ]
     with torch.no_grad():
-        decision = strategy.decide(observed)
-    loss = denoised_loss(logit, decision)
+        decisions = strategy.exchange(observed)
+    loss = denoised_loss(logits[0], decisions[0])
+    for logit, decision in zip(logits[1:], decisions[1:], strict=True):
+        loss = loss + denoised_loss(logit, decision)
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = None  # as zero_grad() does, which takes 20 microseconds for it
     loss.backward()
     optimizer.step()
-    return observed.loss, decision, loss
+    return observed[0].loss, decisions[0], loss
 
 
 def snapshot(model: nn.Module) -> State:

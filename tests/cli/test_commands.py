@@ -61,7 +61,10 @@ def test_tables_fit_into_eighty_columns(trained: Path) -> None:
 def test_a_run_folder_holds_what_the_reference_says(trained: Path) -> None:
     folder = trained / "runs" / "run_01"
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    of_seed = {"metrics.json", "history.parquet", "iterations.parquet", "model.safetensors"}
+    of_seed = {
+        "metrics.json", "history.parquet", "iterations.parquet", "model.safetensors",
+        "scores.parquet",
+    }  # fmt: skip
     assert names == {"settings.json", "environment.json", "metrics.json"} | {
         f"seed_{seed}/{name}" for seed in (0, 1) for name in of_seed
     }
@@ -102,7 +105,8 @@ def test_eval_knows_the_other_splits(trained: Path) -> None:
     del trained
     document = json.loads(dart("eval", "run_01", "--split", "train", "--json").stdout)
     assert set(document["seeds"][0]) == {
-        "seed", "train_auc", "train_auc_without_fp", "train_log_loss",
+        "seed", "train_auc", "train_auc_without_fp", "train_log_loss", "train_calibration_error",
+        "train_auc_per_user",
     }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from dartcli import catalog
 from dartcli.columns import ITEM, LABEL, NOISY, USER
 from dartcli.denoising import (
+    CleanSample,
     Context,
     Decision,
     Observed,
@@ -41,9 +42,11 @@ def training_table() -> TrainingTable:
 
 def made(name: str) -> Strategy:
     kind = catalog.load("strategies", name)
+    table = training_table()
+    clean = CleanSample(torch.stack([table.user, table.item], 1)[:50], table.label[:50])
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        strategy: Strategy = kind(kind.Options(), Context(10, training_table()))
+        strategy: Strategy = kind(kind.Options(), Context(10, table, clean))
     return strategy
 
 
@@ -340,7 +343,7 @@ def test_in_another_loop_a_strategy_works_or_says_what_it_needs(name: str) -> No
         strategy = kind(kind.Options(), Context())
         decision = strategy.decide(bare)
     except UsageError as error:
-        assert name in str(error)
+        assert name in str(error) or "counts epochs" in str(error)
     else:
         check(decision, SIZE)
 

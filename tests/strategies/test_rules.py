@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from dartcli import catalog
-from dartcli.denoising import Context, Observed, Strategy, TrainingTable, denoised_loss, observe
+from dartcli.denoising import (
+    CleanSample,
+    Context,
+    Observed,
+    Strategy,
+    TrainingTable,
+    bce,
+    denoised_loss,
+    observe,
+)
 
 ROUNDS = 200
 
@@ -204,3 +213,114 @@ def test_mentornet_is_plain_while_it_burns_in() -> None:
     strategy = made("mentornet", burn_in=2)
     decision = strategy.decide(seen(logits, labels, rows, epoch=2))
     assert decision.weight.tolist() == [1.0] * len(rows)
+
+
+@pytest.mark.parametrize("basis", ["batch", "positives"])
+def test_co_teaching_leaves_out_what_the_other_network_finds_hardest(basis: str) -> None:
+    strategy = made("co-teaching", t_m=200, basis=basis)
+    for number, (logits, labels, rows) in enumerate(BATCHES, start=1):
+        others = [-logit + 0.1 * row for logit, row in zip(logits, rows, strict=True)]
+        views = [seen(x, labels, rows, iteration=number) for x in (logits, others)]
+        rate = min(number / 200 * 0.2, 0.2)
+        for decision, judge in zip(strategy.exchange(views), reversed(views), strict=True):
+            ranked = [i for i, y in enumerate(labels) if y or basis == "batch"]
+            worst = sorted(ranked, key=lambda i: (-float(judge.loss[i]), rows[i]))
+            out = set(worst[: math.floor(rate * len(ranked))])
+            assert decision.weight.tolist() == [float(i not in out) for i in range(len(labels))]
+            assert decision.label.tolist() == labels
+
+
+class Linear(torch.nn.Module):
+    """A logistic regression on two dense columns."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight.clone())
+
+    def forward(self, fields: torch.Tensor) -> torch.Tensor:
+        return fields.double() @ self.weight
+
+
+def influence_case() -> tuple[Strategy, Linear, torch.Tensor, torch.Tensor, CleanSample]:
+    generator = torch.Generator().manual_seed(5)
+    fields = torch.randint(-4, 5, (60, 3), generator=generator)
+    label = (torch.rand(60, generator=generator) < 0.5).double()
+    clean = CleanSample(
+        torch.randint(-4, 5, (20, 3), generator=generator),
+        (torch.rand(20, generator=generator) < 0.5).double(),
+    )
+    user = torch.zeros(60, dtype=torch.int64)
+    table = TrainingTable(user, user, label.float(), 1, 1, 60)
+    strategy = made(
+        "influence", Context(10, table, clean), tolerance=1e-12, iterations=100, burn_in=1,
+        every=2, tau_m=0.2, clean_rows=20,
+    )  # fmt: skip
+    weight = torch.randn(3, generator=generator, dtype=torch.float64)
+    return strategy, Linear(weight), fields, label, clean
+
+
+def test_influence_is_equation_1_with_the_hessian_written_out() -> None:
+    strategy, model, fields, label, clean = influence_case()
+    x, probability = fields.double(), torch.sigmoid(model(fields)).detach()
+    gradients = (probability - label).unsqueeze(1) * x
+    hessian = (x.T * (probability * (1 - probability))) @ x / len(x) + 0.01 * torch.eye(
+        3, dtype=torch.float64
+    )
+    clean_x = clean.fields.double()
+    error = torch.sigmoid(model(clean.fields)).detach() - clean.label
+    clean_gradient = (error.unsqueeze(1) * clean_x).mean(0)
+    expected = -(gradients @ torch.linalg.solve(hessian, clean_gradient))
+    found = strategy.influence(model, fields, label)
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-9)
+
+
+def test_influence_foretells_what_leaving_a_row_out_does_to_the_clean_loss() -> None:
+    strategy, model, fields, label, clean = influence_case()
+
+    def refitted(left_out: int | None) -> float:
+        kept = [row for row in range(60) if row != left_out]
+        weight = model.weight.detach().clone().requires_grad_()
+        solver = torch.optim.LBFGS([weight], max_iter=200, tolerance_grad=1e-14)
+
+        def objective() -> torch.Tensor:
+            solver.zero_grad()
+            logit = fields[kept].double() @ weight
+            # the damping of Eq. 1's Hessian is a ridge of the fitted objective
+            loss = bce(logit, label[kept]).sum() / 60 + 0.005 * (weight**2).sum()
+            loss.backward()
+            return loss
+
+        solver.step(objective)
+        if left_out is None:
+            model.weight.data.copy_(weight.detach())
+        return float(bce(clean.fields.double() @ weight.detach(), clean.label).mean())
+
+    whole = refitted(None)
+    found = strategy.influence(model, fields, label)
+    # leaving a row out takes 1/60 of weight away from it
+    changes = torch.tensor([refitted(row) - whole for row in range(20)], dtype=torch.float64)
+    correlation = torch.corrcoef(torch.stack([changes, -found[:20] / 60]))[0, 1]
+    assert float(correlation) > 0.99
+
+
+def test_influence_relabels_the_most_harmful_positives_and_looks_when_it_should() -> None:
+    strategy, model, fields, label, _ = influence_case()
+    rows = list(range(60))
+    for epoch, looked in ((1, False), (2, True)):
+        strategy.study(epoch, model, fields, label)
+        assert bool(strategy.relabelled.any()) == looked
+    harm = strategy.influence(model, fields, label)
+    positives = [row for row in rows if label[row] == 1]
+    worst = sorted(positives, key=lambda row: -float(harm[row]))
+    expected = {row for row in worst[: int(0.2 * len(positives))] if harm[row] > 0}
+    assert expected
+    decision = strategy.decide(seen([0.0] * 60, label.int().tolist(), rows))
+    changed = (decision.label != label.float()).nonzero().flatten().tolist()
+    assert set(changed) == expected
+    assert decision.weight.tolist() == [1.0] * 60
+    before = strategy.relabelled.clone()
+    model.weight.data.mul_(-1)
+    strategy.study(3, model, fields, label)
+    assert torch.equal(before, strategy.relabelled)
+    strategy.study(4, model, fields, label)
+    assert not torch.equal(before, strategy.relabelled)

@@ -63,7 +63,7 @@ def fitted(
     seed: int = 0,
 ) -> tuple[list[EpochRecord], Outcome]:
     valid = table(99)
-    stream = loop.fit(network, strategy, training, valid, valid.label, plan, seed)
+    stream = loop.fit([network], strategy, training, valid, valid.label, plan, seed)
     records = []
     while True:
         try:
@@ -170,7 +170,7 @@ def test_the_best_weights_are_those_after_the_best_epoch(monkeypatch: pytest.Mon
     network = model()
     valid = table(99)
     stream = loop.fit(
-        network, rule("base"), training_set(), valid, valid.label, plan(epochs=4, patience=2), 0
+        [network], rule("base"), training_set(), valid, valid.label, plan(epochs=4, patience=2), 0
     )
     after = []
     while True:
@@ -223,7 +223,7 @@ def test_a_validation_split_of_one_class_stops_with_a_sentence() -> None:
     with pytest.raises(TrainingError, match="validation AUC is not a number after epoch 1"):
         next(
             loop.fit(
-                model(), rule("base"), training_set(), valid, torch.ones(len(valid)), plan(), 0
+                [model()], rule("base"), training_set(), valid, torch.ones(len(valid)), plan(), 0
             )
         )
 
@@ -282,4 +282,4 @@ def test_the_step_never_waits_for_the_device(no_sync: Callable[[], object]) -> N
     number = torch.ones((), dtype=torch.int64)
     batch = next(iter(epoch.batches(64)))
     with no_sync():
-        record.record(*loop.take_step(network, strategy, optimizer, batch, number, number))
+        record.record(*loop.take_step([network], strategy, optimizer, batch, number, number))
