@@ -248,11 +248,12 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
                     f"--set {assignment}: {key.strip()} lies below a setting that has a value "
                     "already; settings have no settings of their own."
                 )
-        branch[parts[-1]] = _value(text.strip())
+        branch[parts[-1]] = parse_value(text.strip())
     return tree
 
 
-def _value(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """Return ``text`` read as JSON where it is JSON, else as it is."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dartcli import __version__
-from dartcli.cli import analyze, bench, download, evaluate, preprocess, train
+from dartcli.cli import analyze, bench, download, evaluate, preprocess, sweep, train
 from dartcli.cli.guard import guarded, interrupt
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("download")(guarded(download.download))
 app.command("preprocess")(guarded(preprocess.preprocess))
 app.command("train")(guarded(train.train))
+app.command("sweep")(guarded(sweep.sweep))
 app.command("eval")(guarded(evaluate.evaluate))
 app.command("analyze")(guarded(analyze.analyze))
 app.command("bench")(guarded(bench.bench))

@@ -13,6 +13,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from dartcli.analysis import Cell
+    from dartcli.sweeping import Progress as SweepProgress
     from dartcli.training.loop import EpochRecord
 
 
@@ -116,6 +117,66 @@ def epoch_bar(epochs: int, seeds: int) -> Iterator[EpochBar | None]:
     bar = EpochBar(epochs, seeds)
     with bar.progress:
         yield bar
+
+
+@contextmanager
+def sweep_bar() -> Iterator[Any]:
+    """Yield a callback for the progress of a sweep: a bar, or a line now and then.
+
+    Where stderr is no terminal, a line tells of every tenth part.
+    """
+    if not talk().is_terminal:
+        yield _said_in_tenths()
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        # trainings take minutes: estimate from many of them
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=talk(), transient=True, speed_estimate_period=3600) as bar:
+        tasks: dict[str, Any] = {}
+
+        def update(state: SweepProgress) -> None:
+            if state.phase not in tasks:
+                tasks[state.phase] = bar.add_task(
+                    state.phase, total=state.total, completed=state.done
+                )
+            bar.update(tasks[state.phase], completed=state.done)
+            if state.latest is not None and state.row is not None:
+                entry, auc = state.latest.entry, state.row.metrics.test_auc
+                bar.console.print(
+                    f"{entry.dataset}, {entry.model}, {entry.arm}, seed {entry.seed}: "
+                    f"AUC {number(auc)} ({state.row.seconds:.0f} s)",
+                    style="dim",
+                    markup=False,
+                )
+
+        yield update
+
+
+def _said_in_tenths() -> Any:
+    said: dict[str, int] = {}
+
+    def update(state: SweepProgress) -> None:
+        tenth = 10 * state.done // max(state.total, 1)
+        if said.get(state.phase) != tenth:
+            said[state.phase] = tenth
+            note(f"{state.phase}: {state.done:,} of {state.total:,}")
+
+    return update
 
 
 @contextmanager
