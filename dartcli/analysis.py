@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dartcli.errors import RunError
-from dartcli.files import building, write_json
+from dartcli.files import building, write_json, write_text
+from dartcli.rendering import FORMATS, SUFFIXES, Marked
 from dartcli.runs import Run
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Floats = npt.NDArray[np.float64]
-Cell = str | int | float | None
+Cell = str | int | float | Marked | None
 
 # Okabe and Ito's palette: told apart with any colour vision, and in print
 TRUE_POSITIVE: Final = "#009E73"
@@ -95,12 +96,18 @@ class Analysis:
     """Heading."""
     question: str
     """The question, in one sentence."""
-    examine: Callable[[Sequence[Run]], Report]
-    """The answer. Raises RunError, naming the command that helps, where a run lacks something."""
+    examine: Callable[[Sequence[Any]], Report]
+    """The answer for some runs (and sweeps, where it takes them). Raises RunError, naming the
+    command that helps, where one lacks something."""
+    takes_sweeps: bool = False
+    """It takes sweeps as well as runs."""
 
 
 def save(report: Report, folder: Path) -> None:
-    """Write the figures (PNG and SVG) and ``numbers.json`` of ``report`` to ``folder``."""
+    """Write the files of ``report`` to ``folder``.
+
+    Each figure as PNG and SVG, the tables as Markdown, LaTeX and CSV, and ``numbers.json``.
+    """
     import matplotlib as mpl
 
     # the style holds what makes an SVG the same bytes every time
@@ -108,6 +115,9 @@ def save(report: Report, folder: Path) -> None:
         for name, figure in report.figures.items():
             figure.savefig(place / f"{name}.png", metadata={"Software": None})
             figure.savefig(place / f"{name}.svg", metadata={"Date": None, "Creator": None})
+        for form, render in FORMATS.items():
+            text = "\n".join(render(table) for table in report.tables)
+            write_text(place / f"tables.{SUFFIXES[form]}", text)
         write_json(
             place / "numbers.json",
             {
@@ -122,15 +132,20 @@ def save(report: Report, folder: Path) -> None:
 
 
 @contextmanager
-def figure(width: float, height: float, columns: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Yield a figure of ``width`` x ``height`` inches and its axes, in the house style."""
+def figure(
+    width: float, height: float, columns: int = 1, rows: int = 1
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """Yield a figure of ``width`` x ``height`` inches and its axes, in the house style.
+
+    The axes are listed row by row.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
         drawing = Figure(figsize=(width, height))
-        axes = drawing.subplots(1, columns, squeeze=False)
-        yield drawing, list(axes[0])
+        axes = drawing.subplots(rows, columns, squeeze=False)
+        yield drawing, list(axes.flat)
         # text is measured when a figure is drawn: do it while the style holds
         drawing.draw_without_rendering()
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dartcli import catalog, runs
+from dartcli import catalog, runs, sweeps
 from dartcli.data import own, store
 from dartcli.data.dataset import Dataset
 from dartcli.data.fetch import fetch, fetched_sizes
@@ -420,11 +420,11 @@ def evaluate(
     }
 
 
-def analyze(what: str, chosen: Sequence[runs.Run | str]) -> Report:
+def analyze(what: str, chosen: Sequence[runs.Run | sweeps.Sweep | str]) -> Report:
     """Run one analysis over finished runs and write its files.
 
-    They go to the folder ``analysis/<what>/`` of the first run: each figure as PNG and SVG, and
-    ``numbers.json``.
+    They go to the folder ``analysis/<what>/`` of the first run (or sweep): each figure as PNG and
+    SVG, the tables as Markdown, LaTeX and CSV, and ``numbers.json``.
 
     Raises
     ------
@@ -434,11 +434,18 @@ def analyze(what: str, chosen: Sequence[runs.Run | str]) -> Report:
         If a run lacks what the analysis needs; the message says which command makes it.
     """
     from dartcli import analysis
+    from dartcli.comparison import subject
 
     kind: analysis.Analysis = catalog.load("analyses", what)
-    found = [runs.find(run) if isinstance(run, str) else run for run in chosen]
+    found = [subject(name) if isinstance(name, str) else name for name in chosen]
     if not found:
         raise UsageError(f"dart analyze {what} needs the name of a run; see dart train.")
+    wrong = [one.name for one in found if isinstance(one, sweeps.Sweep) and not kind.takes_sweeps]
+    if wrong:
+        raise UsageError(
+            f"dart analyze {what} looks at runs, but {wrong[0]} is a sweep, which keeps measures "
+            "only; train a run with dart train."
+        )
     report = kind.examine(found)
     analysis.save(report, found[0].folder / "analysis" / what)
     return report

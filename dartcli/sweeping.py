@@ -166,13 +166,12 @@ def _arms(plan: Plan) -> list[_Arm]:
         kind = catalog.load("strategies", words[0])
         given = parse_assignments(f"strategy.{word}" for word in words[1:])
         own = given.get("strategy", {}).get("options", {})
-        mine = [
-            key
-            for key in varied
-            if (name := key.removeprefix("strategy.")) in kind.Options.model_fields
-            and name not in own
+        known = [
+            key for key in varied if key.removeprefix("strategy.") in kind.Options.model_fields
         ]
-        unused -= set(mine)
+        unused -= set(known)
+        # what an arm sets itself the grid leaves alone
+        mine = [key for key in known if key.removeprefix("strategy.") not in own]
         for values in itertools.product(*(varied[key] for key in mine)):
             grid = dict(zip((key.removeprefix("strategy.") for key in mine), values, strict=True))
             options = parsed(kind.Options, {**grid, **own}, "strategy")
@@ -181,11 +180,12 @@ def _arms(plan: Plan) -> list[_Arm]:
             shown = {key: value for key, value in full.items() if value != defaults[key]}
             arm = _Arm(_labelled(words[0], shown), words[0], full)
             found.setdefault(arm.label, arm)
-    if unused:
-        raise UsageError(
-            f"no strategy of this sweep has the option {min(unused).removeprefix('strategy.')}; "
-            "leave it out or add a strategy that has it."
-        )
+    for key in varied:
+        if key in unused:
+            raise UsageError(
+                f"no strategy of this sweep has the option {key.removeprefix('strategy.')}; "
+                "leave it out or add a strategy that has it."
+            )
     return list(found.values())
 
 

@@ -7,28 +7,39 @@ from typing import Annotated
 import typer
 
 from dartcli.cli import options, show
+from dartcli.errors import UsageError
 
 
 def analyze(
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="precision-recall, memorization, ...")
+        str, typer.Argument(metavar="WHAT", help="precision-recall, memorization, compare, ...")
     ],
     names: options.Runs = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="Print the tables as markdown, latex or csv instead."),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Answer one question about finished runs: a table, a figure (PNG, SVG), JSON.
 
-    Example: dart analyze precision-recall run_03.
+    Examples: dart analyze precision-recall run_03; dart analyze compare table2-reference.
     """
-    from dartcli import catalog, runs, steps
+    from dartcli import catalog, rendering, runs, steps
 
     catalog.load("analyses", what)
+    if form is not None and form not in rendering.FORMATS:
+        raise UsageError(
+            f"there is no format {form!r}; choose from {', '.join(rendering.FORMATS)}."
+        )
     chosen = names or [runs.last().name]
     report = steps.analyze(what, chosen)
     if json:
         show.document(
             {"analysis": report.name, "sentences": list(report.sentences), **report.numbers}
         )
+    elif form is not None:
+        typer.echo("\n".join(rendering.FORMATS[form](view) for view in report.tables), nl=False)
     else:
         for view in report.tables:
             show.table(view.title, view.columns, view.rows)

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from dartcli import rendering
+from dartcli.rendering import Marked
 
 if TYPE_CHECKING:
     from dartcli.analysis import Cell
@@ -42,17 +46,11 @@ def document(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def number(value: Cell, digits: int = 4) -> str:
-    """Return a cell in words: counts with thousands separators, shares with ``digits`` digits."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.{digits}f}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return value
+def _cell(value: Cell) -> Text:
+    style = ""
+    if isinstance(value, Marked):
+        style = "bold" if value.best else "dim" if value.unclear else ""
+    return Text(rendering.text(value), style=style)
 
 
 def table(
@@ -64,12 +62,32 @@ def table(
 ) -> None:
     """Print a table on stdout: numbers to the right, a rule after each of ``sections`` rows."""
     view = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    widths = _widths(columns, rows, out().width - 3 * len(columns) - 1)
     for position, column in enumerate(columns):
         numeric = all(not isinstance(row[position], str) for row in rows)
-        view.add_column(column, justify="right" if numeric else "left")
+        view.add_column(
+            column,
+            justify="right" if numeric else "left",
+            width=widths[position] if widths else None,
+            overflow="fold",
+        )
     for index, row in enumerate(rows):
-        view.add_row(*(number(cell) for cell in row), end_section=index + 1 in sections)
+        view.add_row(*(_cell(cell) for cell in row), end_section=index + 1 in sections)
     out().print(view)
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[Cell]], room: int) -> list[int] | None:
+    """Return widths under which heads wrap and cells do not; None where even cells do not fit."""
+    texts = [[rendering.text(cell) for cell in row] for row in rows]
+    widths = [max((len(row[i]) for row in texts), default=1) for i in range(len(columns))]
+    if sum(widths) > room:
+        return None
+    longest_words = [max(map(len, column.split()), default=1) for column in columns]
+    for wanted in (longest_words, [len(column) for column in columns]):
+        for position, width in enumerate(wanted):
+            more = min(max(width - widths[position], 0), room - sum(widths))
+            widths[position] += more
+    return widths
 
 
 class EpochBar:
@@ -159,7 +177,7 @@ def sweep_bar() -> Iterator[Any]:
                 entry, auc = state.latest.entry, state.row.metrics.test_auc
                 bar.console.print(
                     f"{entry.dataset}, {entry.model}, {entry.arm}, seed {entry.seed}: "
-                    f"AUC {number(auc)} ({state.row.seconds:.0f} s)",
+                    f"AUC {rendering.text(auc)} ({state.row.seconds:.0f} s)",
                     style="dim",
                     markup=False,
                 )

@@ -1,0 +1,407 @@
+"""Sweeps: what they consist of, what is kept, going on, comparing."""
+
+import itertools
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from dartcli import runs, steps, sweeping, sweeps
+from dartcli.cli import app
+from dartcli.comparison import Comparison
+from dartcli.errors import RunError, TrainingError, UsageError
+from dartcli.sweeping import Plan, trainings
+
+SMALL = {"dataset.interactions": [1500], "training.epochs": [2]}
+FLAGS = ["--set", "dataset.interactions=1500", "--set", "training.epochs=2"]
+
+
+def plan(**changes: Any) -> Plan:
+    return Plan(
+        **{
+            "datasets": ("synthetic",),
+            "models": ("fm",),
+            "arms": ("base", "dart"),
+            "seeds": (0, 1),
+            "grid": SMALL,
+            "tune_base": False,
+            **changes,
+        }
+    )
+
+
+def dart(*words: str) -> Any:
+    return CliRunner().invoke(app, list(words))
+
+
+def test_a_sweep_is_every_combination_and_seeds_come_first(home: Path) -> None:
+    wide = plan(models=("fm", "lr"), arms=("base", "dart tau_m=0.1", "clean"), seeds=(3, 5))
+    found = [(one.entry.seed, one.entry.model, one.entry.arm) for one in trainings(wide)]
+    shown = [f"{model} (training.epochs=2)" for model in ("fm", "lr")]
+    arms = ("base", "dart (tau_m=0.1)", "clean")
+    assert found == list(itertools.product((3, 5), shown, arms))
+    settings = trainings(wide)[1].settings
+    assert settings.strategy.options["tau_m"] == 0.1
+    assert settings.dataset.options["interactions"] == 1500
+    assert settings.seeds == (3,)
+    assert not home.exists()
+
+
+def test_a_grid_over_a_strategy_varies_only_the_strategies_that_have_the_setting(
+    home: Path,
+) -> None:
+    grid = {**SMALL, "strategy.tau_m": [0.02, 0.1], "strategy.r": [0.5, 0.0]}
+    arms = [one.entry.arm for one in trainings(plan(seeds=(0,), grid=grid, arms=("base", "dart")))]
+    assert arms == ["base", "dart", "dart (r=0.0)", "dart (tau_m=0.1)", "dart (r=0.0, tau_m=0.1)"]
+    fixed = trainings(plan(seeds=(0,), grid=grid, arms=("dart r=1",)))
+    assert {one.settings.strategy.options["r"] for one in fixed} == {1}
+    with pytest.raises(UsageError, match="no strategy of this sweep has the option tau_m"):
+        trainings(plan(grid=grid, arms=("base",)))
+
+
+def test_a_grid_over_other_settings_makes_columns(home: Path) -> None:
+    grid = {"training.weight_decay": [1e-6, 1e-3], "dataset.interactions": [1500, 1600]}
+    found = trainings(plan(grid=grid, arms=("base",), seeds=(0,)))
+    assert [(one.entry.dataset, one.entry.model) for one in found] == [
+        (f"synthetic (interactions={rows})", f"fm (training.weight_decay={decay})")
+        for decay in (1e-6, 1e-3)
+        for rows in (1500, 1600)
+    ]
+    assert len({one.entry.key for one in found}) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"arms": ("dart tau_m=2",)}, r"strategy\.tau_m is 2"),
+        ({"arms": ("dort",)}, "did you mean"),
+        ({"arms": ("",)}, "--arm takes a strategy"),
+        ({"grid": {"protocol": ["strict"]}}, "a sweep varies dataset"),
+        ({"grid": {"training.epoch": [1]}}, "unknown setting"),
+        ({"datasets": ("synthetics",)}, "did you mean"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(home: Path, changes: Any, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        trainings(plan(**changes))
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("text", ["training.epochs", "=3", "a.b=", "a.b=1,,2"])
+def test_a_grid_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--set takes KEY=VALUE"):
+        sweeping.parse_grid([text])
+
+
+def test_values_of_a_grid_are_read_as_settings_are() -> None:
+    assert sweeping.parse_grid(["a.b=1,0.5,3ep,true", "c.d=[1,2]"]) == {
+        "a.b": [1, 0.5, "3ep", True],
+        "c.d": [1, 2],
+    }
+
+
+def test_a_row_is_what_dart_train_measures(home: Path) -> None:
+    found = sweeping.sweep(plan(seeds=(1,)), "trial", jobs=1)
+    for entry, row in found.finished():
+        run = steps.train(row.settings, name=entry.arm)
+        assert run.metrics.seeds == (row.metrics,)
+        assert entry.key == sweeps.row_key(row.settings)
+
+
+def test_only_what_is_missing_is_trained(home: Path) -> None:
+    said: list[tuple[int, int]] = []
+
+    def progress(state: sweeping.Progress) -> None:
+        said.append((state.done, state.total))
+
+    sweeping.sweep(plan(seeds=(0,)), "trial", jobs=1, progress=progress)
+    assert said == [(0, 2), (1, 2), (2, 2)]
+    said.clear()
+    found = sweeping.sweep(plan(seeds=(0, 1)), "trial", jobs=1, progress=progress)
+    assert said == [(2, 4), (3, 4), (4, 4)]
+    assert [entry.seed for entry, _ in found.finished()] == [0, 0, 1, 1]
+    broken = next((found.folder / "rows").glob("*.json"))
+    broken.write_text("{")
+    assert len(found.finished()) == 3
+    sweeping.sweep(plan(), "trial", jobs=1)
+    assert len(found.finished()) == 4
+
+
+def test_processes_give_the_same_rows(home: Path) -> None:
+    one = sweeping.sweep(plan(), "one", jobs=1)
+    two = sweeping.sweep(plan(), "two", jobs=2)
+    assert [row.metrics for _, row in one.finished()] == [row.metrics for _, row in two.finished()]
+
+
+def test_one_name_holds_one_protocol(home: Path) -> None:
+    sweeps.claim("trial", "strict")
+    with pytest.raises(UsageError, match="was begun under the protocol strict"):
+        sweeping.sweep(plan(protocol="reference"), "trial", jobs=1)
+
+
+def test_what_fails_is_told_and_the_rest_is_kept(home: Path) -> None:
+    bad = plan(arms=("base", "dart"), grid={**SMALL, "training.learning_rate": [1e-3, 1e30]})
+    with pytest.raises(TrainingError, match=r"4 of 8 trainings failed, the others are kept"):
+        sweeping.sweep(bad, "trial", jobs=2)
+    assert len(sweeps.find("trial").finished()) == 4
+
+
+def test_a_process_that_dies_costs_one_training(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+
+    def progress(state: sweeping.Progress) -> None:
+        if state.latest is not None and not killed:
+            # the other one is at work now
+            import multiprocessing
+
+            victim = multiprocessing.active_children()[0]
+            killed.append(victim.pid or 0)
+            os.kill(victim.pid or 0, signal.SIGKILL)
+
+    with pytest.raises(TrainingError, match=r"1 of 6 .*ended without a word \(signal 9\)"):
+        sweeping.sweep(plan(seeds=(0, 1, 2)), "trial", jobs=2, progress=progress)
+    assert len(killed) == 1
+    assert len(sweeps.find("trial").finished()) == 5
+    sweeping.sweep(plan(seeds=(0, 1, 2)), "trial", jobs=1)
+    assert len(sweeps.find("trial").finished()) == 6
+
+
+def test_under_strict_the_base_is_tuned_on_validation_and_all_have_its_setting(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "WEIGHT_DECAYS", (1e-6, 1e-1))
+    monkeypatch.setattr(sweeping, "TUNING_SEEDS", (0, 1))
+    found = sweeping.sweep(plan(seeds=(0, 4), tune_base=None), "trial", jobs=1)
+    (tuned,) = found.document.tuned
+    means = {}
+    for decay in (1e-6, 1e-1):
+        values = [
+            steps.train(
+                dataset={"name": "synthetic", "options": {"interactions": 1500}},
+                strategy="base",
+                training={"epochs": 2, "weight_decay": decay},
+                seeds=(seed,),
+            )
+            .metrics.seeds[0]
+            .valid_auc_recorded
+            for seed in (0, 1)
+        ]
+        means[f"{decay:g}"] = statistics.fmean(values)
+    assert tuned.valid_auc == pytest.approx(means)
+    assert tuned.weight_decay == float(max(means, key=lambda decay: means[decay]))
+    decays = {row.settings.training.weight_decay for _, row in found.finished()}
+    assert decays == {tuned.weight_decay}
+    assert [entry.seed for entry, _ in found.finished()] == [0, 0, 4, 4]
+
+
+def test_the_table_is_the_same_after_ten_kills(home: Path) -> None:
+    command = [
+        sys.executable, "-m", "dartcli", "sweep", "--datasets", "synthetic", "--strategies",
+        "base,dart,lcd", "--seeds", "0-2", "--protocol", "reference", "--name", "trial", "--jobs",
+        "2", *FLAGS,
+    ]  # fmt: skip
+    chance = random.Random(0)
+    killed = 0
+    for _ in range(10):
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+        try:
+            process.communicate(timeout=chance.uniform(0.5, 6))
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+            killed += 1
+    assert killed > 0
+    subprocess.run(command, check=True, capture_output=True)
+    undisturbed = [word if word != "trial" else "whole" for word in command]
+    subprocess.run(undisturbed, check=True, capture_output=True)
+    tables = []
+    for name in ("trial", "whole"):
+        folder = steps.analyze("compare", [name]).files[0].parent
+        tables.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert tables[0] == tables[1]
+    left = [path.name for path in (home / "sweeps/trial/rows").iterdir()]
+    finished = [name for name in left if name.endswith(".json") and not name.startswith(".")]
+    assert len(finished) == 9
+
+
+def test_a_worker_ends_with_its_parent(home: Path) -> None:
+    command = [
+        sys.executable, "-m", "dartcli", "sweep", "--datasets", "synthetic", "--seeds", "0-9",
+        "--protocol", "reference", "--jobs", "2", "--set", "training.epochs=90",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        process.kill()
+        pytest.skip("this system does not list the children of a process")
+    deadline = time.monotonic() + 60
+    while len(pids := children.read_text().split()) < 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    while time.monotonic() < deadline and any(_alive(pid) for pid in pids):
+        time.sleep(0.1)
+    assert pids
+    assert not any(_alive(pid) for pid in pids)
+
+
+def _alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def made_up(home: Path) -> sweeps.Sweep:
+    """A sweep of three strategies whose measures are numbers of ours."""
+    found = sweeping.sweep(plan(arms=("base", "dart", "clean"), seeds=(0,)), "made-up", jobs=1)
+    every = trainings(plan(arms=("base", "dart", "clean"), seeds=tuple(range(6))))
+    found.extend([one.entry for one in every], [])
+    row = found.finished()[0][1]
+    chance = random.Random(1)
+    for one in every:
+        seed = one.entry.seed
+        auc = 0.8 + seed / 100
+        auc += {"base": 0, "dart": 0.002, "clean": 0.01}[one.entry.strategy] + chance.gauss(0, 1e-3)
+        metrics = row.metrics.model_copy(update={"test_auc": auc, "seed": seed, "split_seed": seed})
+        found.write(row.model_copy(update={"settings": one.settings, "metrics": metrics}))
+    return sweeps.find("made-up")
+
+
+def test_compare_is_the_paired_t_test_of_scipy_with_holms_correction(
+    made_up: sweeps.Sweep,
+) -> None:
+    report = steps.analyze("compare", [made_up])
+    values: dict[str, list[float]] = {}
+    for entry, row in made_up.finished():
+        values.setdefault(entry.strategy, []).append(row.metrics.test_auc or 0)
+    cells = {cell["method"]: cell for cell in report.numbers["cells"]}
+    raw = {}
+    for name in ("dart", "clean"):
+        expected = stats.ttest_rel(values[name], values["base"])
+        found = cells[name]["against_base"]
+        interval = expected.confidence_interval()
+        raw[name] = expected.pvalue
+        assert cells[name]["mean"] == pytest.approx(statistics.fmean(values[name]))
+        assert found["seeds"] == 6
+        assert found["p"] == pytest.approx(expected.pvalue)
+        assert found["t_interval"] == pytest.approx((interval.low, interval.high))
+        gap = statistics.fmean(values["clean"]) - statistics.fmean(values["base"])
+        gain = statistics.fmean(values[name]) - statistics.fmean(values["base"])
+        assert found["gap_to_clean_closed"] == pytest.approx(gain / gap)
+        delta = next(d for d in report.numbers["delta"] if d["method"] == name)
+        true = 100 * gain / statistics.fmean(values["base"])
+        assert delta["delta_percent"] == pytest.approx(true)
+        assert delta["delta_percent_tenfold_as_printed_in_the_thesis"] == pytest.approx(10 * true)
+    smaller, larger = sorted(raw, key=lambda name: raw[name])
+    assert cells[smaller]["against_base"]["p_holm"] == pytest.approx(2 * raw[smaller])
+    assert cells[larger]["against_base"]["p_holm"] == pytest.approx(
+        max(raw[larger], 2 * raw[smaller])
+    )
+    assert cells["base"]["against_base"] is None
+
+
+def test_compare_shows_every_format_and_figure(made_up: sweeps.Sweep) -> None:
+    result = dart("analyze", "compare", "made-up")
+    assert result.exit_code == 0, result.stderr
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "dart gains the most" in result.stdout
+    names = {path.name for path in (made_up.folder / "analysis/compare").iterdir()}
+    assert names == {
+        "forest.png", "forest.svg", "heat-map.png", "heat-map.svg", "numbers.json",
+        "tables.csv", "tables.md", "tables.tex",
+    }  # fmt: skip
+    written = (made_up.folder / "analysis/compare/tables.tex").read_text()
+    assert dart("analyze", "compare", "made-up", "--format", "latex").stdout == written
+    refused = dart("analyze", "compare", "made-up", "--format", "word")
+    assert refused.exit_code == 2
+    assert "choose from markdown, latex, csv" in refused.stderr
+
+
+def test_compare_takes_runs_and_pairs_them_by_seed(home: Path) -> None:
+    small = {"name": "synthetic", "options": {"interactions": 1500}}
+    for strategy, seeds in (("base", (0, 1, 2)), ("dart", (1, 2, 3))):
+        steps.train(
+            dataset=small, strategy=strategy, training={"epochs": 2}, seeds=seeds, name=strategy
+        )
+    report = steps.analyze("compare", ["base", "dart"])
+    base, other = (runs.find(name).metrics.seeds for name in ("base", "dart"))
+    shared = [(other[i].test_auc or 0) - (base[i + 1].test_auc or 0) for i in range(2)]
+    found = next(cell for cell in report.numbers["cells"] if cell["method"] == "dart")
+    assert found["against_base"]["seeds"] == 2
+    assert found["against_base"]["mean"] == pytest.approx(statistics.fmean(shared))
+
+
+def test_what_cannot_be_compared_is_refused(home: Path) -> None:
+    sweeping.sweep(plan(arms=("dart",), seeds=(0,)), "no-base", jobs=1)
+    with pytest.raises(RunError, match="there is no base among these"):
+        steps.analyze("compare", ["no-base"])
+    with pytest.raises(UsageError, match="looks at runs, but no-base is a sweep"):
+        steps.analyze("memorization", ["no-base"])
+    sweeps.claim("empty", "strict")
+    with pytest.raises(RunError, match="has no finished training"):
+        steps.analyze("compare", ["empty"])
+    sweeping.sweep(plan(seeds=(0,), protocol="reference"), "other", jobs=1)
+    with pytest.raises(RunError, match="under the protocols reference and strict"):
+        Comparison([sweeps.find("no-base"), sweeps.find("other")])
+    run = steps.train(
+        dataset={"name": "synthetic", "options": {"interactions": 1500}},
+        strategy="base",
+        training={"epochs": 1},
+    )
+    again = steps.train(
+        dataset={"name": "synthetic", "options": {"interactions": 1500}},
+        strategy="base",
+        training={"epochs": 2},
+    )
+    with pytest.raises(RunError, match="was trained twice"):
+        Comparison([run, again])
+
+
+def test_data_that_changed_meanwhile_are_noticed(made_up: sweeps.Sweep) -> None:
+    entry, row = made_up.finished()[0]
+    made_up.write(row.model_copy(update={"data": "0" * 16}))
+    assert made_up.row(entry.key) is not None
+    with pytest.raises(RunError, match="changed while the sweep made-up was going on"):
+        steps.analyze("compare", ["made-up"])
+
+
+def test_the_command_rehearses_runs_and_goes_on(home: Path) -> None:
+    words = ["sweep", "--datasets", "synthetic", "--seeds", "0", "--no-tune-base", *FLAGS]
+    rehearsed = dart(*words, "--dry-run")
+    assert "2 trainings, 2 of them missing" in " ".join(rehearsed.stdout.split())
+    assert not home.exists()
+    done = dart(*words, "--jobs", "1", "--json")
+    assert done.exit_code == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [row["strategy"] for row in document["rows"]] == ["base", "dart"]
+    assert document["sweep"] == "sweep-strict"
+    rehearsed = dart(*words, "--dry-run", "--json")
+    assert json.loads(rehearsed.stdout) == {"sweep": "sweep-strict", "trainings": 2, "missing": 0}
+    assert "next: dart analyze compare sweep-strict" in done.stderr
+    assert dart("sweep", "--preset", "table3").exit_code == 2
+
+
+@pytest.mark.parametrize("preset", sweeping.PRESETS)
+def test_a_preset_is_a_plan(home: Path, preset: str) -> None:
+    chosen = sweeping.PRESETS[preset]
+    found = trainings(
+        Plan(datasets=chosen.datasets, models=chosen.models, arms=chosen.arms, seeds=(0,))
+    )
+    expected = {"table2": 4 * 2 * 12, "sensitivity": 1 + 4 + 4 + 4 + 5 - 3}
+    assert len(found) == expected[preset]
