@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dartcli import __version__
-from dartcli.cli import analyze, bench, download, evaluate, preprocess, train
+from dartcli.cli import analyze, bench, download, evaluate, preprocess, report, runs, train
 from dartcli.cli.guard import guarded, interrupt
 
 app = typer.Typer(
@@ -27,6 +27,8 @@ app.command("preprocess")(guarded(preprocess.preprocess))
 app.command("train")(guarded(train.train))
 app.command("eval")(guarded(evaluate.evaluate))
 app.command("analyze")(guarded(analyze.analyze))
+app.add_typer(runs.app, name="runs")
+app.command("report")(guarded(report.report))
 app.command("bench")(guarded(bench.bench))
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from dartcli.words import number
+
 if TYPE_CHECKING:
     from dartcli.analysis import Cell
     from dartcli.training.loop import EpochRecord
@@ -31,6 +33,11 @@ def note(sentence: str) -> None:
     talk().print(f"• {sentence}", style="dim", markup=False, soft_wrap=True)
 
 
+def can_ask() -> bool:
+    """Return True where someone sits at stdin to answer a question."""
+    return sys.stdin.isatty()
+
+
 def next_command(command: str) -> None:
     """Name the next useful command on stderr."""
     talk().print(f"next: {command}", style="cyan", markup=False, soft_wrap=True)
@@ -39,19 +46,6 @@ def next_command(command: str) -> None:
 def document(value: object) -> None:
     """Print one JSON document on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-
-
-def number(value: Cell, digits: int = 4) -> str:
-    """Return a cell in words: counts with thousands separators, shares with ``digits`` digits."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.{digits}f}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return value
 
 
 def table(
@@ -65,7 +59,8 @@ def table(
     view = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for position, column in enumerate(columns):
         numeric = all(not isinstance(row[position], str) for row in rows)
-        view.add_column(column, justify="right" if numeric else "left")
+        # a cell that is too wide goes on in the next line: nothing is cut
+        view.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for index, row in enumerate(rows):
         view.add_row(*(number(cell) for cell in row), end_section=index + 1 in sections)
     out().print(view)
