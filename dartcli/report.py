@@ -45,8 +45,8 @@ class Context:
 
     title: str
     """Heading."""
-    subtitle: str
-    """One line below the heading: what was looked at."""
+    subtitle: tuple[str, ...]
+    """Below the heading: what was looked at, in a few words each."""
     summary: tuple[str, ...]
     """The main result, one to three sentences."""
     results: Table

@@ -61,13 +61,11 @@ def context(
     strategies = _joined([run.metrics.strategy for run in runs])
     return Context(
         title=f"{strategies} on {_joined([run.metrics.dataset for run in runs])}",
-        subtitle=" · ".join(
-            [
-                _counted(runs),
-                f"protocol {_joined([run.metrics.protocol for run in runs])}",
-                f"model {_joined([run.metrics.model for run in runs])}",
-                f"seeds {_joined([seeds_text(run.seeds) for run in runs])}",
-            ]
+        subtitle=(
+            runs[0].name if len(runs) == 1 else f"{len(runs)} runs",
+            f"protocol {_joined([run.metrics.protocol for run in runs])}",
+            f"model {_joined([run.metrics.model for run in runs])}",
+            f"seeds {_joined([seeds_text(run.seeds) for run in runs])}",
         ),
         summary=main_result(runs),
         results=results(runs),
@@ -135,8 +133,8 @@ def _seed_by_seed(best: Run, second: Run) -> tuple[str, ...]:
     mean = sum(one - two for one, two in pairs) / len(pairs)
     caution = " One seed cannot show more than chance." if len(pairs) == 1 else ""
     return (
-        f"On the same splits {best.name} is ahead with {won} of {len(pairs)} seeds, by "
-        f"{mean:+.4f} on average.{caution}",
+        f"On the same splits {best.name} is ahead with {won} of {len(pairs)} seeds; the mean "
+        f"difference is {mean:+.4f}.{caution}",
     )
 
 
@@ -235,7 +233,9 @@ def _summary(run: Run, name: str) -> Spread:
     return run.metrics.summary.get(name, Spread(mean=None, std=None))
 
 
-def _spread(spread: Spread) -> str:
+def _spread(spread: Spread) -> str | None:
+    if spread.mean is None:
+        return None
     if spread.std is None:
         return number(spread.mean)
     return f"{number(spread.mean)} ± {number(spread.std)}"
@@ -259,10 +259,6 @@ def _joined(words: Sequence[str]) -> str:
     """Return distinct words in a row: ``a, b and c``."""
     *most, last = dict.fromkeys(words)
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _counted(runs: Sequence[Run]) -> str:
-    return runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
 
 
 def _made_on(runs: Sequence[Run]) -> str:
