@@ -142,7 +142,10 @@ def results(runs: Sequence[Run]) -> Table:
     """Return the measures, mean ± sample standard deviation, one row a run."""
     shown = [name for name in MEASURES if any(_summary(run, name).mean is not None for run in runs)]
     return Table(
-        title="Mean ± standard deviation over the seeds; FP: known false positives",
+        title=(
+            "Mean ± standard deviation over the seeds. FP: known false positives; precision and "
+            "recall: of handling them in the last epoch."
+        ),
         columns=("run", "strategy", "seeds", *(MEASURES[name] for name in shown)),
         rows=tuple(
             (

@@ -81,4 +81,7 @@ def _own(name: str, value: str, prefix: str) -> str:
     if name == "style":
         # Verdana is as wide as DejaVu Sans, by which the text was measured
         value = value.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
+    if name == "d":
+        # a hundredth of a point is finer than any screen, and half the bytes
+        value = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", value)
     return re.sub(r"url\(#", f"url(#{prefix}", value)

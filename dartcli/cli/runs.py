@@ -73,6 +73,7 @@ def show_(
 ) -> None:
     """Show one finished run: every setting and every measure."""
     from dartcli.runs import MEASURES, find, flat
+    from dartcli.settings import seeds_text
 
     run = find(name)
     metrics, settings = run.metrics, flat(run.settings)
@@ -92,7 +93,7 @@ def show_(
     )
     known = [name for name in MEASURES if name in metrics.summary]
     show.table(
-        f"{run.name}: measures over {len(run.seeds)} seeds",
+        f"{run.name}: measures over seeds {seeds_text(run.seeds)}",
         ["measure", "mean", "std"],
         [
             (name.replace("_", " "), metrics.summary[name].mean, metrics.summary[name].std)
