@@ -42,6 +42,11 @@ def runs() -> Path:
     return home() / "runs"
 
 
+def reports() -> Path:
+    """Return the directory of the pages that ``dart report`` makes."""
+    return home() / "reports"
+
+
 def mirror() -> Path | None:
     """Return the directory named by ``DART_MIRROR``, or None where it is not set."""
     chosen = os.environ.get("DART_MIRROR")

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import polars as pl
 
 from dartcli import paths
-from dartcli.errors import RunError, UsageError
+from dartcli.errors import DartError, RunError, UsageError
 from dartcli.files import building, ensure_directory, read_json, reason, write_json
 from dartcli.settings import Options, Settings, parsed
 
@@ -195,6 +195,15 @@ class Run:
         path = self.folder / METRICS
         return parsed(Metrics, {"run": self.name, **read_json(path)}, str(path))
 
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Program, libraries, machine, times; empty where they cannot be read."""
+        try:
+            found = read_json(self.folder / ENVIRONMENT)
+        except DartError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds that were trained."""
@@ -273,7 +282,11 @@ def names() -> list[str]:
     folder = paths.runs()
     if not folder.is_dir():
         return []
-    finished = [path for path in folder.iterdir() if (path / METRICS).is_file()]
+    finished = [
+        path
+        for path in folder.iterdir()
+        if (path / METRICS).is_file() and not path.name.startswith(".")
+    ]
     return [
         path.name for path in sorted(finished, key=lambda path: (path / METRICS).stat().st_mtime_ns)
     ]
@@ -303,6 +316,140 @@ def find(name: str) -> Run:
             "wait for it, or train it again under another name."
         )
     return Run(folder)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the list of runs says of one folder; None = not known."""
+
+    name: str
+    """Name of the run."""
+    state: Literal["finished", "interrupted", "unfinished", "unreadable"]
+    """``interrupted``: stopped before all its seeds were trained. ``unfinished``: no seed was, or
+    a training still works on it. ``unreadable``: a file of it is broken or missing."""
+    dataset: str | None = None
+    """Data set."""
+    model: str | None = None
+    """Model."""
+    strategy: str | None = None
+    """Strategy."""
+    protocol: str | None = None
+    """Protocol in force."""
+    seeds: tuple[int, ...] = ()
+    """The seeds that were trained; of an unfinished run those that were asked for."""
+    test_auc: float | None = None
+    """Mean test AUC over the seeds."""
+    ended: str | None = None
+    """When it was finished, as ISO 8601 has it."""
+
+
+def entries() -> list[Entry]:
+    """Return one entry a run folder: the finished ones oldest first, then the others by name."""
+    finished = names()
+    return [_entry(paths.runs() / name) for name in [*finished, *sorted(_unfinished(finished))]]
+
+
+def _unfinished(finished: Sequence[str]) -> set[str]:
+    folder = paths.runs()
+    found = folder.iterdir() if folder.is_dir() else ()
+    return {path.name for path in found if _is_run(path)} - set(finished)
+
+
+def _is_run(folder: Path) -> bool:
+    return not folder.name.startswith(".") and (
+        (folder / METRICS).is_file() or (folder / SETTINGS).is_file()
+    )
+
+
+def _entry(folder: Path) -> Entry:
+    run = Run(folder)
+    try:
+        settings = run.settings
+        metrics = run.metrics if (folder / METRICS).is_file() else None
+    except DartError:
+        return Entry(run.name, "unreadable")
+    state: Literal["finished", "interrupted", "unfinished"] = "unfinished"
+    if metrics is not None:
+        state = "interrupted" if metrics.interrupted else "finished"
+    return Entry(
+        name=run.name,
+        state=state,
+        dataset=settings.dataset.name,
+        model=settings.model.name,
+        strategy=settings.strategy.name,
+        protocol=settings.protocol,
+        seeds=settings.seeds if metrics is None else run.seeds,
+        test_auc=None if metrics is None else metrics.summary["test_auc"].mean,
+        ended=run.environment.get("ended"),
+    )
+
+
+def flat(settings: Settings) -> dict[str, Any]:
+    """Return settings as ``--set`` names them: ``{"strategy.r": 0.5, "training.epochs": 200}``."""
+    found: dict[str, Any] = {}
+    for key, value in settings.model_dump(mode="json", exclude={"version"}).items():
+        if not isinstance(value, dict):
+            found[key] = value
+            continue
+        for name, setting in value.items():
+            inner = setting if name == "options" else {name: setting}
+            found.update({f"{key}.{part}": leaf for part, leaf in inner.items()})
+    return found
+
+
+def differences(chosen: Sequence[Run]) -> dict[str, list[Any]]:
+    """Return the settings in which runs differ: key -> one value a run, None where it has none."""
+    every = [flat(run.settings) for run in chosen]
+    keys = dict.fromkeys(key for settings in every for key in settings)
+    found = {key: [settings.get(key) for settings in every] for key in keys}
+    return {key: values for key, values in found.items() if any(v != values[0] for v in values)}
+
+
+def discard(chosen: Sequence[str]) -> list[str]:
+    """Remove the folders of runs, finished or not; return their names.
+
+    All names are looked at before anything is removed.
+
+    Raises
+    ------
+    UsageError
+        If a name is that of no run; paths of folders elsewhere are refused.
+    RunError
+        If a folder cannot be removed.
+    """
+    folders = [folder_of(name) for name in dict.fromkeys(chosen)]
+    for folder in folders:
+        # out of sight in one step: an interrupted removal leaves no half run behind
+        hidden = folder.with_name(f".{folder.name}.removed")
+        try:
+            shutil.rmtree(hidden, ignore_errors=True)
+            folder.rename(hidden)
+            if hidden.is_symlink():
+                hidden.unlink()
+            else:
+                shutil.rmtree(hidden)
+        except OSError as error:
+            raise RunError(f"cannot remove {folder}: {reason(error)}.") from error
+    return [folder.name for folder in folders]
+
+
+def folder_of(name: str) -> Path:
+    """Return the folder of the run called ``name``, finished or not.
+
+    Raises
+    ------
+    UsageError
+        If there is no such run, or ``name`` is a path.
+    """
+    folder = paths.runs() / name
+    if Path(name).name != name or not _is_run(folder):
+        import difflib
+
+        known = [*(finished := names()), *_unfinished(finished)]
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(close)}?" if close else "dart runs shows them all."
+        raise UsageError(f"{name!r} is not the name of a run in {paths.runs()}; {hint}")
+    return folder
 
 
 def last() -> Run:

@@ -329,3 +329,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if len(seeds) > 10_000:
         raise UsageError(f"--seeds {text!r} names {len(seeds):,} seeds; at most 10,000 are taken.")
     return tuple(seeds)
+
+
+def seeds_text(seeds: Iterable[int]) -> str:
+    """Return seeds as :func:`parse_seeds` reads them: ``0-2,5``."""
+    groups: list[list[int]] = []
+    for seed in seeds:
+        if groups and seed == groups[-1][-1] + 1:
+            groups[-1].append(seed)
+        else:
+            groups.append([seed])
+    return ",".join(f"{g[0]}-{g[-1]}" if len(g) > 1 else str(g[0]) for g in groups)

@@ -1,4 +1,4 @@
-"""The five steps as functions: settings in, results out. Nothing here prints.
+"""The steps as functions: settings in, results out. Nothing here prints.
 
 ``note`` is called with one sentence whenever something happens that the caller did not ask for in
 so many words (a missing step that runs by itself, a partial data set); ``progress`` is called with
@@ -10,15 +10,17 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dartcli import catalog, runs, sweeps
+from dartcli import catalog, paths, runs, sweeps
 from dartcli.data import own, store
 from dartcli.data.dataset import Dataset
 from dartcli.data.fetch import fetch, fetched_sizes
-from dartcli.errors import UsageError
+from dartcli.errors import DartError, RunError, UsageError
+from dartcli.files import write_text
 from dartcli.settings import (
     PROTOCOLS,
     Component,
@@ -32,7 +34,8 @@ from dartcli.settings import (
 if TYPE_CHECKING:
     import torch
 
-    from dartcli.analysis import Report
+    from dartcli.analysis import Analysis, Report
+    from dartcli.report import Context, Source
     from dartcli.training.experiment import Trained
     from dartcli.training.loop import EpochRecord
 
@@ -449,6 +452,126 @@ def analyze(what: str, chosen: Sequence[runs.Run | sweeps.Sweep | str]) -> Repor
     report = kind.examine(found)
     analysis.save(report, found[0].folder / "analysis" / what)
     return report
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that :func:`report` wrote."""
+
+    path: Path
+    """Where it is."""
+    summary: tuple[str, ...]
+    """Its main sentences."""
+    analyses: tuple[str, ...]
+    """The analyses in it."""
+    absent: Mapping[str, str]
+    """What is not in it -> why."""
+
+
+def report(chosen: Sequence[runs.Run | sweeps.Sweep | str], output: Path | None = None) -> Page:
+    """Write one HTML page about runs or sweeps: what was run, measures, every analysis that fits.
+
+    Parameters
+    ----------
+    chosen
+        Runs or sweeps, or their names; not both kinds.
+    output
+        Where to write it; None takes ``reports/`` of ``DART_HOME``, named after the runs.
+
+    Raises
+    ------
+    UsageError, RunError
+        If there is no such run, or its files cannot be read.
+    """
+    from dartcli import report as pages
+    from dartcli import summaries
+    from dartcli.comparison import subject
+
+    found = [subject(run) if isinstance(run, str) else run for run in chosen]
+    swept = [one for one in found if isinstance(one, sweeps.Sweep)]
+    if swept and len(swept) < len(found):
+        raise UsageError("dart report takes runs or sweeps, not both on one page.")
+    if not found:
+        raise UsageError("dart report needs the name of a run; see dart runs.")
+    reports: list[Report] = []
+    questions: dict[str, str] = {}
+    absent: dict[str, str] = {}
+    for name in catalog.names("analyses"):
+        try:
+            kind: Analysis = catalog.load("analyses", name)
+            if swept and not kind.takes_sweeps:
+                continue
+            made, missing = _examined(kind, found)
+        except DartError as error:
+            absent[name] = str(error)
+            continue
+        reports.append(made)
+        questions[made.name] = kind.question
+        absent.update({f"{name} of {run}": sentence for run, sentence in missing.items()})
+    context = _context(found, reports, questions, absent)
+    path = output or paths.reports() / summaries.file_name(found)
+    if path.is_dir():
+        raise UsageError(f"--output {path} is a directory; name a file in it.")
+    write_text(path, pages.page(context, reports))
+    return Page(path, context.summary, tuple(made.name for made in reports), absent)
+
+
+def _context(
+    found: Sequence[runs.Run | sweeps.Sweep],
+    reports: Sequence[Report],
+    questions: Mapping[str, str],
+    absent: Mapping[str, str],
+) -> Context:
+    from dartcli import summaries
+
+    swept = [one for one in found if isinstance(one, sweeps.Sweep)]
+    if not swept:
+        trained = [one for one in found if isinstance(one, runs.Run)]
+        names = [run.metrics.dataset for run in trained]
+        return summaries.context(trained, _sources(names), questions, absent)
+    comparison = next((one for one in reports if one.name == "compare"), None)
+    if comparison is None:
+        raise RunError(absent.get("compare", "there is nothing to compare."))
+    names = [row.settings.dataset.name for one in swept for _, row in one.finished()]
+    return summaries.of_sweeps(swept, _sources(names), questions, absent, comparison)
+
+
+def _examined(
+    kind: Analysis, found: Sequence[runs.Run | sweeps.Sweep]
+) -> tuple[Report, dict[str, str]]:
+    """Return the report of all runs, else of those that the analysis can take, and why not all."""
+    try:
+        return kind.examine(found), {}
+    except DartError:
+        fit, missing = [], {}
+        for run in found:
+            try:
+                kind.examine([run])
+                fit.append(run)
+            except DartError as error:
+                missing[run.name] = str(error)
+        if not fit or not missing:
+            raise
+        return kind.examine(fit), missing
+
+
+def _sources(names: Sequence[str]) -> list[Source]:
+    from dartcli.report import Source
+
+    sources = []
+    for name in dict.fromkeys(names):
+        try:
+            known = dataset(name)
+        except UsageError:
+            sources.append(Source(name, "not known on the machine that made this page"))
+            continue
+        if own.recall(name) is not None:
+            sources.append(Source(name, "a log of one's own; its description is in the settings"))
+            continue
+        citation = "" if known.citation.startswith("none") else known.citation
+        partial = store.known_complete(name) is False
+        sources.append(Source(name, known.title, known.licence, citation, partial))
+    return sources
 
 
 def bench(what: str, **options: Any) -> dict[str, Any]:

@@ -405,3 +405,21 @@ def test_a_preset_is_a_plan(home: Path, preset: str) -> None:
     )
     expected = {"table2": 4 * 2 * 12, "sensitivity": 1 + 4 + 4 + 4 + 5 - 3}
     assert len(found) == expected[preset]
+
+
+def test_a_report_of_a_sweep_has_the_table_and_its_figures(made_up: sweeps.Sweep) -> None:
+    page = steps.report(["made-up"])
+    text = page.path.read_text("utf-8")
+    assert page.analyses == ("compare",)
+    assert text.count("<svg") == 2
+    assert "dart gains the most" in text
+    assert 'class="number best"' in text
+    assert "6 trainings" not in text
+    assert "18 trainings" in text
+    run = steps.train(
+        dataset={"name": "synthetic", "options": {"interactions": 1500}},
+        strategy="base",
+        training={"epochs": 1},
+    )
+    with pytest.raises(UsageError, match="not both on one page"):
+        steps.report([made_up, run])

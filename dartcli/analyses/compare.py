@@ -10,6 +10,7 @@ import numpy as np
 from dartcli import analysis
 from dartcli.analysis import Table
 from dartcli.comparison import Comparison, Contender, Difference, Where
+from dartcli.errors import RunError
 from dartcli.rendering import Marked
 from dartcli.runs import Run
 from dartcli.sweeps import Sweep
@@ -35,6 +36,11 @@ def examine(subjects: Sequence[Run | Sweep]) -> analysis.Report:
     """Return the table of means, the paired differences to base, and their figures."""
     found = Comparison(subjects)
     differences = found.differences(MEASURE)
+    if not differences:
+        raise RunError(
+            f"there is nothing to compare {found.base.label} with: no other strategy was trained "
+            "on the same data set, model and seed; train one with dart train or dart sweep."
+        )
     by_cell = {(one.where, one.contender.label): one for one in differences}
     return analysis.Report(
         name="compare",
@@ -46,7 +52,7 @@ def examine(subjects: Sequence[Run | Sweep]) -> analysis.Report:
             *(_others(found, where) for where in found.cells),
         ),
         numbers=_numbers(found, by_cell),
-        figures=_figures(found, differences) if differences else {},
+        figures=_figures(found, differences),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dartcli import __version__
-from dartcli.cli import analyze, bench, download, evaluate, preprocess, sweep, train
+from dartcli.cli import analyze, bench, download, evaluate, preprocess, report, runs, sweep, train
 from dartcli.cli.guard import guarded, interrupt
 
 app = typer.Typer(
@@ -28,6 +28,8 @@ app.command("train")(guarded(train.train))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("eval")(guarded(evaluate.evaluate))
 app.command("analyze")(guarded(analyze.analyze))
+app.add_typer(runs.app, name="runs")
+app.command("report")(guarded(report.report))
 app.command("bench")(guarded(bench.bench))
 
 

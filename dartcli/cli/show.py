@@ -36,6 +36,11 @@ def note(sentence: str) -> None:
     talk().print(f"• {sentence}", style="dim", markup=False, soft_wrap=True)
 
 
+def can_ask() -> bool:
+    """Return True where someone sits at stdin to answer a question."""
+    return sys.stdin.isatty()
+
+
 def next_command(command: str) -> None:
     """Name the next useful command on stderr."""
     talk().print(f"next: {command}", style="cyan", markup=False, soft_wrap=True)

@@ -272,8 +272,8 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; from dartcli.cli import app\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('torch', 'polars', 'numpy', 'matplotlib', 'scipy', 'pydantic') "
-        "if name in sys.modules])"
+        "print([name for name in ('torch', 'polars', 'numpy', 'matplotlib', 'scipy', 'pydantic', "
+        "'jinja2') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

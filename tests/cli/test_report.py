@@ -1,0 +1,134 @@
+"""``dart report`` as a user types it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from dartcli import runs, steps, summaries
+from dartcli.cli import app
+
+TINY = [
+    "train", "synthetic", "--epochs", "3", "--batch-size", "256", "--tau-m", "0.2",
+    "--set", "dataset.users=80", "--set", "dataset.items=90", "--set", "dataset.interactions=1500",
+]  # fmt: skip
+BASE = [word for word in TINY if word not in {"--tau-m", "0.2"}]
+
+
+def dart(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("report") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DART_HOME", str(home))
+        for words in (
+            [*TINY, "--name", "first", "--seeds", "0-1", "--t-m", "4"],
+            [*BASE, "--name", "second", "--seeds", "0-1", "--strategy", "base"],
+        ):
+            done = dart(*words)
+            assert done.exit_code == 0, done.stderr
+    return home
+
+
+@pytest.fixture
+def copied(made: Path, home: Path) -> Path:
+    shutil.copytree(made, home)
+    return home
+
+
+def test_the_page_of_two_runs_has_all_its_parts(copied: Path) -> None:
+    result = dart("report", "first", "second")
+    assert result.exit_code == 0, result.stderr
+    path = copied / "reports" / "first-second.html"
+    assert result.stdout == f"{path}\n"
+    assert "precision-recall of second is not included because" in result.stderr
+    text = path.read_text("utf-8")
+    for words in (
+        "dart and base on synthetic",
+        "has the highest test AUC",
+        "Memorisation of true and false positives",
+        "Identification of false positives",
+        "none needed: made by this program",
+        "dart train --config first.json --name first",
+        "precision-recall of second",
+        "&#34;interactions&#34;: 1500",
+        f"Made on {runs.find('second').environment['ended'][:10]}",
+    ):
+        assert words in text, words
+    assert not list((copied / "runs").glob("*/analysis")), "a report changes no run"
+
+
+def test_a_second_call_writes_the_same_bytes(copied: Path, tmp_path: Path) -> None:
+    page, again = tmp_path / "a" / "page.html", tmp_path / "again.html"
+    assert dart("report", "first", "--output", str(page)).exit_code == 0
+    assert dart("report", "first", "-o", str(again)).exit_code == 0
+    assert page.read_bytes() == again.read_bytes()
+    assert not (copied / "reports").exists()
+
+
+def test_without_a_name_the_last_run_is_taken_and_json_says_what_is_in_it(copied: Path) -> None:
+    document = json.loads(dart("report", "--json").stdout)
+    assert document["report"] == str(copied / "reports" / "second.html")
+    assert document["analyses"] == ["memorization"]
+    assert "never discarded" in document["absent"]["precision-recall"]
+    assert document["summary"][0].startswith("base (second) reaches a test AUC of 0.")
+
+
+def test_a_run_name_with_markup_is_escaped(copied: Path) -> None:
+    name = "<b onclick=x>run"
+    folder = copied / "elsewhere" / name
+    shutil.copytree(copied / "runs" / "first", folder)
+    result = dart("report", str(folder))
+    assert result.exit_code == 0, result.stderr
+    text = (copied / "reports" / "_b_onclick_x_run.html").read_text("utf-8")
+    assert "<b onclick" not in text
+    assert "&lt;b onclick=x&gt;run" in text
+
+
+def test_a_broken_plug_in_is_named_and_the_rest_is_there(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dartcli import catalog
+
+    names = catalog.names
+    monkeypatch.setattr(catalog, "names", lambda kind: [*names(kind), "nothing-here"])
+    page = steps.report(["first"])
+    assert "no analysis named 'nothing-here'" in page.absent["nothing-here"]
+    # one run has nothing to be compared with
+    assert set(page.analyses) == set(names("analyses")) - {"compare"}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["report", "third"], "there is no run 'third'"),
+        (["report", "first", "--output", "."], "is a directory"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(copied: Path, words: list[str], sentence: str) -> None:
+    result = dart(*words)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert not (copied / "reports").exists()
+
+
+def test_the_main_sentence_compares_only_what_can_be_compared(copied: Path) -> None:
+    first, second = runs.find("first"), runs.find("second")
+    sentences = summaries.main_result([first, second])
+    assert "with" in sentences[1]
+    assert "of 2 seeds" in sentences[1]
+    path = second.folder / "settings.json"
+    path.write_text(path.read_text().replace('"interactions": 1500', '"interactions": 1501'))
+    sentences = summaries.main_result([first, runs.find("second")])
+    assert "cannot be compared" in sentences[0]
+
+
+def test_many_runs_still_give_a_file_name(copied: Path) -> None:
+    name = summaries.file_name([runs.find("first")] * 40)
+    assert name == "first-and-39-more.html"
+    assert copied.is_dir()
