@@ -423,3 +423,37 @@ def test_a_report_of_a_sweep_has_the_table_and_its_figures(made_up: sweeps.Sweep
     )
     with pytest.raises(UsageError, match="not both on one page"):
         steps.report([made_up, run])
+
+
+def test_sensitivity_follows_one_option_with_the_others_fixed(home: Path) -> None:
+    grid = {**SMALL, "strategy.tau_m": [0.3, 0.1]}
+    found = sweeping.sweep(
+        plan(grid=grid, arms=("base", "dart t_m=1", "dart t_m=50 tau_m=0.1")), "trial", jobs=1
+    )
+    report = steps.analyze("sensitivity", [found])
+    curves = {curve["option"]: curve for curve in report.numbers["curves"]}
+    assert set(curves) == {"tau_m", "t_m"}
+    assert [point["value"] for point in curves["tau_m"]["points"]] == [0.1, 0.3]
+    assert [point["value"] for point in curves["t_m"]["points"]] == [1, 50]
+    assert curves["tau_m"]["fixed"]["t_m"] == 1
+    rows = {(entry.arm, entry.seed): row.metrics for entry, row in found.finished()}
+    for curve in curves.values():
+        for point in curve["points"]:
+            mine = [rows[point["method"], seed] for seed in (0, 1)]
+            base = [rows["base", seed] for seed in (0, 1)]
+            assert point["test_auc"] == [one.test_auc for one in mine]
+            assert point["precision"] == statistics.fmean(
+                one.identification_precision or 0 for one in mine
+            )
+            assert point["minus_base"] == pytest.approx(
+                statistics.fmean(
+                    (a.test_auc or 0) - (b.test_auc or 0) for a, b in zip(mine, base, strict=True)
+                )
+            )
+    assert {path.name for path in report.files} >= {"sensitivity.png", "sensitivity.svg"}
+
+
+def test_sensitivity_says_what_it_needs(home: Path) -> None:
+    sweeping.sweep(plan(seeds=(0,)), "trial", jobs=1)
+    with pytest.raises(RunError, match="dart sweep --preset sensitivity"):
+        steps.analyze("sensitivity", ["trial"])

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset, random_split
 
 from dartcli import catalog
 from dartcli.data.batches import FALSE_POSITIVE, NEGATIVE, TRUE_POSITIVE, Table, TrainingSet
-from dartcli.denoising import Context, Strategy
+from dartcli.denoising import CleanSample, Context, Strategy, TrainingTable
 from dartcli.errors import UsageError
 from dartcli.layers import FieldEmbedding, pairwise_interactions
 from dartcli.measuring import Benchmark, Timing, interleaved
@@ -68,14 +68,23 @@ def dart_epoch(table: Table, users: int, items: int, strategy: str) -> Callable[
     valid = Table(table.fields[:BATCH], table.label[:BATCH], table.kind[:BATCH])
     plan = Training(batch_size=BATCH, epochs=1, patience=1)
     kind = catalog.load("models", "fm")
+    context = Context(
+        iterations_per_epoch=-(-len(table) // BATCH),
+        table=TrainingTable(
+            table.fields[:, 0], table.fields[:, 1], table.label, users, items, len(table)
+        ),
+        clean=CleanSample(valid.fields, valid.clean_label),
+    )
 
     def run() -> None:
-        with torch.random.fork_rng([]):
-            torch.manual_seed(0)
-            model: nn.Module = kind((users, items), kind.Options(factors=FACTORS)).to(device)
-        rule = made(made.Options(), Context(iterations_per_epoch=1)).to(device)
-        with devices.threads_for(model):
-            for _ in fit([model], rule, training, valid, valid.label, plan, 0):
+        models: list[nn.Module] = []
+        for network in range(made.networks):
+            with torch.random.fork_rng([]):
+                torch.manual_seed(network)
+                models.append(kind((users, items), kind.Options(factors=FACTORS)).to(device))
+        rule = made(made.Options(), context).to(device)
+        with devices.threads_for(models[0]):
+            for _ in fit(models, rule, training, valid, valid.label, plan, 0):
                 pass
 
     return run

@@ -10,7 +10,9 @@ from dartcli.cli import options, show
 
 
 def bench(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="train or preprocess.")] = "train",
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="train, strategies, preprocess.")
+    ] = "train",
     size: Annotated[
         str, typer.Option(help="Size of the made-up data: movielens-100k or book-crossing.")
     ] = "movielens-100k",
