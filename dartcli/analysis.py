@@ -6,7 +6,7 @@ every number that is drawn, and sentences computed from the numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from dartcli.errors import RunError
 from dartcli.files import building, write_json, write_text
 from dartcli.rendering import FORMATS, SUFFIXES, Marked
 from dartcli.runs import Run
+from dartcli.settings import Options, parsed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,11 +97,28 @@ class Analysis:
     """Heading."""
     question: str
     """The question, in one sentence."""
-    examine: Callable[[Sequence[Any]], Report]
-    """The answer for some runs (and sweeps, where it takes them). Raises RunError, naming the
-    command that helps, where one lacks something."""
+    examine: Callable[..., Report]
+    """The answer for some runs (and sweeps, where it takes them), and options where it has some.
+    Raises RunError, naming the command that helps, where one lacks something."""
     takes_sweeps: bool = False
     """It takes sweeps as well as runs."""
+    options: type[Options] | None = None
+    """What can be chosen; ``examine`` then takes an instance as its second argument."""
+
+    def answer(self, subjects: Sequence[Any], chosen: Mapping[str, Any] | None = None) -> Report:
+        """Return the answer for ``subjects``, with what was ``chosen``.
+
+        Raises
+        ------
+        UsageError
+            If there is no such option, or a value does not fit.
+        RunError
+            As :attr:`examine` does.
+        """
+        if self.options is None:
+            parsed(Options, chosen or {}, "option")
+            return self.examine(subjects)
+        return self.examine(subjects, parsed(self.options, chosen or {}, "option"))
 
 
 def save(report: Report, folder: Path) -> None:

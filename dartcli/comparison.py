@@ -7,13 +7,16 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from dartcli import catalog, runs, sweeps
 from dartcli.errors import RunError
 from dartcli.paired import Paired, holm, paired
 from dartcli.runs import Run, SeedMetrics
 from dartcli.sweeps import Sweep
+
+LOWER_IS_BETTER: Final = frozenset({"test_log_loss", "test_calibration_error", "valid_log_loss"})
+"""Measures of which less is better."""
 
 Where = tuple[str, str]
 """A cell of the table: data set and model."""
@@ -57,6 +60,8 @@ class Comparison:
     ----------
     subjects
         Runs, sweeps, or both. Contenders are paired by seed within a data set and model.
+    measure
+        What is compared: one of ``runs.MEASURES``.
 
     Raises
     ------
@@ -64,7 +69,9 @@ class Comparison:
         If they were trained under several protocols, on changed data, or twice.
     """
 
-    def __init__(self, subjects: Sequence[Run | Sweep]) -> None:
+    def __init__(self, subjects: Sequence[Run | Sweep], measure: str = "test_auc") -> None:
+        self.measure = measure
+        self.better_sign = -1 if measure in LOWER_IS_BETTER else 1
         self.contenders: dict[str, Contender] = {}
         self.cells: list[Where] = []
         self.metrics: dict[tuple[Where, str], dict[int, SeedMetrics]] = {}
@@ -148,55 +155,59 @@ class Comparison:
             if catalog.load("strategies", contender.strategy).reads_noisy
         }
 
-    def values(self, where: Where, label: str, measure: str) -> dict[int, float]:
-        """Return seed -> measure of one contender in one cell; undefined ones are left out."""
+    def values(self, where: Where, label: str, measure: str | None = None) -> dict[int, float]:
+        """Return seed -> measure of one contender in one cell; undefined ones are left out.
+
+        Without a ``measure`` it is the one that is compared, here and below.
+        """
         seeds = self.metrics.get((where, label), {})
-        found = {seed: getattr(metrics, measure) for seed, metrics in sorted(seeds.items())}
+        found = {
+            seed: getattr(metrics, measure or self.measure)
+            for seed, metrics in sorted(seeds.items())
+        }
         return {seed: value for seed, value in found.items() if value is not None}
 
-    def mean(self, where: Where, label: str, measure: str) -> float | None:
+    def mean(self, where: Where, label: str, measure: str | None = None) -> float | None:
         """Return the mean over seeds; None where there is no value."""
         values = self.values(where, label, measure)
         return statistics.fmean(values.values()) if values else None
 
-    def differences(self, measure: str) -> list[Difference]:
+    def differences(self) -> list[Difference]:
         """Return every contender's paired difference to base, cell by cell."""
-        found = list(self._paired(measure))
+        found = list(self._paired())
         known = [index for index, (_, _, pair) in enumerate(found) if pair.p is not None]
         corrected = dict(zip(known, holm([found[i][2].p or 0.0 for i in known]), strict=True))
         return [
-            Difference(
-                where, contender, pair, corrected.get(index), self._closed(where, pair, measure)
-            )
+            Difference(where, contender, pair, corrected.get(index), self._closed(where, pair))
             for index, (where, contender, pair) in enumerate(found)
         ]
 
-    def _paired(self, measure: str) -> Iterator[tuple[Where, Contender, Paired]]:
+    def _paired(self) -> Iterator[tuple[Where, Contender, Paired]]:
         for where in self.cells:
-            base = self.values(where, self.base.label, measure)
+            base = self.values(where, self.base.label)
             for contender in self.contenders.values():
-                mine = self.values(where, contender.label, measure)
+                mine = self.values(where, contender.label)
                 shared = sorted(base.keys() & mine.keys())
                 if contender != self.base and shared:
                     yield where, contender, paired([mine[seed] - base[seed] for seed in shared])
 
-    def _closed(self, where: Where, pair: Paired, measure: str) -> float | None:
-        base = self.values(where, self.base.label, measure)
+    def _closed(self, where: Where, pair: Paired) -> float | None:
+        base = self.values(where, self.base.label)
         for contender in self.contenders.values():
             if contender.strategy == "clean":
-                clean = self.values(where, contender.label, measure)
+                clean = self.values(where, contender.label)
                 shared = base.keys() & clean.keys()
                 gap = statistics.fmean(clean[s] - base[s] for s in shared) if shared else 0.0
-                return pair.mean / gap if gap > 0 else None
+                return pair.mean / gap if gap * self.better_sign > 0 else None
         return None
 
-    def delta_percent(self, label: str, measure: str) -> float | None:
+    def delta_percent(self, label: str) -> float | None:
         """Return the mean relative gain over base in percent, over all cells; None if one lacks."""
         gains = []
         for where in self.cells:
             base, mine = (
-                self.mean(where, self.base.label, measure),
-                self.mean(where, label, measure),
+                self.mean(where, self.base.label),
+                self.mean(where, label),
             )
             if base is None or mine is None:
                 return None

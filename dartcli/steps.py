@@ -423,7 +423,11 @@ def evaluate(
     }
 
 
-def analyze(what: str, chosen: Sequence[runs.Run | sweeps.Sweep | str]) -> Report:
+def analyze(
+    what: str,
+    chosen: Sequence[runs.Run | sweeps.Sweep | str],
+    options: Mapping[str, Any] | None = None,
+) -> Report:
     """Run one analysis over finished runs and write its files.
 
     They go to the folder ``analysis/<what>/`` of the first run (or sweep): each figure as PNG and
@@ -449,7 +453,7 @@ def analyze(what: str, chosen: Sequence[runs.Run | sweeps.Sweep | str]) -> Repor
             f"dart analyze {what} looks at runs, but {wrong[0]} is a sweep, which keeps measures "
             "only; train a run with dart train."
         )
-    report = kind.examine(found)
+    report = kind.answer(found, options)
     analysis.save(report, found[0].folder / "analysis" / what)
     return report
 
@@ -541,18 +545,18 @@ def _examined(
 ) -> tuple[Report, dict[str, str]]:
     """Return the report of all runs, else of those that the analysis can take, and why not all."""
     try:
-        return kind.examine(found), {}
+        return kind.answer(found), {}
     except DartError:
         fit, missing = [], {}
         for run in found:
             try:
-                kind.examine([run])
+                kind.answer([run])
                 fit.append(run)
             except DartError as error:
                 missing[run.name] = str(error)
         if not fit or not missing:
             raise
-        return kind.examine(fit), missing
+        return kind.answer(fit), missing
 
 
 def _sources(names: Sequence[str]) -> list[Source]:

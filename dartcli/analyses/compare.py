@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -12,14 +12,14 @@ from dartcli.analysis import Table
 from dartcli.comparison import Comparison, Contender, Difference, Where
 from dartcli.errors import RunError
 from dartcli.rendering import Marked
-from dartcli.runs import Run
+from dartcli.runs import MEASURES, Run
+from dartcli.settings import Options
 from dartcli.sweeps import Sweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MEASURE = "test_auc"
 OTHERS = {
     "test_log_loss": "log loss",
     "test_calibration_error": "cal. error",
@@ -32,10 +32,17 @@ BETTER, WORSE, UNCLEAR = "#0072B2", "#D55E00", "#8A8A8A"
 PER_ROW = 4
 
 
-def examine(subjects: Sequence[Run | Sweep]) -> analysis.Report:
+class Chosen(Options):
+    """What is compared."""
+
+    measure: Literal[MEASURES] = "test_auc"  # type: ignore[valid-type]
+    """Measure of a run that is compared."""
+
+
+def examine(subjects: Sequence[Run | Sweep], chosen: Chosen) -> analysis.Report:
     """Return the table of means, the paired differences to base, and their figures."""
-    found = Comparison(subjects)
-    differences = found.differences(MEASURE)
+    found = Comparison(subjects, str(chosen.measure))
+    differences = found.differences()
     if not differences:
         raise RunError(
             f"there is nothing to compare {found.base.label} with: no other strategy was trained "
@@ -48,12 +55,17 @@ def examine(subjects: Sequence[Run | Sweep]) -> analysis.Report:
         sentences=_sentences(found, differences),
         tables=(
             *_means(found, by_cell),
-            *(_statistics(where, differences) for where in found.cells),
+            *(_statistics(found, where, differences) for where in found.cells),
             *(_others(found, where) for where in found.cells),
         ),
         numbers=_numbers(found, by_cell),
         figures=_figures(found, differences),
     )
+
+
+def words(measure: str) -> str:
+    """Return a measure as a table names it: ``test AUC``."""
+    return measure.replace("_", " ").replace("auc", "AUC").replace("fp", "FP")
 
 
 def _cell_name(where: Where) -> str:
@@ -74,13 +86,13 @@ def _means(found: Comparison, by_cell: dict[tuple[Where, str], Difference]) -> l
             cells = [_mean(found, by_cell, where, label) for where in part]
             deltas: tuple[analysis.Cell, ...] = ()
             if last:
-                delta = None if label == found.base.label else found.delta_percent(label, MEASURE)
+                delta = None if label == found.base.label else found.delta_percent(label)
                 tenfold = None if delta is None else 10 * delta
                 deltas = (Marked(delta, 3, signed=True), Marked(tenfold, 3, signed=True))
             rows.append((label, *cells, *deltas))
         tables.append(
             Table(
-                title=f"Test AUC, mean over {over}, protocol {found.protocol}"
+                title=f"{words(found.measure)}, mean over {over}, protocol {found.protocol}"
                 + (" (best bold; * worse than base; grey: not significant)" if last else ""),
                 columns=(*columns, *(("Delta %", "thesis's tenfold") if last else ())),
                 rows=tuple(rows),
@@ -92,17 +104,18 @@ def _means(found: Comparison, by_cell: dict[tuple[Where, str], Difference]) -> l
 def _mean(
     found: Comparison, by_cell: dict[tuple[Where, str], Difference], where: Where, label: str
 ) -> Marked:
-    value = found.mean(where, label, MEASURE)
+    value = found.mean(where, label)
     rivals = [
         mean
         for other in found.contenders
-        if other not in found.references and (mean := found.mean(where, other, MEASURE)) is not None
+        if other not in found.references and (mean := found.mean(where, other)) is not None
     ]
     difference = by_cell.get((where, label))
+    pick = max if found.better_sign > 0 else min
     return Marked(
         value,
-        best=value is not None and label not in found.references and value == max(rivals),
-        worse=difference is not None and difference.paired.mean < 0,
+        best=value is not None and label not in found.references and value == pick(rivals),
+        worse=difference is not None and difference.paired.mean * found.better_sign < 0,
         unclear=difference is not None and not difference.clear,
     )
 
@@ -111,7 +124,7 @@ def _interval(bounds: tuple[float, float] | None) -> str | None:
     return None if bounds is None else f"{1e4 * bounds[0]:+.1f}..{1e4 * bounds[1]:+.1f}"
 
 
-def _statistics(where: Where, differences: Sequence[Difference]) -> Table:
+def _statistics(found: Comparison, where: Where, differences: Sequence[Difference]) -> Table:
     rows = []
     for one in differences:
         if one.where == where:
@@ -127,7 +140,7 @@ def _statistics(where: Where, differences: Sequence[Difference]) -> Table:
                 )
             )
     return Table(
-        title=f"{_cell_name(where)}: AUC minus base in 1e-4, paired by seed",
+        title=f"{_cell_name(where)}: {words(found.measure)} minus base in 1e-4, paired by seed",
         columns=("method", "mean", "95 % (t)", "95 % (bootstrap)", "p, Holm", "gap to clean %"),
         rows=tuple(rows),
     )
@@ -138,7 +151,7 @@ def _others(found: Comparison, where: Where) -> Table:
         title=f"{_cell_name(where)}: other measures on the test split",
         columns=("method", *OTHERS.values()),
         rows=tuple(
-            (label, *(found.mean(where, label, measure) for measure in OTHERS))
+            (label, *(found.mean(where, label) for measure in OTHERS))
             for label in found.contenders
             if (where, label) in found.metrics
         ),
@@ -149,7 +162,7 @@ def _sentences(found: Comparison, differences: Sequence[Difference]) -> tuple[st
     said = []
     rivals = [one for one in differences if one.contender.label not in found.references]
     clear = [one for one in rivals if one.clear]
-    better = [one for one in clear if one.paired.mean > 0]
+    better = [one for one in clear if one.paired.mean * found.better_sign > 0]
     least = min((one.paired.n for one in rivals), default=0)
     if rivals:
         said.append(
@@ -160,11 +173,11 @@ def _sentences(found: Comparison, differences: Sequence[Difference]) -> tuple[st
     for where in found.cells:
         mine = [one for one in better if one.where == where]
         if mine:
-            best = max(mine, key=lambda one: one.paired.mean)
+            best = max(mine, key=lambda one: one.paired.mean * found.better_sign)
             low, high = best.paired.t_interval or (best.paired.mean, best.paired.mean)
             said.append(
                 f"{_cell_name(where)}: {best.contender.label} gains the most, "
-                f"{best.paired.mean:+.4f} AUC (95 % {low:+.4f} to {high:+.4f})."
+                f"{best.paired.mean:+.4f} {words(found.measure)} (95 % {low:+.4f} to {high:+.4f})."
             )
         else:
             said.append(f"{_cell_name(where)}: no strategy is clearly better than base.")
@@ -189,7 +202,7 @@ def _numbers(found: Comparison, by_cell: dict[tuple[Where, str], Difference]) ->
     cells = []
     for where in found.cells:
         for label, contender in found.contenders.items():
-            values = found.values(where, label, MEASURE)
+            values = found.values(where, label)
             if values:
                 cells.append(
                     {
@@ -199,10 +212,10 @@ def _numbers(found: Comparison, by_cell: dict[tuple[Where, str], Difference]) ->
                         "strategy": contender.strategy,
                         "options": contender.options,
                         "seeds": list(values),
-                        MEASURE: list(values.values()),
-                        "mean": found.mean(where, label, MEASURE),
+                        found.measure: list(values.values()),
+                        "mean": found.mean(where, label),
                         "other_measures": {
-                            measure: found.mean(where, label, measure)
+                            measure: found.mean(where, label)
                             for measure in (*OTHERS, "identification_recall")
                         },
                         "against_base": _against(by_cell.get((where, label))),
@@ -210,6 +223,7 @@ def _numbers(found: Comparison, by_cell: dict[tuple[Where, str], Difference]) ->
                 )
     return {
         "protocol": found.protocol,
+        "measure": found.measure,
         "base": found.base.label,
         "tuned": [one.model_dump(mode="json") for one in found.tuned],
         "cells": cells,
@@ -222,7 +236,7 @@ def _numbers(found: Comparison, by_cell: dict[tuple[Where, str], Difference]) ->
                 else 10 * delta,
             }
             for label in found.contenders
-            for delta in [found.delta_percent(label, MEASURE)]
+            for delta in [found.delta_percent(label)]
         ],
     }
 
@@ -253,7 +267,7 @@ def _figures(found: Comparison, differences: Sequence[Difference]) -> dict[str, 
     with analysis.figure(width, height, columns, rows) as (forest, axes):
         for panel, where in zip(axes, found.cells, strict=False):
             first = axes.index(panel) % columns == 0
-            _forest(panel, where, rivals, differences, named=first)
+            _forest(panel, found, where, rivals, differences, named=first)
         for panel in axes[len(found.cells) :]:
             panel.set_visible(False)
     with analysis.figure(2.2 + 0.95 * len(found.cells), 1.3 + 0.24 * len(methods)) as (
@@ -266,6 +280,7 @@ def _figures(found: Comparison, differences: Sequence[Difference]) -> dict[str, 
 
 def _forest(
     panel: Axes,
+    found: Comparison,
     where: Where,
     methods: Sequence[Contender],
     differences: Sequence[Difference],
@@ -277,7 +292,8 @@ def _forest(
         one = mine.get(method.label)
         if one is None:
             continue
-        colour = UNCLEAR if not one.clear else BETTER if one.paired.mean > 0 else WORSE
+        gain = one.paired.mean * found.better_sign
+        colour = UNCLEAR if not one.clear else BETTER if gain > 0 else WORSE
         low, high = one.paired.t_interval or (one.paired.mean, one.paired.mean)
         panel.plot([low, high], [height, height], color=colour, lw=1.8, solid_capstyle="butt")
         panel.plot([one.paired.mean], [height], "o", color=colour, ms=4.5)
@@ -288,7 +304,7 @@ def _forest(
     panel.ticklabel_format(axis="x", scilimits=(-9, 9))
     panel.locator_params(axis="x", nbins=4)
     panel.set_title(_cell_name(where))
-    panel.set_xlabel("AUC minus base (95 % t)")
+    panel.set_xlabel(f"{words(found.measure)} minus base\n(95 % t)")
 
 
 def _heat(
@@ -310,10 +326,16 @@ def _heat(
     for one in differences:
         row, column = methods.index(one.contender), found.cells.index(one.where)
         value = grid[row, column]
-        words = f"{value:+.0f}" + ("" if one.clear else " ?")
+        shown = f"{value:+.0f}" + ("" if one.clear else " ?")
         colour = "white" if abs(value) > limit else "black"
-        panel.text(column, row, words, ha="center", va="center", fontsize=7.5, color=colour)
-    image = panel.imshow(grid, cmap="PuOr_r", vmin=-1.6 * limit, vmax=1.6 * limit, aspect="auto")
+        panel.text(column, row, shown, ha="center", va="center", fontsize=7.5, color=colour)
+    image = panel.imshow(
+        grid,
+        cmap="PuOr_r" if found.better_sign > 0 else "PuOr",
+        vmin=-1.6 * limit,
+        vmax=1.6 * limit,
+        aspect="auto",
+    )
     panel.set_xticks(range(len(found.cells)), ["\n".join(where) for where in found.cells])
     panel.set_yticks(range(len(methods)), [one.label for one in methods])
     panel.tick_params(length=0)
@@ -321,7 +343,13 @@ def _heat(
     for side in panel.spines.values():
         side.set_visible(False)
     panel.set_xlabel("? = not significant")
-    drawing.colorbar(image, ax=panel, shrink=0.7, extend="both", label="AUC minus base (1e-4)")
+    drawing.colorbar(
+        image,
+        ax=panel,
+        shrink=0.7,
+        extend="both",
+        label=f"{words(found.measure)} minus base (1e-4)",
+    )
 
 
 ANALYSIS = analysis.Analysis(
@@ -329,4 +357,5 @@ ANALYSIS = analysis.Analysis(
     question="Which strategies differ from plain training by more than chance?",
     examine=examine,
     takes_sweeps=True,
+    options=Chosen,
 )

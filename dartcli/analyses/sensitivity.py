@@ -81,10 +81,10 @@ def _is_number(value: object) -> bool:
 
 def _against_base(found: Comparison, where: Where, label: str) -> Paired | None:
     try:
-        base = found.values(where, found.base.label, MEASURE)
+        base = found.values(where, found.base.label)
     except RunError:
         return None
-    mine = found.values(where, label, MEASURE)
+    mine = found.values(where, label)
     shared = sorted(base.keys() & mine.keys())
     return paired([mine[seed] - base[seed] for seed in shared]) if shared else None
 
@@ -93,14 +93,14 @@ def _numbers(found: Comparison, curve: Curve) -> dict[str, Any]:
     points = []
     for value, contender in curve.points:
         pair = _against_base(found, curve.where, contender.label)
-        seeds = found.values(curve.where, contender.label, MEASURE)
+        seeds = found.values(curve.where, contender.label)
         points.append(
             {
                 "value": value,
                 "method": contender.label,
                 "seeds": list(seeds),
                 MEASURE: list(seeds.values()),
-                "mean": found.mean(curve.where, contender.label, MEASURE),
+                "mean": found.mean(curve.where, contender.label),
                 "minus_base": pair.mean if pair else None,
                 "minus_base_t_interval": pair.t_interval if pair else None,
                 "precision": found.mean(curve.where, contender.label, "identification_precision"),
@@ -216,7 +216,7 @@ def _figure(found: Comparison, mine: Sequence[tuple[Curve, dict[str, Any]]]) -> 
 
 def _draw_base(found: Comparison, curve: Curve, panel: Any) -> None:
     try:
-        base = found.mean(curve.where, found.base.label, MEASURE)
+        base = found.mean(curve.where, found.base.label)
     except RunError:
         return
     if base is not None:

@@ -15,6 +15,18 @@ def analyze(
         str, typer.Argument(metavar="WHAT", help="precision-recall, memorization, compare, ...")
     ],
     names: options.Runs = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="An option of the analysis, such as measure=test_log_loss; may be repeated.",
+        ),
+    ] = None,
+    iteration: Annotated[
+        int | None,
+        typer.Option(min=1, help="For loss-distribution: the snapshot of this iteration."),
+    ] = None,
     form: Annotated[
         str | None,
         typer.Option("--format", help="Print the tables as markdown, latex or csv instead."),
@@ -25,7 +37,7 @@ def analyze(
 
     Examples: dart analyze precision-recall run_03; dart analyze compare table2-reference.
     """
-    from dartcli import catalog, rendering, runs, steps
+    from dartcli import catalog, rendering, runs, settings, steps
 
     catalog.load("analyses", what)
     if form is not None and form not in rendering.FORMATS:
@@ -33,7 +45,10 @@ def analyze(
             f"there is no format {form!r}; choose from {', '.join(rendering.FORMATS)}."
         )
     chosen = names or [runs.last().name]
-    report = steps.analyze(what, chosen)
+    assigned = settings.parse_assignments(set_ or [])
+    if iteration is not None:
+        assigned["iteration"] = iteration
+    report = steps.analyze(what, chosen, assigned)
     if json:
         show.document(
             {"analysis": report.name, "sentences": list(report.sentences), **report.numbers}

@@ -142,7 +142,7 @@ def test_every_figure_is_drawn_and_nothing_is_wider_than_the_window(
     monkeypatch.setenv("DART_HOME", str(report.path.parent.parent))
     chosen = {"memorization": ["dart", "base", "disc"], "precision-recall": ["dart", "disc"]}
     expected = sum(
-        len(catalog.load("analyses", name).examine([runs.find(run) for run in names]).figures)
+        len(catalog.load("analyses", name).answer([runs.find(run) for run in names]).figures)
         for name, names in chosen.items()
     )
     assert set(chosen) <= set(report.analyses)
