@@ -102,6 +102,8 @@ class Analysis:
     Raises RunError, naming the command that helps, where one lacks something."""
     takes_sweeps: bool = False
     """It takes sweeps as well as runs."""
+    takes_runs: bool = True
+    """It takes runs; false where only a sweep has enough."""
     options: type[Options] | None = None
     """What can be chosen; ``examine`` then takes an instance as its second argument."""
 

@@ -453,6 +453,10 @@ def analyze(
             f"dart analyze {what} looks at runs, but {wrong[0]} is a sweep, which keeps measures "
             "only; train a run with dart train."
         )
+    if not kind.takes_runs and not all(isinstance(one, sweeps.Sweep) for one in found):
+        raise UsageError(
+            f"dart analyze {what} looks at sweeps, not at runs; see dart sweep --help."
+        )
     report = kind.answer(found, options)
     analysis.save(report, found[0].folder / "analysis" / what)
     return report
@@ -503,7 +507,7 @@ def report(chosen: Sequence[runs.Run | sweeps.Sweep | str], output: Path | None 
     for name in catalog.names("analyses"):
         try:
             kind: Analysis = catalog.load("analyses", name)
-            if swept and not kind.takes_sweeps:
+            if not (kind.takes_sweeps if swept else kind.takes_runs):
                 continue
             made, missing = _examined(kind, found)
         except DartError as error:

@@ -457,3 +457,8 @@ def test_sensitivity_says_what_it_needs(home: Path) -> None:
     sweeping.sweep(plan(seeds=(0,)), "trial", jobs=1)
     with pytest.raises(RunError, match="dart sweep --preset sensitivity"):
         steps.analyze("sensitivity", ["trial"])
+    run = steps.train(
+        dataset={"name": "synthetic", "options": {"interactions": 1500}}, training={"epochs": 1}
+    )
+    with pytest.raises(UsageError, match="looks at sweeps, not at runs"):
+        steps.analyze("sensitivity", [run])

@@ -92,7 +92,7 @@ def _means(found: Comparison, by_cell: dict[tuple[Where, str], Difference]) -> l
             rows.append((label, *cells, *deltas))
         tables.append(
             Table(
-                title=f"{words(found.measure)}, mean over {over}, protocol {found.protocol}"
+                title=f"Mean {words(found.measure)} over {over}, protocol {found.protocol}"
                 + (" (best bold; * worse than base; grey: not significant)" if last else ""),
                 columns=(*columns, *(("Delta %", "thesis's tenfold") if last else ())),
                 rows=tuple(rows),

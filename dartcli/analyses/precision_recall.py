@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from dartcli import analysis
+from dartcli.analyses import _ranking
 from dartcli.analysis import Floats
 from dartcli.errors import RunError
 from dartcli.runs import Run
@@ -29,46 +30,76 @@ BASELINES = {
 
 
 def examine(runs: Sequence[Run]) -> analysis.Report:
-    """Return precision, recall and baselines per iteration, and a summary of the last epoch."""
+    """Return precision and recall per iteration, and precision over the final ranking.
+
+    A run that handled nothing has no view over time; one of an older version no ranking.
+    """
     for run in runs:
-        _check(run)
-    found = {run.name: {seed: _of_seed(run.iterations(seed)) for seed in run.seeds} for run in runs}
+        analysis.needs_known_false_positives(run)
+    handled = [run for run in runs if _handled(run)]
+    ranked = {run.name: found for run in runs if (found := _ranking.ranking(run)) is not None}
+    if not handled and not ranked:
+        raise RunError(_nothing_handled(runs[0]))
+    found = {
+        run.name: {seed: _of_seed(run.iterations(seed)) for seed in run.seeds} for run in handled
+    }
     summaries = {name: _summary(seeds) for name, seeds in found.items()}
-    with analysis.figure(7.2, 3.3, columns=2) as (drawing, axes):
-        for panel, quantity in zip(axes, ("precision", "recall"), strict=True):
-            _draw(panel, found, quantity)
+    figures = {}
+    if handled:
+        with analysis.figure(7.2, 3.3, columns=2) as (drawing, axes):
+            for panel, quantity in zip(axes, ("precision", "recall"), strict=True):
+                _draw(panel, found, quantity)
+        figures["precision-recall"] = drawing
+    if ranked:
+        with analysis.figure(5.2, 3.4) as (drawing, (panel,)):
+            _ranking.draw(panel, ranked)
+        figures["ranking"] = drawing
     return analysis.Report(
         name="precision-recall",
         title="Identification of false positives",
-        sentences=tuple(_sentence(name, summary) for name, summary in summaries.items()),
-        tables=(_table(summaries),),
-        figures={"precision-recall": drawing},
-        numbers={
-            "runs": [
-                {
-                    "run": run.name,
-                    "strategy": run.metrics.strategy,
-                    "dataset": run.metrics.dataset,
-                    "last_epoch": summaries[run.name],
-                    "seeds": [
-                        {"seed": seed, **_json(values)} for seed, values in found[run.name].items()
-                    ],
-                }
-                for run in runs
-            ]
-        },
+        sentences=(
+            *(_sentence(name, summary) for name, summary in summaries.items()),
+            *(_nothing_handled(run) for run in runs if run not in handled),
+            *(_ranking.sentence(name, one) for name, one in ranked.items()),
+        ),
+        tables=(
+            *([_table(summaries)] if handled else []),
+            *([_ranking.table(ranked)] if ranked else []),
+        ),
+        figures=figures,
+        numbers={"runs": [_run_numbers(run, found, summaries, ranked) for run in runs]},
     )
 
 
-def _check(run: Run) -> None:
-    analysis.needs_known_false_positives(run)
-    if all(run.iterations(seed)["handled"].sum() == 0 for seed in run.seeds):
-        last = max(seed.iterations for seed in run.metrics.seeds)
-        raise RunError(
-            f"{run.name} (strategy {run.metrics.strategy}, {last:,} iterations) never discarded or "
-            "relabelled an interaction, so there is nothing to measure; train one that does with "
-            f"dart train {run.metrics.dataset} --strategy dart (and a --t-i that training reaches)."
-        )
+def _run_numbers(
+    run: Run,
+    found: dict[str, dict[int, dict[str, Any]]],
+    summaries: dict[str, dict[str, float | None]],
+    ranked: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    return {
+        "run": run.name,
+        "strategy": run.metrics.strategy,
+        "dataset": run.metrics.dataset,
+        "last_epoch": summaries.get(run.name),
+        "seeds": [
+            {"seed": seed, **_json(values)} for seed, values in found.get(run.name, {}).items()
+        ],
+        "ranking": ranked.get(run.name),
+    }
+
+
+def _handled(run: Run) -> bool:
+    return any(run.iterations(seed)["handled"].sum() > 0 for seed in run.seeds)
+
+
+def _nothing_handled(run: Run) -> str:
+    last = max(seed.iterations for seed in run.metrics.seeds)
+    return (
+        f"{run.name} (strategy {run.metrics.strategy}, {last:,} iterations) never discarded or "
+        "relabelled an interaction, so nothing can be said over time; train one that does with "
+        f"dart train {run.metrics.dataset} --strategy dart (and a --t-i that training reaches)."
+    )
 
 
 def _of_seed(table: pl.DataFrame) -> dict[str, Any]:

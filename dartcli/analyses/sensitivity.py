@@ -232,4 +232,5 @@ ANALYSIS = analysis.Analysis(
     question="How much does the result depend on each hyper-parameter, all others fixed?",
     examine=examine,
     takes_sweeps=True,
+    takes_runs=False,
 )

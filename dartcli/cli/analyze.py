@@ -12,7 +12,12 @@ from dartcli.errors import UsageError
 
 def analyze(
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="precision-recall, memorization, compare, ...")
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="compare, dataset, loss-by-rating, loss-distribution, "
+            "memorization, precision-recall, sensitivity, user-activity.",
+        ),
     ],
     names: options.Runs = None,
     set_: Annotated[

@@ -25,7 +25,9 @@ def run(home: Path) -> runs.Run:
 def numbers(run: runs.Run, what: str) -> dict[str, object]:
     dartcli.analyze(what, [run])
     folder = run.folder / "analysis" / what
-    assert {path.suffix for path in folder.iterdir()} == {".png", ".svg", ".json"}
+    assert {path.suffix for path in folder.iterdir()} == {
+        ".png", ".svg", ".json", ".md", ".tex", ".csv",
+    }  # fmt: skip
     assert (folder / f"{what}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert "<svg" in (folder / f"{what}.svg").read_text()[:600]
     found: dict[str, object] = json.loads((folder / "numbers.json").read_text())

@@ -46,7 +46,6 @@ def test_the_page_of_two_runs_has_all_its_parts(copied: Path) -> None:
     assert result.exit_code == 0, result.stderr
     path = copied / "reports" / "first-second.html"
     assert result.stdout == f"{path}\n"
-    assert "precision-recall of second is not included because" in result.stderr
     text = path.read_text("utf-8")
     for words in (
         "dart and base on synthetic",
@@ -55,7 +54,7 @@ def test_the_page_of_two_runs_has_all_its_parts(copied: Path) -> None:
         "Identification of false positives",
         "none needed: made by this program",
         "dart train --config first.json --name first",
-        "precision-recall of second",
+        "never discarded or relabelled an interaction",
         "&#34;interactions&#34;: 1500",
         f"Made on {runs.find('second').environment['ended'][:10]}",
     ):
@@ -74,8 +73,8 @@ def test_a_second_call_writes_the_same_bytes(copied: Path, tmp_path: Path) -> No
 def test_without_a_name_the_last_run_is_taken_and_json_says_what_is_in_it(copied: Path) -> None:
     document = json.loads(dart("report", "--json").stdout)
     assert document["report"] == str(copied / "reports" / "second.html")
-    assert document["analyses"] == ["memorization"]
-    assert "never discarded" in document["absent"]["precision-recall"]
+    assert {"dataset", "memorization", "precision-recall"} <= set(document["analyses"])
+    assert "nothing to compare base with" in document["absent"]["compare"]
     assert document["summary"][0].startswith("base (second) reaches a test AUC of 0.")
 
 
@@ -99,8 +98,8 @@ def test_a_broken_plug_in_is_named_and_the_rest_is_there(
     monkeypatch.setattr(catalog, "names", lambda kind: [*names(kind), "nothing-here"])
     page = steps.report(["first"])
     assert "no analysis named 'nothing-here'" in page.absent["nothing-here"]
-    # one run has nothing to be compared with
-    assert set(page.analyses) == set(names("analyses")) - {"compare"}
+    # one run has nothing to be compared with, and is no sweep
+    assert set(page.analyses) == set(names("analyses")) - {"compare", "sensitivity"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,323 @@
+"""The numbers of each figure against plain computations from the Parquet files of the runs."""
+
+import math
+import shutil
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from dartcli import runs, steps
+from dartcli.errors import RunError, UsageError
+from dartcli.files import write_json
+
+SMALL = {"name": "synthetic", "options": {"interactions": 4000}}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("figures") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DART_HOME", str(home))
+        patch.setenv("COLUMNS", "80")
+        for name in ("base", "dart"):
+            options = {"name": name, "options": {"t_m": 1, "tau_m": 0.2} if name == "dart" else {}}
+            steps.train(
+                dataset=SMALL,
+                strategy=options,
+                seeds=(0, 1),
+                name=name,
+                training={"epochs": 6, "batch_size": 256, "snapshots": [10, 30]},
+            )
+        yield home
+
+
+def numbers(what: str, *names: str, **options: Any) -> Any:
+    return steps.analyze(what, list(names), options).numbers
+
+
+def rows(run: str, seed: int, split: str | None = None, snapshot: int | None = None) -> Any:
+    found = runs.find(run)
+    table = found.scores(seed) if snapshot is None else found.snapshot(seed, snapshot)
+    return [row for row in table.to_dicts() if split is None or row["split"] == split]
+
+
+def loss(row: dict[str, Any]) -> float:
+    return math.log1p(math.exp(-row["logit"]))
+
+
+@pytest.mark.parametrize("iteration", [10, 30])
+def test_loss_distribution_is_welch_and_cohen_from_the_snapshot(
+    trained: Path, iteration: int
+) -> None:
+    found = numbers("loss-distribution", "base", iteration=iteration)["runs"][0]
+    assert found["iteration"] == iteration
+    for entry in found["seeds"]:
+        positive = [row for row in rows("base", entry["seed"], snapshot=iteration) if row["label"]]
+        false = [loss(row) for row in positive if row["noisy"]]
+        true = [loss(row) for row in positive if not row["noisy"]]
+        welch = stats.ttest_ind(false, true, equal_var=False)
+        assert entry["mean_loss_false_positive"] == pytest.approx(statistics.fmean(false))
+        assert entry["mean_loss_true_positive"] == pytest.approx(statistics.fmean(true))
+        assert entry["welch_t"] == pytest.approx(welch.statistic)
+        assert entry["welch_p"] == pytest.approx(welch.pvalue)
+        n, m = len(false), len(true)
+        pooled = ((n - 1) * statistics.variance(false) + (m - 1) * statistics.variance(true)) / (
+            n + m - 2
+        )
+        d = (statistics.fmean(false) - statistics.fmean(true)) / math.sqrt(pooled)
+        assert entry["cohens_d"] == pytest.approx(d)
+        label = [1] * n + [0] * m
+        assert entry["auc_of_loss"] == pytest.approx(roc_auc_score(label, false + true))
+    for share in found["pooled"]["share_per_bin"].values():
+        assert sum(share) == pytest.approx(1)
+
+
+def test_loss_distribution_takes_the_last_snapshot_and_says_which_are_there(trained: Path) -> None:
+    assert numbers("loss-distribution", "base")["runs"][0]["iteration"] == 30
+    with pytest.raises(RunError, match=r"kept no snapshot of iteration 7 \(seed 0; it kept 10, 30"):
+        numbers("loss-distribution", "base", iteration=7)
+    with pytest.raises(UsageError, match=r"unknown setting option\.iterations"):
+        numbers("loss-distribution", "base", iterations=7)
+    with pytest.raises(UsageError, match=r"unknown setting option\.iteration"):
+        numbers("memorization", "base", iteration=7)
+
+
+def test_a_snapshot_is_the_model_after_that_iteration(trained: Path) -> None:
+    # the run before its first snapshot is the run that ends there
+    steps_an_epoch = runs.find("base").metrics.seeds[0].iterations // 6
+    steps.train(
+        dataset=SMALL,
+        strategy="base",
+        name="short",
+        training={"epochs": 1, "batch_size": 256, "snapshots": [steps_an_epoch]},
+    )
+    kept = runs.find("short").snapshot(0, steps_an_epoch)
+    assert kept.equals(runs.find("short").scores(0).filter(pl.col("split") == "valid"))
+
+
+def test_a_million_rows_of_validation_draw_in_time(trained: Path) -> None:
+    folder = runs.find("base").folder
+    copy = folder.parent / "large"
+    shutil.copytree(folder, copy)
+    random = np.random.default_rng(0)
+    size = 1_000_000
+    for seed in (0, 1):
+        pl.DataFrame(
+            {
+                "label": random.integers(0, 2, size).astype(np.uint8),
+                "noisy": random.integers(0, 2, size).astype(bool),
+                "logit": random.normal(0, 2, size).astype(np.float32),
+            }
+        ).write_parquet(copy / f"seed_{seed}/snapshots/50.parquet")
+    began = time.perf_counter()
+    found = numbers("loss-distribution", "large", iteration=50)["runs"][0]
+    # ten seconds are promised, on a machine with nothing else to do
+    assert time.perf_counter() - began < 60
+    assert sum(entry["true_positives"] for entry in found["seeds"]) > 400_000
+
+
+def test_loss_by_rating_groups_and_correlates(trained: Path) -> None:
+    found = numbers("loss-by-rating", "base", "dart")
+    means = {}
+    for entry in found["runs"]:
+        grouped: dict[float, list[float]] = defaultdict(list)
+        false: dict[float, list[bool]] = defaultdict(list)
+        for seed in (0, 1):
+            for row in rows(entry["run"], seed, "valid"):
+                if row["label"]:
+                    grouped[row["rating"]].append(loss(row))
+                    false[row["rating"]].append(row["noisy"])
+        ratings = sorted(grouped)
+        assert entry["ratings"] == ratings
+        assert entry["rows"] == [len(grouped[rating]) for rating in ratings]
+        means[entry["run"]] = [statistics.fmean(grouped[rating]) for rating in ratings]
+        assert entry["mean_loss"] == pytest.approx(means[entry["run"]])
+        assert entry["share_known_false"] == pytest.approx(
+            [statistics.fmean(false[rating]) for rating in ratings]
+        )
+        pearson = stats.pearsonr(ratings, means[entry["run"]])
+        spearman = stats.spearmanr(ratings, means[entry["run"]])
+        assert (entry["pearson"], entry["pearson_p"]) == pytest.approx(tuple(pearson))
+        assert (entry["spearman"], entry["spearman_p"]) == pytest.approx(tuple(spearman))
+    (increase,) = found["increases"]
+    more = [b - a for a, b in zip(means["base"], means["dart"], strict=True)]
+    assert increase["all_ratings"] == pytest.approx(statistics.fmean(more))
+    share = found["runs"][0]["share_known_false"]
+    of_false = [change for change, part in zip(more, share, strict=True) if part > 0.5]
+    assert increase["false_positive_ratings"] == pytest.approx(statistics.fmean(of_false))
+
+
+def least_active(counts: dict[int, int]) -> set[int]:
+    total, found = 0, set()
+    for code, count in sorted(counts.items(), key=lambda pair: (pair[1], pair[0])):
+        if (total + count / 2) * 5 / sum(counts.values()) < 1:
+            found.add(code)
+        total += count
+    return found
+
+
+def test_user_activity_has_equal_groups_and_scikit_learns_auc(trained: Path) -> None:
+    found = numbers("user-activity", "base", "dart")
+    auc: dict[Any, float] = {}
+    for entry in found["runs"]:
+        for seed in entry["seeds"]:
+            train = rows(entry["run"], seed["seed"], "train")
+            test = rows(entry["run"], seed["seed"], "test")
+            for side, column in (("users", "user"), ("items", "item")):
+                counts: dict[int, int] = defaultdict(int)
+                for row in train:
+                    counts[row[column]] += 1
+                share = len(train) / 5
+                held = [group["training_positives"] for group in seed[side]]
+                assert max(abs(number - share) for number in held) <= max(counts.values())
+                assert sum(group["training_positives"] for group in seed[side]) == len(train)
+                assert sum(group["test_rows"] for group in seed[side]) == len(test)
+                least = least_active(counts)
+                first = [row for row in test if row[column] in least or row[column] not in counts]
+                clean = [row["label"] and not row["noisy"] for row in first]
+                expected = roc_auc_score(clean, [row["logit"] for row in first])
+                assert seed[side][0]["auc"] == pytest.approx(expected, abs=1e-12)
+                for group in seed[side]:
+                    auc[entry["run"], seed["seed"], side, group["group"]] = group["auc"]
+    (difference,) = found["differences"]
+    for side in ("users", "items"):
+        for group in difference[side]:
+            place = (side, group["group"])
+            pairs = [auc["dart", s, *place] - auc["base", s, *place] for s in (0, 1)]
+            interval = stats.ttest_1samp(pairs, 0).confidence_interval()
+            assert group["mean"] == pytest.approx(statistics.fmean(pairs))
+            assert group["t_interval"] == pytest.approx((interval.low, interval.high))
+
+
+def test_the_measures_of_a_run_are_those_of_the_least_active_group(trained: Path) -> None:
+    found = numbers("user-activity", "dart")["runs"][0]
+    for metrics, seed in zip(runs.find("dart").metrics.seeds, found["seeds"], strict=True):
+        assert metrics.test_auc_inactive_users == pytest.approx(seed["users"][0]["auc"])
+        assert metrics.test_auc_tail_items == pytest.approx(seed["items"][0]["auc"])
+
+
+def test_ranking_is_precision_at_every_share(trained: Path) -> None:
+    found = numbers("precision-recall", "base", "dart")
+    for entry in found["runs"]:
+        assert (entry["last_epoch"] is None) == (entry["run"] == "base")
+        for seed in entry["ranking"]["seeds"]:
+            train = rows(entry["run"], seed["seed"], "train")
+            noisy = [row["noisy"] for row in train]
+            assert seed["false_positive_share"] == pytest.approx(statistics.fmean(noisy))
+            ordered = sorted(train, key=lambda row: row["logit"])
+            detector = seed["detectors"]["loss"]
+            assert detector["auc"] == pytest.approx(
+                roc_auc_score(noisy, [-row["logit"] for row in train])
+            )
+            for share, precision in zip(
+                entry["ranking"]["shares"], detector["precision"], strict=True
+            ):
+                taken = share * len(train)
+                hits = sum(row["noisy"] for row in ordered[: int(taken)])
+                rest = taken - int(taken)
+                if rest > 1e-9:
+                    hits += rest * ordered[int(taken)]["noisy"]
+                assert precision == pytest.approx(hits / taken)
+            rare = seed["detectors"]["rarest_items"]
+            assert rare["auc"] == pytest.approx(
+                roc_auc_score(noisy, [-row["item_positives"] for row in train])
+            )
+            assert rare["precision"][-1] == pytest.approx(statistics.fmean(noisy))
+
+
+def test_dataset_counts_and_tails(trained: Path) -> None:
+    (found,) = numbers("dataset", "base", "dart")["datasets"]
+    every = [row for row in rows("base", 0) if row["label"]]
+    assert found["positives"] == len(every)
+    assert found["false_positives"] == sum(row["noisy"] for row in every)
+    for side in ("user", "item"):
+        counts: dict[int, int] = defaultdict(int)
+        for row in every:
+            counts[row[side]] += 1
+        ordered = sorted(counts.values())
+        one = found[side]
+        assert one["number"] == len(counts)
+        assert one["median"] == statistics.median(ordered)
+        assert one["most"] == ordered[-1]
+        top = max(1, round(len(ordered) / 100))
+        assert one["share_of_top_1_percent"] == pytest.approx(sum(ordered[-top:]) / len(every))
+        gaps = sum(abs(a - b) for a in ordered for b in ordered)
+        gini = gaps / (2 * len(ordered) ** 2 * statistics.fmean(ordered))
+        assert one["gini"] == pytest.approx(gini)
+        for degree, share in zip(one["interactions"], one["at_least_as_many"], strict=True):
+            assert share == pytest.approx(sum(n >= degree for n in ordered) / len(ordered))
+        assert sum(group["positives"] or 0 for group in one["groups"]) == len(every)
+        hits = sum((g["positives"] or 0) * (g["false_positive_share"] or 0) for g in one["groups"])
+        assert hits == pytest.approx(found["false_positives"])
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["dataset", "loss-distribution", "loss-by-rating", "user-activity", "precision-recall"],
+)
+def test_a_run_of_an_older_version_says_what_to_do_or_shows_what_it_can(
+    trained: Path, what: str
+) -> None:
+    folder = runs.find("dart").folder
+    old = folder.parent / f"old-{what}"
+    shutil.copytree(folder, old)
+    newer = {
+        "test_auc_per_user", "test_auc_tail_items", "test_auc_inactive_users",
+        "test_calibration_error", "valid_auc_recorded", "identification_precision",
+        "identification_recall",
+    }  # fmt: skip
+    import json
+
+    document = json.loads((old / "metrics.json").read_text())
+    del document["format"]
+    document["seeds"] = [
+        {key: value for key, value in seed.items() if key not in newer}
+        for seed in document["seeds"]
+    ]
+    write_json(old / "metrics.json", document)
+    for seed in (0, 1):
+        (old / f"seed_{seed}/scores.parquet").unlink()
+        shutil.rmtree(old / f"seed_{seed}/snapshots")
+    run = runs.find(old.name)
+    assert run.metrics.format == 1
+    assert run.metrics.seeds[0].test_auc is not None
+    if what == "precision-recall":
+        assert numbers(what, old.name)["runs"][0]["ranking"] is None
+        return
+    with pytest.raises(RunError, match=r"was trained by an older version, .*dart train --config"):
+        numbers(what, old.name)
+
+
+def test_data_without_ratings_or_known_false_positives_are_refused_with_a_reason(
+    home: Path, tmp_path: Path
+) -> None:
+    log = pl.DataFrame(
+        {"user": [i % 40 for i in range(1200)], "item": [(i * 7) % 31 for i in range(1200)]}
+    ).unique()
+    log.write_parquet(tmp_path / "log.parquet")
+    from dartcli.data.own import OwnOptions
+
+    steps.register(
+        "shop", OwnOptions(inputs=(str(tmp_path / "log.parquet"),), user="user", item="item")
+    )
+    run = steps.train(dataset="shop", strategy="base", training={"epochs": 1})
+    for what, sentence in (
+        ("loss-by-rating", "has no ratings"),
+        ("loss-distribution", "0 positives known to be true"),
+        ("precision-recall", "no known false positives"),
+    ):
+        with pytest.raises(RunError, match=sentence):
+            steps.analyze(what, [run])
+    assert "no positive is known to be false" in steps.analyze("dataset", [run]).sentences[0]
+    with pytest.raises(RunError, match="trained on shop and synthetic"):
+        other = steps.train(dataset=SMALL, strategy="base", training={"epochs": 1})
+        steps.analyze("user-activity", [run, other])
