@@ -57,6 +57,45 @@ def test_commands_in_the_docs_know_their_flags(page: Path, command: str) -> None
         assert flag in shown.stdout, (page, flag)
 
 
+def test_the_strategy_of_the_how_to_page_is_one_file_and_keeps_the_contracts(
+    home: Path, tmp_path: Path
+) -> None:
+    page = ROOT / "docs/how-to/add-a-strategy.md"
+    code = blocks(page, "python")[0]
+    (tmp_path / "soft_cap.py").write_text(code)
+    lines = [
+        "import sys, dartcli.strategies",
+        f"dartcli.strategies.__path__.append({str(tmp_path)!r})",
+    ]
+    train = [
+        *lines,
+        "from dartcli.cli import main",
+        "sys.argv = ['dart', 'train', 'synthetic', '--strategy', 'soft-cap', '--epochs', '2',",
+        "    '--set', 'strategy.cap=2', '--set', 'dataset.interactions=1500']",
+        "main()",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(train)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"cap": 2.0' in (home / "runs/run_01/settings.json").read_text()
+    contracts = str(ROOT / "tests/contracts/test_strategies.py")
+    check = [
+        *lines,
+        "import pytest",
+        f"sys.exit(pytest.main([{contracts!r}, '-q', '-k', 'soft-cap', '-p', 'no:cacheprovider']))",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(check)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
 def test_local_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text("utf-8")):
