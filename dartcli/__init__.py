@@ -1,8 +1,8 @@
 """Find and handle false-positive interactions while training recommenders.
 
 The five steps are functions (:func:`download`, :func:`preprocess`, :func:`train`,
-:func:`evaluate`, :func:`analyze`); :func:`strategy` puts a denoising strategy into any PyTorch
-loop. Names are imported when they are first used.
+:func:`evaluate`, :func:`analyze`), and so is :func:`sweep`; :func:`strategy` puts a denoising
+strategy into any PyTorch loop. Names are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ if TYPE_CHECKING:
     from dartcli.library import Denoiser, strategy
     from dartcli.settings import Settings
     from dartcli.steps import analyze, download, evaluate, preprocess, train
+    from dartcli.sweeping import Plan, sweep
 
 _HOME = {
     "TrainingTable": "dartcli.denoising",
     "DartError": "dartcli.errors",
     "Denoiser": "dartcli.library",
+    "Plan": "dartcli.sweeping",
     "Settings": "dartcli.settings",
     "analyze": "dartcli.steps",
     "download": "dartcli.steps",
     "evaluate": "dartcli.steps",
     "preprocess": "dartcli.steps",
     "strategy": "dartcli.library",
+    "sweep": "dartcli.sweeping",
     "train": "dartcli.steps",
 }
 
 __all__ = [
     "DartError",
     "Denoiser",
+    "Plan",
     "Settings",
     "TrainingTable",
     "__version__",
@@ -43,6 +47,7 @@ __all__ = [
     "evaluate",
     "preprocess",
     "strategy",
+    "sweep",
     "train",
 ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -517,6 +517,11 @@ def report(chosen: Sequence[runs.Run | sweeps.Sweep | str], output: Path | None 
         questions[made.name] = kind.question
         absent.update({f"{name} of {run}": sentence for run, sentence in missing.items()})
     context = _context(found, reports, questions, absent)
+    if swept:
+        # the first table leads the page
+        reports = [
+            replace(one, tables=one.tables[1:]) if one.name == "compare" else one for one in reports
+        ]
     path = output or paths.reports() / summaries.file_name(found)
     if path.is_dir():
         raise UsageError(f"--output {path} is a directory; name a file in it.")

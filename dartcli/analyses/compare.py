@@ -30,6 +30,8 @@ OTHERS = {
 }
 BETTER, WORSE, UNCLEAR = "#0072B2", "#D55E00", "#8A8A8A"
 PER_ROW = 4
+FEWEST = 4
+"""Fewer methods than this make no heat map."""
 
 
 class Chosen(Options):
@@ -151,7 +153,7 @@ def _others(found: Comparison, where: Where) -> Table:
         title=f"{_cell_name(where)}: other measures on the test split",
         columns=("method", *OTHERS.values()),
         rows=tuple(
-            (label, *(found.mean(where, label) for measure in OTHERS))
+            (label, *(found.mean(where, label, measure) for measure in OTHERS))
             for label in found.contenders
             if (where, label) in found.metrics
         ),
@@ -215,7 +217,7 @@ def _numbers(found: Comparison, by_cell: dict[tuple[Where, str], Difference]) ->
                         found.measure: list(values.values()),
                         "mean": found.mean(where, label),
                         "other_measures": {
-                            measure: found.mean(where, label)
+                            measure: found.mean(where, label, measure)
                             for measure in (*OTHERS, "identification_recall")
                         },
                         "against_base": _against(by_cell.get((where, label))),
@@ -270,12 +272,13 @@ def _figures(found: Comparison, differences: Sequence[Difference]) -> dict[str, 
             _forest(panel, found, where, rivals, differences, named=first)
         for panel in axes[len(found.cells) :]:
             panel.set_visible(False)
-    with analysis.figure(2.2 + 0.95 * len(found.cells), 1.3 + 0.24 * len(methods)) as (
-        heat,
-        (panel,),
-    ):
-        _heat(heat, panel, found, methods, differences)
-    return {"forest": forest, "heat-map": heat}
+    drawn = {"forest": forest}
+    if len(methods) >= FEWEST:
+        size = (2.2 + 0.95 * len(found.cells), 1.3 + 0.24 * len(methods))
+        with analysis.figure(*size) as (heat, (panel,)):
+            _heat(heat, panel, found, methods, differences)
+        drawn["heat-map"] = heat
+    return drawn
 
 
 def _forest(
