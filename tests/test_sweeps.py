@@ -467,3 +467,18 @@ def test_sensitivity_says_what_it_needs(home: Path) -> None:
     )
     with pytest.raises(UsageError, match="looks at sweeps, not at runs"):
         steps.analyze("sensitivity", [run])
+
+
+def test_long_names_leave_room_for_the_figure(home: Path) -> None:
+    arms = (
+        "base",
+        "dart tau_m=0.04 t_m=20000 t_i=100 basis=batch r=0.25",
+        "lcd",
+        "lcd-re",
+        "clean",
+    )
+    grid = {**SMALL, "training.patience": [1], "training.learning_rate": [0.001]}
+    found = sweeping.sweep(plan(arms=arms, seeds=(0,), grid=grid), "trial", jobs=1)
+    # a warning of the drawing library would be an error here
+    assert len(steps.analyze("compare", [found]).figures) == 2
+    assert dart("analyze", "compare", "trial").exit_code == 0

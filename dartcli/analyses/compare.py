@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -122,6 +123,15 @@ def _mean(
     )
 
 
+def _wrapped(label: str, width: int = 24) -> str:
+    """Return a label in lines, for a figure."""
+    return "\n".join(textwrap.wrap(label, width))
+
+
+def _p(value: float | None) -> str | None:
+    return value if value is None else "< .001" if value < 0.001 else f"{value:.3f}"
+
+
 def _interval(bounds: tuple[float, float] | None) -> str | None:
     return None if bounds is None else f"{1e4 * bounds[0]:+.1f}..{1e4 * bounds[1]:+.1f}"
 
@@ -137,7 +147,7 @@ def _statistics(found: Comparison, where: Where, differences: Sequence[Differenc
                     Marked(1e4 * one.paired.mean, 1, signed=True, unclear=not one.clear),
                     _interval(one.paired.t_interval),
                     _interval(one.paired.bootstrap_interval),
-                    Marked(one.p_holm, 3),
+                    _p(one.p_holm),
                     Marked(closed, 0),
                 )
             )
@@ -264,8 +274,10 @@ def _figures(found: Comparison, differences: Sequence[Difference]) -> dict[str, 
     rivals = [one for one in methods if one.label not in found.references] or methods
     columns = min(len(found.cells), PER_ROW)
     rows = -(-len(found.cells) // columns)
-    width = 1.6 + 2.3 * columns
-    height = rows * (0.9 + 0.2 * len(rivals))
+    lines = sum(1 + _wrapped(one.label).count("\n") for one in rivals)
+    heads = max(1 + _wrapped(_cell_name(where)).count("\n") for where in found.cells)
+    width = 1.9 + 2.3 * columns
+    height = rows * (0.8 + 0.17 * heads + 0.2 * lines)
     with analysis.figure(width, height, columns, rows) as (forest, axes):
         for panel, where in zip(axes, found.cells, strict=False):
             first = axes.index(panel) % columns == 0
@@ -274,7 +286,7 @@ def _figures(found: Comparison, differences: Sequence[Difference]) -> dict[str, 
             panel.set_visible(False)
     drawn = {"forest": forest}
     if len(methods) >= FEWEST:
-        size = (2.2 + 0.95 * len(found.cells), 1.3 + 0.24 * len(methods))
+        size = (2.2 + 0.95 * len(found.cells), 1.6 + 0.3 * len(methods))
         with analysis.figure(*size) as (heat, (panel,)):
             _heat(heat, panel, found, methods, differences)
         drawn["heat-map"] = heat
@@ -301,12 +313,14 @@ def _forest(
         panel.plot([low, high], [height, height], color=colour, lw=1.8, solid_capstyle="butt")
         panel.plot([one.paired.mean], [height], "o", color=colour, ms=4.5)
     panel.axvline(0, color="#000000", lw=0.8)
-    panel.set_yticks(range(len(methods)), [one.label for one in reversed(methods)] if named else [])
+    panel.set_yticks(
+        range(len(methods)), [_wrapped(one.label) for one in reversed(methods)] if named else []
+    )
     panel.set_ylim(-0.6, len(methods) - 0.4)
     panel.grid(axis="y", visible=False)
     panel.ticklabel_format(axis="x", scilimits=(-9, 9))
     panel.locator_params(axis="x", nbins=4)
-    panel.set_title(_cell_name(where))
+    panel.set_title(_wrapped(_cell_name(where)), fontsize=8.5)
     panel.set_xlabel(f"{words(found.measure)} minus base\n(95 % t)")
 
 
@@ -339,8 +353,11 @@ def _heat(
         vmax=1.6 * limit,
         aspect="auto",
     )
-    panel.set_xticks(range(len(found.cells)), ["\n".join(where) for where in found.cells])
-    panel.set_yticks(range(len(methods)), [one.label for one in methods])
+    panel.set_xticks(
+        range(len(found.cells)),
+        ["\n".join(_wrapped(part, 16) for part in where) for where in found.cells],
+    )
+    panel.set_yticks(range(len(methods)), [_wrapped(one.label) for one in methods])
     panel.tick_params(length=0)
     panel.grid(visible=False)
     for side in panel.spines.values():

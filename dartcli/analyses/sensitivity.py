@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -209,7 +210,7 @@ def _figure(found: Comparison, mine: Sequence[tuple[Curve, dict[str, Any]]]) -> 
             panel.set_ylim(min(lows), max(highs))
         axes[0].legend(loc="best")
         axes[count].legend(loc="best")
-        where = " ".join(mine[0][0].where)
+        where = "\n".join(textwrap.wrap(" ".join(mine[0][0].where), 60))
         drawing.suptitle(f"{mine[0][0].strategy} on {where}", x=0.01, ha="left", fontweight="bold")
     return drawing
 
