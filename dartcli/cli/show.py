@@ -82,16 +82,28 @@ def table(
 
 
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[Cell]], room: int) -> list[int] | None:
-    """Return widths under which heads wrap and cells do not; None where even cells do not fit."""
+    """Return widths under which heads wrap and cells do not; None where even cells do not fit.
+
+    Where the words of the heads need more room, the widest column of several words gives some.
+    """
     texts = [[rendering.text(cell) for cell in row] for row in rows]
-    widths = [max((len(row[i]) for row in texts), default=1) for i in range(len(columns))]
-    if sum(widths) > room:
-        return None
-    longest_words = [max(map(len, column.split()), default=1) for column in columns]
-    for wanted in (longest_words, [len(column) for column in columns]):
-        for position, width in enumerate(wanted):
-            more = min(max(width - widths[position], 0), room - sum(widths))
-            widths[position] += more
+    cells = [max((len(row[i]) for row in texts), default=1) for i in range(len(columns))]
+    heads = [max(map(len, column.split()), default=1) for column in columns]
+    widths = [max(cell, head) for cell, head in zip(cells, heads, strict=True)]
+    excess = sum(widths) - room
+    for position in sorted(range(len(columns)), key=lambda i: -widths[i]):
+        words = [word for row in texts for word in row[position].split()]
+        spare = widths[position] - max([heads[position], *map(len, words)])
+        if 0 < excess <= spare:
+            widths[position] -= excess
+            return widths
+    if excess > 0:
+        if sum(cells) > room:
+            return None
+        widths = cells
+    for position, column in enumerate(columns):
+        more = min(max(len(column) - widths[position], 0), room - sum(widths))
+        widths[position] += more
     return widths
 
 
