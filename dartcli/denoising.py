@@ -7,6 +7,7 @@ has static shapes and never waits for the device, so a training step can be capt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -198,17 +199,26 @@ def rank_keys(score: Tensor, row: Tensor, eligible: Tensor) -> Tensor:
     return key.masked_fill(~eligible, torch.iinfo(torch.int64).min)
 
 
-def highest(ascending: Tensor, keys: Tensor, count: Tensor) -> Tensor:
-    """Return Bool[..., N]: the ``count`` highest of the distinct ``keys`` along the last dimension.
+def top(keys: Tensor, most: float) -> Tensor:
+    """Return the ``floor(most)`` highest of Int64[..., N] ``keys``, in falling order.
 
-    ``ascending`` holds the same keys sorted; ``count`` is Int64[...] on the device, 0 to N. An
-    empty batch gives an empty mask.
+    ``most`` is known without looking at the device: an upper bound of what will be handled. A few
+    are found faster than all are sorted. At least one is returned, unless there are no keys.
     """
     rows = keys.shape[-1]
-    if rows == 0:
+    return torch.topk(keys, min(max(math.floor(most), 1), rows), dim=-1).values
+
+
+def highest(top_keys: Tensor, keys: Tensor, count: Tensor) -> Tensor:
+    """Return Bool[..., N]: the ``count`` highest of the distinct ``keys`` along the last dimension.
+
+    ``top_keys`` are the highest of the same keys in falling order; ``count`` is Int64[...] on the
+    device, 0 to their number. An empty batch gives an empty mask.
+    """
+    if keys.shape[-1] == 0:
         return torch.zeros_like(keys, dtype=torch.bool)
     count = count.unsqueeze(-1)
-    threshold = ascending.gather(-1, (rows - count).clamp(max=rows - 1))
+    threshold = top_keys.gather(-1, (count - 1).clamp(min=0))
     return (keys >= threshold) & (count > 0)
 
 

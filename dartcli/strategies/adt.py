@@ -18,6 +18,7 @@ from dartcli.denoising import (
     rank_keys,
     schedule,
     share,
+    top,
 )
 from dartcli.errors import UsageError
 
@@ -77,7 +78,7 @@ class AdtTruncated(Strategy):
         tau = schedule(observed.iteration, 0.0, self.t_m, self.options.tau_m)
         every = torch.ones_like(observed.label, dtype=torch.bool)
         keys = rank_keys(observed.loss * observed.label, observed.row, every)
-        dropped = highest(torch.sort(keys).values, keys, share(tau, every.sum()))
+        dropped = highest(top(keys, self.options.tau_m * len(keys)), keys, share(tau, every.sum()))
         return Decision((~dropped).to(observed.label.dtype), observed.label)
 
 

@@ -23,6 +23,7 @@ from dartcli.denoising import (
     rank_keys,
     schedule,
     share,
+    top,
 )
 from dartcli.errors import UsageError
 
@@ -64,7 +65,7 @@ class CoTeaching(Strategy):
         positive = observed.label > 0
         ranked = positive if self.options.basis == "positives" else torch.ones_like(positive)
         keys = rank_keys(observed.loss, observed.row, ranked)
-        hard = highest(torch.sort(keys).values, keys, share(tau, ranked.sum()))
+        hard = highest(top(keys, self.options.tau_m * len(keys)), keys, share(tau, ranked.sum()))
         return Decision((~hard).to(observed.label.dtype), observed.label)
 
     def exchange(self, observed: Sequence[Observed]) -> list[Decision]:

@@ -21,6 +21,7 @@ from dartcli.denoising import (
     rank_keys,
     schedule,
     share,
+    top,
 )
 from dartcli.errors import UsageError
 
@@ -66,12 +67,12 @@ class Dart(Strategy):
         positive = observed.label > 0
         ranked = positive if self.options.basis == "positives" else torch.ones_like(positive)
         keys = rank_keys(observed.loss, observed.row, ranked)
-        ascending = torch.sort(keys).values
+        top_keys = top(keys, self.options.tau_m * len(keys))
         identified = share(tau, ranked.sum())
-        handled = positive & highest(ascending, keys, identified)
+        handled = positive & highest(top_keys, keys, identified)
         if self.options.r == 0:
             return Decision((~handled).to(observed.label.dtype), observed.label)
-        relabelled = handled & highest(ascending, keys, share(self.options.r, identified))
+        relabelled = handled & highest(top_keys, keys, share(self.options.r, identified))
         return Decision(
             weight=(~handled | relabelled).to(observed.label.dtype),
             label=observed.label.masked_fill(relabelled, 0.0),

@@ -18,7 +18,7 @@ from dartcli.data.batches import (
     UNKNOWN_POSITIVE,
     Epoch,
 )
-from dartcli.denoising import Decision, highest, rank_keys
+from dartcli.denoising import Decision, highest, rank_keys, top
 
 
 class Trace:
@@ -93,7 +93,8 @@ class Trace:
         position = torch.arange(self.rows, device=item.device)
         eligible = self._grid(positive)
         keys = rank_keys(self._grid(rarity), self._grid(position), eligible)
-        chosen = highest(torch.sort(keys, dim=1).values, keys, handled) & eligible
+        top_keys = top(keys, int(handled.max()))
+        chosen = highest(top_keys, keys, handled) & eligible
         false_positive = epoch.in_order(epoch.table.kind) == FALSE_POSITIVE
         return (chosen & self._grid(false_positive)).sum(1)
 
