@@ -24,10 +24,14 @@ class JointTable(nn.Module):
         self.table = nn.Parameter(initial)
         starts = torch.tensor([0, *field_sizes[:-1]], dtype=torch.int64).cumsum(0)
         self.register_buffer("offsets", starts, persistent=False)
+        self.sparse_gradient = False
+        """The gradient is a sparse tensor of the rows that were looked up."""
 
     def rows(self, fields: Tensor) -> Tensor:
         """Look up Long[N, F] field values: Float[N, F, K]."""
         values = fields + self.offsets
+        if self.sparse_gradient:
+            return F.embedding(values, self.table, sparse=True)
         if self.table.device.type == "cpu":
             # the same gather; its gradient is summed three times faster than embedding's
             flat = self.table.index_select(0, values.view(-1))

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from dartcli.training.device import wait
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -45,17 +47,12 @@ def interleaved(
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
-            _wait(device)
+            wait(device)
             began = time.perf_counter()
             run()
-            _wait(device)
+            wait(device)
             seconds[name].append(time.perf_counter() - began)
     return {
         name: Timing(statistics.median(times), min(times), max(times))
         for name, times in seconds.items()
     }
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -37,6 +37,11 @@ def processed_data(dataset: str) -> Path:
     return home() / "processed" / dataset
 
 
+def compiled() -> Path:
+    """Return the directory of PyTorch's compiled steps."""
+    return home() / "compiled"
+
+
 def runs() -> Path:
     """Return the directory that holds one folder a run."""
     return home() / "runs"

@@ -142,6 +142,12 @@ class Training(Options):
     """Adam's learning rate."""
     weight_decay: float = Field(1e-6, ge=0)
     """L2 penalty, coupled (Adam's own ``weight_decay``), on every parameter."""
+    optimizer: Literal["adam", "sparse-adam"] = "adam"
+    """``sparse-adam`` moves, and decays, only the rows of embedding tables that a batch touches:
+    faster on large tables, other results."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Translate steps into compiled code (CPU) or a CUDA graph; ``auto`` does so on a CPU from
+    step 20,001 on, where it has paid for itself. Results differ in the last digits of float32."""
     epochs: int | None = Field(None, ge=1)
     """Most epochs; none = the protocol's."""
     patience: int | None = Field(None, ge=1)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from dartcli import catalog
-from dartcli.benchmarks.train import BATCH, FACTORS, SIZES, dart_epoch, made_up
+from dartcli.benchmarks._data import BATCH, FACTORS, sized
+from dartcli.benchmarks.train import dart_epoch
 from dartcli.data.batches import Table
 from dartcli.denoising import CleanSample, Context, TrainingTable
-from dartcli.errors import UsageError
 from dartcli.measuring import Benchmark, interleaved
-from dartcli.training import device as devices
 
 BASE = "base"
 
@@ -22,42 +21,35 @@ BASE = "base"
 def measure(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return milliseconds an iteration of every strategy, and how much longer than ``base``.
 
+    Eager and compiled (on a GPU: captured), each beside ``base`` stepped in the same way.
     Strategies that differ from ``base`` in their table only (``clean``) are left out. ``influence``
     also looks at all training rows now and then: the seconds of one look are told apart.
     """
-    size = str(options.get("size", "movielens-100k"))
-    if size not in SIZES:
-        raise UsageError(f"there is no size {size!r}; choose from {', '.join(SIZES)}.")
-    device = devices.resolve(str(options.get("device", "cpu")))
-    users, items, rows = SIZES[size]
-    table = made_up(users, items, rows, device)
+    data = sized(options)
     kinds = {name: catalog.load("strategies", name) for name in catalog.names("strategies")}
     names = [BASE, *(name for name, kind in kinds.items() if not kind.reads_noisy and name != BASE)]
+    ways: tuple[Literal["off", "on"], ...] = ("off", "on")
     timings = interleaved(
-        {name: dart_epoch(table, users, items, name) for name in names},
+        {f"{name} {way}": dart_epoch(data, name, compile_=way) for name in names for way in ways},
         int(options.get("rounds", 5)),
-        device,
+        data.device,
     )
-    steps = -(-rows // BATCH)
-    base = timings[BASE].median
+
+    def row(name: str) -> dict[str, Any]:
+        eager, fast = (timings[f"{name} {way}"].median for way in ways)
+        base_eager, base_fast = (timings[f"{BASE} {way}"].median for way in ways)
+        return {
+            "strategy": name,
+            "eager_ms": 1e3 * eager / data.iterations,
+            "eager_times_base": eager / base_eager,
+            "compiled_ms": 1e3 * fast / data.iterations,
+            "compiled_times_base": fast / base_fast,
+        }
+
     return {
-        "size": size,
-        "users": users,
-        "items": items,
-        "rows": rows,
-        "batch_size": BATCH,
-        "device": devices.describe(device),
-        "influence_look_seconds": _look(table, users, items),
-        "rows_measured": [
-            {
-                "strategy": name,
-                "ms_per_iteration": 1e3 * timing.median / steps,
-                "fastest": 1e3 * timing.low / steps,
-                "slowest": 1e3 * timing.high / steps,
-                "times_base": timing.median / base,
-            }
-            for name, timing in sorted(timings.items(), key=lambda pair: pair[1].median)
-        ],
+        **data.described(),
+        "influence_look_seconds": _look(data.table, data.users, data.items),
+        "rows_measured": sorted(map(row, names), key=lambda row: row["compiled_ms"]),
     }
 
 

@@ -1,99 +1,86 @@
 """Time of one training iteration, against the loops that people write.
 
-Three contenders fit the same factorization machine on made-up interactions of a given size:
+The contenders fit the same factorization machine on made-up interactions of a given size:
 
 ``dart``
-    this program's loop, trace included;
+    this program's loop, trace included, under a strategy and under ``base``; eager, and compiled
+    (on a GPU: captured as a graph);
 ``eager``
     a tight loop: the data set resident, one packed table, fused Adam, nothing else;
 ``dataloader``
     the usual loop: a ``Dataset`` that returns one row at a time, a ``DataLoader`` that stacks
     them in eight worker processes, separate embedding tables, sigmoid and ``BCELoss``, plain
     Adam, and the record of an iteration (mean loss of each kind of row, rows handled and hit) read
-    back in every step: how the thesis's program trains.
+    back in every step: how the thesis's program trains;
+``floor``
+    what the machine's memory needs for a step whatever the program (:mod:`floor`).
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, random_split
 
 from dartcli import catalog
-from dartcli.data.batches import FALSE_POSITIVE, NEGATIVE, TRUE_POSITIVE, Table, TrainingSet
+from dartcli.benchmarks._data import BATCH, FACTORS, Sized, sized
+from dartcli.benchmarks.floor import floor_epoch
+from dartcli.data.batches import FALSE_POSITIVE, Table, TrainingSet
 from dartcli.denoising import CleanSample, Context, Strategy, TrainingTable
-from dartcli.errors import UsageError
+from dartcli.errors import TrainingError
 from dartcli.layers import FieldEmbedding, pairwise_interactions
-from dartcli.measuring import Benchmark, Timing, interleaved
+from dartcli.measuring import Benchmark, interleaved
 from dartcli.settings import Training
 from dartcli.training import device as devices
 from dartcli.training.loop import fit
 
-SIZES = {
-    "movielens-100k": (943, 1_682, 160_000),
-    "book-crossing": (77_805, 185_973, 693_872),
-}
-"""Name -> users, items, rows of the training split (as many negatives as positives)."""
-BATCH = 2048
-FACTORS = 16
 
+def dart_epoch(
+    data: Sized, strategy: str, *, compile_: Literal["on", "off"] = "off"
+) -> Callable[[], None]:
+    """Return what trains one more epoch by this program's loop, validation on one batch.
 
-def made_up(users: int, items: int, rows: int, device: torch.device) -> Table:
-    """Return a table of that size: ids uniform, half positives, a quarter of those false."""
-    random = np.random.default_rng(0)
-    fields = np.stack([random.integers(users, size=rows), random.integers(items, size=rows)], 1)
-    kind = random.choice(
-        np.array([NEGATIVE, TRUE_POSITIVE, FALSE_POSITIVE], dtype=np.int8),
-        size=rows,
-        p=(0.5, 0.375, 0.125),
-    )
-    return Table(
-        fields=torch.from_numpy(fields).to(device),
-        label=torch.from_numpy((kind != NEGATIVE).astype(np.float32)).to(device),
-        kind=torch.from_numpy(kind).to(device),
-    )
-
-
-def dart_epoch(table: Table, users: int, items: int, strategy: str) -> Callable[[], None]:
-    """Return one epoch of this program's loop, validation on one batch."""
-    device = table.label.device
+    The first call also makes everything, and compiles.
+    """
+    table, users, items, device = data.table, data.users, data.items, data.device
     made: type[Strategy] = catalog.load("strategies", strategy)
     training = TrainingSet(table, users, items, known=None, reshuffle=True)
     valid = Table(table.fields[:BATCH], table.label[:BATCH], table.kind[:BATCH])
-    plan = Training(batch_size=BATCH, epochs=1, patience=1)
+    plan = Training(batch_size=BATCH, epochs=EPOCHS, patience=EPOCHS, compile=compile_)
     kind = catalog.load("models", "fm")
     context = Context(
-        iterations_per_epoch=-(-len(table) // BATCH),
+        iterations_per_epoch=data.iterations,
         table=TrainingTable(
             table.fields[:, 0], table.fields[:, 1], table.label, users, items, len(table)
         ),
         clean=CleanSample(valid.fields, valid.clean_label),
     )
+    models: list[nn.Module] = []
+    for network in range(made.networks):
+        with torch.random.fork_rng([]):
+            torch.manual_seed(network)
+            models.append(kind((users, items), kind.Options(factors=FACTORS)).to(device))
+    rule = made(made.Options(), context).to(device)
+    stream = fit(models, rule, training, valid, valid.label, plan, 0)
 
     def run() -> None:
-        models: list[nn.Module] = []
-        for network in range(made.networks):
-            with torch.random.fork_rng([]):
-                torch.manual_seed(network)
-                models.append(kind((users, items), kind.Options(factors=FACTORS)).to(device))
-        rule = made(made.Options(), context).to(device)
-        with devices.threads_for(models[0]):
-            for _ in fit(models, rule, training, valid, valid.label, plan, 0):
-                pass
+        with devices.threads_for(models[0]), devices.keeping_freed_memory():
+            record = next(stream)
+        if compile_ == "on" and record.remark:
+            raise TrainingError(record.remark)
 
     return run
 
 
-def eager_epoch(table: Table, users: int, items: int, iterations: int) -> Callable[[], None]:
-    """Return ``iterations`` steps of a tight loop."""
-    device = table.label.device
-    embedding = FieldEmbedding((users, items), FACTORS, 0.0).to(device)
+def eager_epoch(data: Sized) -> Callable[[], None]:
+    """Return one epoch of a tight loop."""
+    table, device = data.table, data.device
+    embedding = FieldEmbedding((data.users, data.items), FACTORS, 0.0).to(device)
     bias = nn.Parameter(torch.zeros((), device=device))
     optimizer = torch.optim.Adam(
         [*embedding.parameters(), bias], lr=1e-3, weight_decay=1e-6, fused=True
@@ -102,7 +89,7 @@ def eager_epoch(table: Table, users: int, items: int, iterations: int) -> Callab
     def run() -> None:
         order = torch.randperm(len(table), device=device)
         fields, label = table.fields[order], table.label[order]
-        for step in range(iterations):
+        for step in range(data.iterations):
             part = slice(step * BATCH, (step + 1) * BATCH)
             factors, first_order = embedding(fields[part])
             logit = bias + first_order + pairwise_interactions(factors)
@@ -112,6 +99,10 @@ def eager_epoch(table: Table, users: int, items: int, iterations: int) -> Callab
             optimizer.step()
 
     return run
+
+
+EPOCHS = 1_000_000
+"""More than a benchmark takes."""
 
 
 class Rows(Dataset[tuple[Any, Any, Any]]):
@@ -183,46 +174,45 @@ def dataloader_epoch(table: Table, users: int, items: int) -> Callable[[], None]
 
 
 def measure(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return milliseconds an iteration for every contender, and how much longer than ``dart``."""
-    size = str(options.get("size", "movielens-100k"))
-    strategy = str(options.get("strategy", "dart"))
-    device = devices.resolve(str(options.get("device", "cpu")))
-    if size not in SIZES:
-        raise UsageError(f"there is no size {size!r}; choose from {', '.join(SIZES)}.")
-    users, items, rows = SIZES[size]
-    table = made_up(users, items, rows, device)
-    iterations = -(-rows // BATCH)
-    timings = interleaved(
-        {
-            f"dart ({strategy})": dart_epoch(table, users, items, strategy),
-            "dart (base)": dart_epoch(table, users, items, "base"),
-            "eager": eager_epoch(table, users, items, iterations),
-            "dataloader": dataloader_epoch(table, users, items),
-        },
-        int(options.get("rounds", 5)),
-        device,
-    )
-    ours = timings[f"dart ({strategy})"].median / iterations
+    """Return milliseconds an iteration for every contender, beside ours and beside the floor."""
+    data = sized(options)
+    strategy = str(options.get("strategy") or "dart")
+    fast = "captured" if data.device.type == "cuda" else "compiled"
+    ours = f"dart ({strategy}), {fast}"
+    contenders = {
+        ours: dart_epoch(data, strategy, compile_="on"),
+        f"dart ({strategy})": dart_epoch(data, strategy),
+        f"dart (base), {fast}": dart_epoch(data, "base", compile_="on"),
+        "dart (base)": dart_epoch(data, "base"),
+        "eager": eager_epoch(data),
+        "dataloader": dataloader_epoch(data.table, data.users, data.items),
+        "floor": _floor(data),
+    }
+    timings = interleaved(contenders, int(options.get("rounds", 5)), data.device)
     return {
-        "size": size,
-        "users": users,
-        "items": items,
-        "rows": rows,
-        "batch_size": BATCH,
-        "device": devices.describe(device),
-        "rows_measured": [_row(name, timing, iterations, ours) for name, timing in timings.items()],
+        **data.described(),
+        "rows_measured": [
+            {
+                "contender": name,
+                "ms_per_iteration": 1e3 * timing.median / data.iterations,
+                "fastest": 1e3 * timing.low / data.iterations,
+                "slowest": 1e3 * timing.high / data.iterations,
+                "times_ours": timing.median / timings[ours].median,
+                "times_floor": timing.median / timings["floor"].median,
+            }
+            for name, timing in timings.items()
+        ],
     }
 
 
-def _row(name: str, timing: Timing, steps: int, ours: float) -> dict[str, Any]:
-    median = timing.median / steps
-    return {
-        "contender": name,
-        "ms_per_iteration": 1e3 * median,
-        "fastest": 1e3 * timing.low / steps,
-        "slowest": 1e3 * timing.high / steps,
-        "times_ours": median / ours,
-    }
+def _floor(data: Sized) -> Callable[[], None]:
+    epoch = floor_epoch(data.table.fields, data.users, data.items)
+
+    def run() -> None:
+        with devices.threads_for_size((data.users + data.items) * (FACTORS + 1)):
+            epoch()
+
+    return run
 
 
 BENCHMARK = Benchmark(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dartcli import __version__
+from dartcli import __version__, paths
 from dartcli.cli import analyze, bench, download, evaluate, preprocess, report, runs, sweep, train
 from dartcli.cli.guard import guarded, interrupt
 
@@ -51,9 +51,23 @@ def root(
     """Find and handle false-positive interactions while training recommenders."""
 
 
+def _prepare_libraries() -> None:
+    """Set what PyTorch reads from the environment when it is first used; the user's word counts."""
+    for name, value in {
+        # large tensors in large pages: a table is then allocated with tens of faults, not thousands
+        "THP_MEM_ALLOC_ENABLE": "1",
+        # compiled steps are kept with everything else, not where other users may write
+        "TORCHINDUCTOR_CACHE_DIR": str(paths.compiled()),
+        # one function needs no pool of compilers, and Ctrl-C has no child to reach
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
 def main() -> None:
     """Run the command line; the exit code is 0, 1 (run or data), 2 (usage) or 130 (Ctrl-C)."""
     signal.signal(signal.SIGINT, interrupt)
+    _prepare_libraries()
     try:
         app(prog_name="dart")
     except BrokenPipeError:

@@ -11,10 +11,10 @@ from dartcli.cli import options, show
 
 def bench(
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="train, strategies, preprocess.")
+        str, typer.Argument(metavar="WHAT", help="train, strategies, eval, preprocess, floor.")
     ] = "train",
     size: Annotated[
-        str, typer.Option(help="Size of the made-up data: movielens-100k or book-crossing.")
+        str, typer.Option(help="Size of the made-up data: movielens-100k, book-crossing, jester.")
     ] = "movielens-100k",
     strategy: Annotated[str, typer.Option(help="Strategy of the contender dart.")] = "dart",
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 5,

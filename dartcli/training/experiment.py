@@ -20,7 +20,7 @@ from dartcli.denoising import CleanSample, Context, Strategy, TrainingTable
 from dartcli.errors import TrainingError, UsageError
 from dartcli.settings import PROTOCOLS, Options, Settings, parsed
 from dartcli.training import evaluate
-from dartcli.training.device import threads_for
+from dartcli.training.device import keeping_freed_memory, threads_for
 from dartcli.training.loop import EpochRecord, Outcome, State, fit, snapshot
 
 GROUPS = 5
@@ -231,7 +231,7 @@ def train_seed(
         seed,
         watched=parts.recorded_valid,
     )
-    with threads_for(parts.models[0]):
+    with threads_for(parts.models[0]), keeping_freed_memory():
         while True:
             try:
                 epochs.append(next(stream))

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from dartcli import metrics
-from dartcli.data.batches import Batch, Table, TrainingSet
+from dartcli.data.batches import Table, TrainingSet
 from dartcli.data.seeds import derived_seed
-from dartcli.denoising import Decision, Strategy, denoised_loss, observe
+from dartcli.denoising import Strategy
 from dartcli.errors import TrainingError
 from dartcli.settings import Training
 from dartcli.training import evaluate, trace
+from dartcli.training.stepping import Engine, Program, Stepper
 
 State = dict[str, Tensor]
 
@@ -50,6 +51,10 @@ class EpochRecord:
     """The trace: one row an iteration."""
     snapshots: dict[int, Tensor]
     """Iteration -> Float[W], logits of the watched rows right after it, where asked for."""
+    engine: Engine
+    """How the steps were taken at the end of the epoch."""
+    remark: str | None
+    """Why they were eager where something faster was asked for."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +108,10 @@ def fit(
         raise ValueError("the plan is not resolved: epochs and patience are missing")
     device = valid.label.device
     model, watched = models[0], watched or valid
-    parameters = [
-        *(parameter for network in models for parameter in network.parameters()),
-        *strategy.parameters(),
-    ]
-    optimizer = torch.optim.Adam(
-        parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
-    )
+    stepper = Stepper(Program(models, strategy), plan, device)
     item_counts = torch.bincount(
         training.recorded.fields[:, 1][training.recorded.label > 0], minlength=training.items
     )
-    iteration = torch.zeros((), dtype=torch.int64, device=device)
     best, best_auc, best_epoch, steps = snapshot(model), float("-inf"), 0, 0
 
     for number in range(1, plan.epochs + 1):
@@ -122,7 +120,7 @@ def fit(
         snapshots: dict[int, Tensor] = {}
         epoch = training.epoch(seed, number)
         record = trace.Trace(len(epoch.table), plan.batch_size)
-        epoch_number = torch.full((), number, dtype=torch.int64, device=device)
+        stepper.epoch.fill_(number)
         for network in models:
             network.train()
         strategy.train()
@@ -130,9 +128,7 @@ def fit(
             # dropout draws from the default generator: give it this epoch's own stream
             torch.manual_seed(derived_seed(seed, 2, number))
             for step, batch in enumerate(epoch.batches(plan.batch_size), steps + 1):
-                iteration += 1
-                taken = take_step(models, strategy, optimizer, batch, iteration, epoch_number)
-                record.record(*taken)
+                record.record(*stepper(batch))
                 if step in plan.snapshots:
                     snapshots[step] = evaluate.logits(model, watched)
 
@@ -160,50 +156,13 @@ def fit(
             seconds=time.perf_counter() - began,
             iterations=trace.frame(summary, number, steps + 1),
             snapshots=snapshots,
+            engine=stepper.engine,
+            remark=stepper.remark,
         )
         steps += record.iterations
         if number - best_epoch >= plan.patience:
             return Outcome(best_epoch, number, "patience", best)
     return Outcome(best_epoch, plan.epochs, "epochs", best)
-
-
-def take_step(
-    models: Sequence[nn.Module],
-    strategy: Strategy,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    iteration: Tensor,
-    epoch: Tensor,
-) -> tuple[Tensor, Decision, Tensor]:
-    """Fit one mini-batch: predict, observe, decide, optimise (Algorithm 1).
-
-    Returns the loss of each row against its recorded label (Float[B]) and the decision, both of
-    the first network, and the optimised loss (Float[]). Waits for nothing.
-    """
-    logits = [strategy.link(model(batch.fields)) for model in models]
-    observed = [
-        observe(
-            logit,
-            batch.label,
-            row=batch.row,
-            iteration=iteration,
-            epoch=epoch,
-            user=batch.fields[:, 0],
-            item=batch.fields[:, 1],
-        )
-        for logit in logits
-    ]
-    with torch.no_grad():
-        decisions = strategy.exchange(observed)
-    loss = denoised_loss(logits[0], decisions[0])
-    for logit, decision in zip(logits[1:], decisions[1:], strict=True):
-        loss = loss + denoised_loss(logit, decision)
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None  # as zero_grad() does, which takes 20 microseconds for it
-    loss.backward()
-    optimizer.step()
-    return observed[0].loss, decisions[0], loss
 
 
 def snapshot(model: nn.Module) -> State:

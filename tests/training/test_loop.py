@@ -22,7 +22,10 @@ from dartcli.errors import TrainingError
 from dartcli.settings import Training
 from dartcli.training import loop
 from dartcli.training.loop import EpochRecord, Outcome
+from dartcli.training.stepping import Program, Stepper
 from dartcli.training.trace import Trace
+
+CPU = torch.device("cpu")
 
 USERS, ITEMS, ROWS = 30, 20, 400
 
@@ -277,9 +280,8 @@ def test_the_step_never_waits_for_the_device(no_sync: Callable[[], object]) -> N
     training = training_set()
     epoch = training.epoch(0, 1)
     network, strategy = model(), rule(tau_m=0.5, t_m=1)
-    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    stepper = Stepper(Program([network], strategy), Training(batch_size=64), CPU)
     record = Trace(len(training), 64)
-    number = torch.ones((), dtype=torch.int64)
     batch = next(iter(epoch.batches(64)))
     with no_sync():
-        record.record(*loop.take_step([network], strategy, optimizer, batch, number, number))
+        record.record(*stepper(batch))
