@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from dartcli.training.device import wait
+from dartcli.training.device import keeping_freed_memory, wait
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has held so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # ru_maxrss would count what the process was before it became this program
+        held = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+        if held is not None:
+            return int(held[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 @dataclass(frozen=True)
@@ -41,17 +58,21 @@ class Benchmark:
 def interleaved(
     contenders: Mapping[str, Callable[[], None]], rounds: int, device: torch.device
 ) -> dict[str, Timing]:
-    """Run every contender once unmeasured, then all in turn for ``rounds`` rounds."""
-    for run in contenders.values():
-        run()
+    """Run every contender once unmeasured, then all in turn for ``rounds`` rounds.
+
+    Freed memory is kept, for all of them, as a training keeps it.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, run in contenders.items():
-            wait(device)
-            began = time.perf_counter()
+    with keeping_freed_memory():
+        for run in contenders.values():
             run()
-            wait(device)
-            seconds[name].append(time.perf_counter() - began)
+        for _ in range(rounds):
+            for name, run in contenders.items():
+                wait(device)
+                began = time.perf_counter()
+                run()
+                wait(device)
+                seconds[name].append(time.perf_counter() - began)
     return {
         name: Timing(statistics.median(times), min(times), max(times))
         for name, times in seconds.items()

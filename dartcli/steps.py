@@ -309,18 +309,30 @@ def train(
     finished: list[runs.SeedMetrics] = []
     # the first seed's data come before the folder: a data set that fails leaves no run behind
     first = prepared(resolved, resolved.seeds[0], note=note)
+    engines: dict[str, None] = {}
+
+    def watch(seed: int, record: EpochRecord) -> None:
+        if record.remark and record.remark not in remarks:
+            remarks.add(record.remark)
+            note(record.remark)
+        engines[record.engine] = None
+        if progress is not None:
+            progress(seed, record)
+
+    remarks: set[str] = set()
     with runs.writing(resolved, environment(device), name) as folder:
         try:
             for seed in resolved.seeds:
                 data = first if seed == resolved.seeds[0] else prepared(resolved, seed)
                 stream = train_seed(resolved, data, seed, device)
-                trained = drained(stream, seed, progress)
+                trained = drained(stream, seed, watch)
                 runs.write_seed(folder, trained.record)
                 finished.append(trained.metrics)
         finally:
             if finished:
                 complete = len(finished) == len(resolved.seeds)
-                runs.write_environment(folder, environment(device), began)
+                made_with = {**environment(device), "steps": list(engines)}
+                runs.write_environment(folder, made_with, began)
                 runs.write_metrics(folder, resolved, finished, interrupted=not complete)
     return runs.Run(folder)
 

@@ -338,7 +338,8 @@ def test_an_unknown_setting_further_down_is_answered_with_the_settings_there() -
     with pytest.raises(
         UsageError,
         match=r"^unknown setting settings\.training\.foo; the settings there are: "
-        r"batch_size, compile, epochs, learning_rate, optimizer, patience, snapshots, weight_decay\.$",
+        r"batch_size, compile, epochs, learning_rate, optimizer, patience, snapshots, "
+        r"weight_decay\.$",
     ):
         parsed(Settings, {"training": {"foo": 1}}, "settings")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ import polars as pl
 
 from dartcli.data import own, store
 from dartcli.errors import UsageError
-from dartcli.measuring import Benchmark
+from dartcli.measuring import Benchmark, peak_memory
 from dartcli.settings import PROTOCOLS
 
 PART = 2_500_000
@@ -54,8 +53,6 @@ def write_log(folder: Path, rows: int) -> None:
 
 def _prepare(folder: str, results: Connection) -> None:
     """Prepare the log in ``folder``; send seconds, peak memory in bytes, and rows kept."""
-    import resource
-
     os.environ["DART_HOME"] = str(Path(folder) / "home")
     options = own.OwnOptions(
         inputs=(f"{folder}/*.parquet",),
@@ -67,9 +64,7 @@ def _prepare(folder: str, results: Connection) -> None:
     began = time.perf_counter()
     data = store.prepare(own.dataset("bench"), options, PROTOCOLS["strict"], 0)
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    unit = 1 if sys.platform == "darwin" else 1024
-    results.send((seconds, peak * unit, data.manifest.counts.interactions))
+    results.send((seconds, peak_memory(), data.manifest.counts.interactions))
 
 
 def measure(options: Mapping[str, Any]) -> dict[str, Any]:

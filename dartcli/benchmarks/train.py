@@ -69,7 +69,7 @@ def dart_epoch(
     stream = fit(models, rule, training, valid, valid.label, plan, 0)
 
     def run() -> None:
-        with devices.threads_for(models[0]), devices.keeping_freed_memory():
+        with devices.threads_for(models[0]):
             record = next(stream)
         if compile_ == "on" and record.remark:
             raise TrainingError(record.remark)

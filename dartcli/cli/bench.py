@@ -38,3 +38,5 @@ def bench(
         [column.replace("_", " ") for column in measured[0]],
         [tuple(row.values()) for row in measured],
     )
+    for words, value in found.get("also", {}).items():
+        show.note(f"{words}: {value:.4g}")

@@ -93,6 +93,23 @@ def train(
         float | None,
         typer.Option(help="L2 penalty on every parameter.", rich_help_panel=FITTING),
     ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            help="adam, or sparse-adam, which moves and decays only the rows of tables that a "
+            "batch touches: other results. Default: adam.",
+            rich_help_panel=FITTING,
+        ),
+    ] = None,
+    compile_: Annotated[
+        str | None,
+        typer.Option(
+            "--compile",
+            help="Compile the steps (on a GPU: capture them as a graph): auto, on or off; auto "
+            "compiles on a CPU after 20,000 steps. Default: auto.",
+            rich_help_panel=FITTING,
+        ),
+    ] = None,
     device: Annotated[
         str | None,
         typer.Option(
@@ -167,6 +184,8 @@ def train(
             "batch_size": batch_size,
             "learning_rate": learning_rate,
             "weight_decay": weight_decay,
+            "optimizer": optimizer,
+            "compile": compile_,
             "snapshots": snapshot or None,
         },
         "device": device,

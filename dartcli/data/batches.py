@@ -106,9 +106,9 @@ class Epoch:
                 part = slice(first, first + size)
                 yield Batch(fields[part], label[part], row[part])
 
-    def in_order(self, values: Tensor) -> Tensor:
-        """Return ``values`` (one a row of the table) in the order of the epoch."""
-        return values if self.order is None else values[self.order]
+    def in_order(self, values: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Return ``values`` (one a row of the table) in the order of the epoch, or a part of it."""
+        return values[rows] if self.order is None else values.index_select(0, self.order[rows])
 
     def _rows(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
         if self.order is None:

@@ -6,6 +6,8 @@ an epoch, so that recording costs a step nothing.
 
 from __future__ import annotations
 
+from typing import Final
+
 import polars as pl
 import torch
 from torch import Tensor
@@ -19,6 +21,11 @@ from dartcli.data.batches import (
     Epoch,
 )
 from dartcli.denoising import Decision, highest, rank_keys, top
+
+NO_ROW: Final = -1
+"""Kind of what fills the last, smaller iteration up."""
+BLOCK: Final = 1 << 17
+"""Rows that are summed up at once."""
 
 
 class Trace:
@@ -42,17 +49,35 @@ class Trace:
         known false positive. ``hit_by_popularity`` counts the hits had the same number of
         positives been taken by rarity of the item instead.
         """
-        losses, weights, labels, objectives = zip(*self.steps, strict=True)
-        loss, weight, label = torch.cat(losses), torch.cat(weights), torch.cat(labels)
+        objectives = torch.stack([step[-1] for step in self.steps]).to(torch.float64)
+        # block by block: what is worked on stays in the processor's cache, and memory bounded
+        length = max(BLOCK // self.size, 1)
+        blocks = [
+            self._block(first, min(first + length, self.iterations), epoch, item_counts)
+            for first in range(0, self.iterations, length)
+        ]
         self.steps.clear()
-        kind = epoch.in_order(epoch.table.kind)
-        positive = kind != NEGATIVE
+        result = {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
+        result["objective"] = objectives
+        return {name: values.cpu() for name, values in result.items()}
+
+    def _block(self, first: int, stop: int, epoch: Epoch, item_counts: Tensor) -> dict[str, Tensor]:
+        """Return the measures of the iterations from ``first`` (of 0) to before ``stop``."""
+        rows = slice(first * self.size, min(stop * self.size, self.rows))
+        losses, weights, labels, _ = zip(*self.steps[first:stop], strict=True)
+        loss, weight, label = (
+            self._grid(torch.cat(parts), stop - first) for parts in (losses, weights, labels)
+        )
+        # rows that fill the last iteration up are of no kind
+        kind = self._grid(epoch.in_order(epoch.table.kind, rows), stop - first, fill=NO_ROW)
         false_positive = kind == FALSE_POSITIVE
+        negative = kind == NEGATIVE
+        positive = kind > NEGATIVE
         discarded = positive & (weight == 0)
         relabelled = positive & (weight > 0) & (label < 0.5)
         handled = discarded | relabelled
         counts = {
-            "rows": torch.ones_like(positive),
+            "rows": kind != NO_ROW,
             "positives": positive,
             "false_positives": false_positive,
             "unknown_positives": kind == UNKNOWN_POSITIVE,
@@ -61,42 +86,34 @@ class Trace:
             "relabelled": relabelled,
             "hit": handled & false_positive,
         }
-        result = {name: self._grid(mask).sum(1) for name, mask in counts.items()}
+        result = {name: mask.sum(1) for name, mask in counts.items()}
+        most = int(result["handled"].max())
         hits = torch.zeros_like(result["hit"])
-        if bool(handled.any()):
-            hits = self._hits_by_popularity(epoch, item_counts, positive, result["handled"])
+        if most:
+            item = epoch.in_order(epoch.table.fields[:, 1], rows)
+            rarity = self._grid(-item_counts[item].to(torch.float32), stop - first)
+            position = torch.arange(rarity.numel(), device=item.device).view_as(rarity)
+            keys = rank_keys(rarity, position, positive)
+            chosen = highest(top(keys, most), keys, result["handled"])
+            hits = (chosen & false_positive).sum(1)
         result["hit_by_popularity"] = hits
-        result["objective"] = torch.stack(objectives).to(torch.float64)
+        zero = loss.new_zeros(())
         for name, of_kind in (
             ("loss_true_positive", kind == TRUE_POSITIVE),
             ("loss_false_positive", false_positive),
             ("loss_positive", positive),
-            ("loss_negative", ~positive),
+            ("loss_negative", negative),
         ):
-            result[name] = self._mean(loss, of_kind)
-        return {name: values.cpu() for name, values in result.items()}
+            total = torch.where(of_kind, loss, zero).sum(1, dtype=torch.float64)
+            result[name] = total / of_kind.sum(1)
+        return result
 
-    def _grid(self, values: Tensor, fill: int = 0) -> Tensor:
+    def _grid(self, values: Tensor, iterations: int, fill: int = 0) -> Tensor:
         """Return ``values`` as [iterations, size], the last row filled up."""
-        missing = self.iterations * self.size - self.rows
-        return F.pad(values, (0, missing), value=fill).view(self.iterations, self.size)
-
-    def _mean(self, loss: Tensor, mask: Tensor) -> Tensor:
-        total = self._grid(torch.where(mask, loss, 0.0)).sum(1, dtype=torch.float64)
-        return total / self._grid(mask).sum(1)
-
-    def _hits_by_popularity(
-        self, epoch: Epoch, item_counts: Tensor, positive: Tensor, handled: Tensor
-    ) -> Tensor:
-        item = epoch.in_order(epoch.table.fields[:, 1])
-        rarity = -item_counts[item].to(torch.float32)
-        position = torch.arange(self.rows, device=item.device)
-        eligible = self._grid(positive)
-        keys = rank_keys(self._grid(rarity), self._grid(position), eligible)
-        top_keys = top(keys, int(handled.max()))
-        chosen = highest(top_keys, keys, handled) & eligible
-        false_positive = epoch.in_order(epoch.table.kind) == FALSE_POSITIVE
-        return (chosen & self._grid(false_positive)).sum(1)
+        missing = iterations * self.size - len(values)
+        if missing:
+            values = F.pad(values, (0, missing), value=fill)
+        return values.view(iterations, self.size)
 
 
 def frame(summary: dict[str, Tensor], epoch: int, first_iteration: int) -> pl.DataFrame:
