@@ -20,7 +20,7 @@ from dartcli.data.batches import (
     UNKNOWN_POSITIVE,
     Epoch,
 )
-from dartcli.denoising import Decision, highest, rank_keys, top
+from dartcli.denoising import Decision
 
 NO_ROW: Final = -1
 """Kind of what fills the last, smaller iteration up."""
@@ -49,11 +49,13 @@ class Trace:
         known false positive. ``hit_by_popularity`` counts the hits had the same number of
         positives been taken by rarity of the item instead.
         """
+        # less a row's position in its batch: the rarest item highest, then the earliest row
+        rarity = -item_counts.to(torch.int64) * self.size
         objectives = torch.stack([step[-1] for step in self.steps]).to(torch.float64)
         # block by block: what is worked on stays in the processor's cache, and memory bounded
         length = max(BLOCK // self.size, 1)
         blocks = [
-            self._block(first, min(first + length, self.iterations), epoch, item_counts)
+            self._block(first, min(first + length, self.iterations), epoch, rarity)
             for first in range(0, self.iterations, length)
         ]
         self.steps.clear()
@@ -61,7 +63,7 @@ class Trace:
         result["objective"] = objectives
         return {name: values.cpu() for name, values in result.items()}
 
-    def _block(self, first: int, stop: int, epoch: Epoch, item_counts: Tensor) -> dict[str, Tensor]:
+    def _block(self, first: int, stop: int, epoch: Epoch, rarity: Tensor) -> dict[str, Tensor]:
         """Return the measures of the iterations from ``first`` (of 0) to before ``stop``."""
         rows = slice(first * self.size, min(stop * self.size, self.rows))
         losses, weights, labels, _ = zip(*self.steps[first:stop], strict=True)
@@ -86,17 +88,18 @@ class Trace:
             "relabelled": relabelled,
             "hit": handled & false_positive,
         }
-        result = {name: mask.sum(1) for name, mask in counts.items()}
+        result = {name: mask.count_nonzero(1) for name, mask in counts.items()}
         most = int(result["handled"].max())
-        hits = torch.zeros_like(result["hit"])
+        result["hit_by_popularity"] = torch.zeros_like(result["hit"])
         if most:
             item = epoch.in_order(epoch.table.fields[:, 1], rows)
-            rarity = self._grid(-item_counts[item].to(torch.float32), stop - first)
-            position = torch.arange(rarity.numel(), device=item.device).view_as(rarity)
-            keys = rank_keys(rarity, position, positive)
-            chosen = highest(top(keys, most), keys, result["handled"])
-            hits = (chosen & false_positive).sum(1)
-        result["hit_by_popularity"] = hits
+            keys = self._grid(rarity.index_select(0, item), stop - first)
+            position = torch.arange(self.size, device=item.device)
+            keys = (keys - position).masked_fill(~positive, torch.iinfo(torch.int64).min)
+            rarest = keys.topk(most).indices
+            taken = position[:most] < result["handled"].unsqueeze(1)
+            chosen = false_positive.gather(1, rarest) & taken
+            result["hit_by_popularity"] = chosen.count_nonzero(1)
         zero = loss.new_zeros(())
         for name, of_kind in (
             ("loss_true_positive", kind == TRUE_POSITIVE),
@@ -105,7 +108,7 @@ class Trace:
             ("loss_negative", negative),
         ):
             total = torch.where(of_kind, loss, zero).sum(1, dtype=torch.float64)
-            result[name] = total / of_kind.sum(1)
+            result[name] = total / of_kind.count_nonzero(1)
         return result
 
     def _grid(self, values: Tensor, iterations: int, fill: int = 0) -> Tensor:
