@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import types
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, ParamSpec, TypeVar, cast
@@ -156,7 +157,10 @@ class Stepper:
                 made, engine = Captured(self.eager, batch, self.capture), "cuda graph"
             else:
                 made, engine = Compiled(self), "compiled"
-            taken = made(batch)
+            with warnings.catch_warnings():
+                # the translator warns of its own parts
+                warnings.simplefilter("ignore")
+                taken = made(batch)
         except Exception as error:
             # nothing of the step was done yet: what fails is to translate it
             self._eager_steps = None
