@@ -16,8 +16,15 @@ import torch
 from dartcli.training.device import keeping_freed_memory, wait
 
 
+def forget_peak() -> None:
+    """Let :func:`peak_memory` count from what is held now on, where the system can."""
+    forget = Path("/proc/self/clear_refs")
+    if forget.exists():
+        forget.write_text("5")
+
+
 def peak_memory() -> int:
-    """Return the most memory that this process has held so far, in bytes."""
+    """Return the most memory that this process has held since :func:`forget_peak`, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
         # ru_maxrss would count what the process was before it became this program

@@ -71,6 +71,18 @@ def test_train_compares_with_the_usual_loops() -> None:
     assert {"eager", "dataloader", "dart (base), compiled"} <= set(rows)
 
 
+@pytest.mark.skipif(
+    not any(shutil.which(name) for name in COMPILERS), reason="there is no C++ compiler here"
+)
+def test_profile_shares_add_up_for_each_way_of_stepping() -> None:
+    rows = measured("profile")["rows_measured"]
+    for way in ("eager", "compiled"):
+        of_way = [row for row in rows if row["step"] == way]
+        assert sum(row["share"] for row in of_way) == pytest.approx(1)
+        assert of_way[-1]["operation"] == "all others"
+    assert "the compiled function" in {row["operation"] for row in rows}
+
+
 def test_eval_measures_by_size() -> None:
     found = measured("eval", rows="0.01,0.02")
     assert [row["rows"] for row in found["rows_measured"]] == [10_000, 20_000]

@@ -27,7 +27,7 @@ from dartcli.benchmarks._data import BATCH, FACTORS, made_up, sized
 from dartcli.data.batches import Table, TrainingSet
 from dartcli.denoising import Context, TrainingTable
 from dartcli.errors import TrainingError, UsageError
-from dartcli.measuring import Benchmark, interleaved, peak_memory
+from dartcli.measuring import Benchmark, forget_peak, interleaved, peak_memory
 from dartcli.settings import Training
 from dartcli.training import device as devices
 from dartcli.training.evaluate import logits
@@ -162,6 +162,7 @@ def _peak(rows: int) -> tuple[int, int]:
 def _train_once(rows: int, results: Connection) -> None:
     device = torch.device("cpu")
     table = made_up(*TABLE, rows, device)
+    forget_peak()
     with devices.keeping_freed_memory():
         epoch = _epochs(table, _part(table, max(rows // 10, 10)), *TABLE, compile_="off")
         epoch()

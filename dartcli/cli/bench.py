@@ -11,7 +11,8 @@ from dartcli.cli import options, show
 
 def bench(
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="train, strategies, eval, preprocess, floor.")
+        str,
+        typer.Argument(metavar="WHAT", help="train, strategies, eval, preprocess, floor, profile."),
     ] = "train",
     size: Annotated[
         str, typer.Option(help="Size of the made-up data: movielens-100k, book-crossing, jester.")
@@ -19,7 +20,7 @@ def bench(
     strategy: Annotated[str, typer.Option(help="Strategy of the contender dart.")] = "dart",
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 5,
     rows: Annotated[
-        str | None, typer.Option(help="Sizes for preprocess, in millions of rows: 5,20,50.")
+        str | None, typer.Option(help="Sizes for preprocess and eval, in millions of rows: 5,20.")
     ] = None,
     device: options.Device = "cpu",
     json: options.Json = False,
