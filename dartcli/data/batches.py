@@ -23,7 +23,7 @@ FALSE_POSITIVE: Final = 2
 UNKNOWN_POSITIVE: Final = 3
 """Kinds of rows; an unknown positive is one of which nobody said whether the user liked it."""
 
-BATCHES_PER_BLOCK: Final = 64
+BATCHES_PER_BLOCK: Final = 256
 """Batches gathered at once: bounds the memory of an epoch's copy of a large table."""
 
 
