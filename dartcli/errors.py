@@ -31,5 +31,14 @@ class RunError(DartError):
     """A run that cannot be read, continued or analysed."""
 
 
+class StoppedError(DartError):
+    """A training that was asked to end, and wrote down where it stands."""
+
+    def __init__(self, sentence: str, number: int) -> None:
+        super().__init__(sentence)
+        self.exit_code = 128 + number
+        """As shells have it: 130 for SIGINT, 143 for SIGTERM."""
+
+
 class TrainingError(DartError):
     """A training that cannot go on (no usable rows, a loss that is not a number, no device)."""

@@ -6,12 +6,13 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dartcli.errors import DartError, DataError
+from dartcli.errors import DartError, DataError, RunError
 
 CHUNK = 1 << 20
 
@@ -81,6 +82,13 @@ def building(directory: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         yield temporary
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
+            else:
+                sync_directory(path)
+        sync_directory(temporary)
         if directory.exists():
             shutil.rmtree(directory)
         temporary.rename(directory)
@@ -124,14 +132,30 @@ def read_json(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path`` for the length of the block; others wait."""
-    from filelock import FileLock
+def locked(path: Path, *, busy: str | None = None) -> Iterator[None]:
+    """Hold the lock file ``path`` for the length of the block; others wait.
+
+    The system itself holds the lock, so that of a process that died is free at once. A file beside
+    it names the holder.
+
+    Raises
+    ------
+    RunError
+        If another process holds it, with ``busy`` (who does what) at the beginning; only where
+        ``busy`` is given.
+    DartError
+        If the lock cannot be made.
+    """
+    from filelock import FileLock, Timeout
 
     ensure_directory(path.parent)
     lock = FileLock(path)
+    owner = path.with_suffix(".owner")
     try:
-        lock.acquire()
+        lock.acquire(timeout=-1 if busy is None else 0)
+        owner.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+    except Timeout as error:
+        raise RunError(f"{busy} by {_owner(owner)}; wait for it, or stop it.") from error
     except OSError as error:
         raise DartError(
             f"cannot lock {path}: {reason(error)}; set DART_HOME to a directory you may write to."
@@ -139,7 +163,15 @@ def locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        owner.unlink(missing_ok=True)
         lock.release()
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return "another process"
 
 
 def sha256(path: Path) -> str:

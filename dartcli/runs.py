@@ -13,6 +13,7 @@
         model.safetensors   the reported weights
         scores.parquet      the reported weights' scores: validation, test, training positives
         snapshots/          scores of validation after chosen iterations, where asked for
+      checkpoints/        while it is trained, or was interrupted: where it stands
       analysis/           what `dart analyze` made
 
 Nothing in it is a pickle. Times are only in ``environment.json``, so the rest of the folder is the
@@ -21,6 +22,8 @@ same, byte for byte, whenever the run is repeated.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 import shutil
@@ -37,7 +40,7 @@ import polars as pl
 
 from dartcli import paths
 from dartcli.errors import DartError, RunError, UsageError
-from dartcli.files import building, ensure_directory, read_json, reason, write_json
+from dartcli.files import building, ensure_directory, locked, read_json, reason, write_json
 from dartcli.settings import Options, Settings, parsed
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ ITERATIONS = "iterations.parquet"
 MODEL = "model.safetensors"
 SCORES = "scores.parquet"
 SNAPSHOTS = "snapshots"
+CHECKPOINTS = "checkpoints"
 
 FORMAT: Final = 2
 """Version of the run folder. 1: no scores, no snapshots, fewer measures."""
@@ -313,7 +317,7 @@ def find(name: str) -> Run:
     if not (folder / METRICS).is_file():
         raise RunError(
             f"the run {name} in {folder} was not finished: it has no {METRICS}; "
-            "wait for it, or train it again under another name."
+            f"go on with dart train --resume {folder.name}."
         )
     return Run(folder)
 
@@ -422,8 +426,9 @@ def discard(chosen: Sequence[str]) -> list[str]:
         # out of sight in one step: an interrupted removal leaves no half run behind
         hidden = folder.with_name(f".{folder.name}.removed")
         try:
-            shutil.rmtree(hidden, ignore_errors=True)
-            folder.rename(hidden)
+            with held(folder):
+                shutil.rmtree(hidden, ignore_errors=True)
+                folder.rename(hidden)
             if hidden.is_symlink():
                 hidden.unlink()
             else:
@@ -603,12 +608,66 @@ def remove(folder: Path) -> None:
 
 @contextmanager
 def writing(settings: Settings, environment: dict[str, Any], name: str | None) -> Iterator[Path]:
-    """Yield the folder of a new run; remove it if the block raises before a seed is finished."""
+    """Yield the folder of a new run.
+
+    It is removed if the block raises before a seed is finished or a checkpoint is written.
+    """
     folder = claim(name)
-    try:
-        write_json(folder / SETTINGS, settings.model_dump())
-        write_json(folder / ENVIRONMENT, environment)
+    with held(folder):
+        try:
+            write_json(folder / SETTINGS, settings.model_dump())
+            write_json(folder / ENVIRONMENT, environment)
+            yield folder
+        finally:
+            if not (folder / METRICS).is_file() and not any(folder.glob(f"{CHECKPOINTS}/*/*")):
+                remove(folder)
+
+
+@contextmanager
+def reopening(name: str) -> Iterator[Path]:
+    """Yield the folder of a run that was not finished, to go on with it.
+
+    Raises
+    ------
+    UsageError
+        If there is no such run, or nothing of it is left to do.
+    RunError
+        If another process trains it, or its settings cannot be read.
+    """
+    folder = folder_of(name)
+    with held(folder):
+        run = Run(folder)
+        if (folder / METRICS).is_file() and not run.metrics.interrupted:
+            raise UsageError(f"the run {name} is finished; there is nothing to resume.")
         yield folder
-    finally:
-        if not (folder / METRICS).is_file():
-            remove(folder)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from training or removing the run in ``folder``, for the block.
+
+    Raises
+    ------
+    RunError
+        If one is at it; the message names it. The lock of a process that died is free.
+    """
+    busy = f"the run {folder.name} is being trained or removed"
+    with locked(folder.with_name(f".{folder.name}.lock"), busy=busy):
+        yield
+
+
+def finished_seed(folder: Path, seed: int) -> SeedMetrics | None:
+    """Return the measures of a seed that is done in an unfinished run, else None."""
+    path = folder / f"seed_{seed}" / METRICS
+    return parsed(SeedMetrics, read_json(path), str(path)) if path.is_file() else None
+
+
+def identity(settings: Settings, data: str) -> str:
+    """Return a hash of what determines a training: its settings and its data's own hash."""
+    document = {"settings": settings.model_dump(mode="json", exclude={"seeds"}), "data": data}
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def checkpoints(folder: Path, seed: int) -> Path:
+    """Return where the checkpoints of one seed are."""
+    return folder / CHECKPOINTS / f"seed_{seed}"

@@ -8,6 +8,7 @@ each epoch record of a training.
 from __future__ import annotations
 
 import platform
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 Note = Callable[[str], None]
 Split = Literal["train", "valid", "test"]
+CHECKPOINT_EVERY = "60s"
+"""A training of less than a minute writes none."""
 
 
 def _silent(_sentence: str) -> None:
@@ -274,6 +277,8 @@ def train(
     name: str | None = None,
     note: Note = _silent,
     progress: Callable[[int, EpochRecord], None] | None = None,
+    checkpoint_every: str = CHECKPOINT_EVERY,
+    stopping: Callable[[], int] | None = None,
     **keys: Any,
 ) -> runs.Run:
     """Train one run, over one seed or several, and return it.
@@ -286,6 +291,11 @@ def train(
         Name of the run; None takes the next free ``run_01``, ``run_02``, ....
     note, progress
         Called with sentences, and with (seed, epoch record).
+    checkpoint_every
+        How often a checkpoint is written: ``"5ep"``, ``"90s"``, ``"10m"``, ``"off"``.
+    stopping
+        Asked after every step; a number other than 0 ends the training after a checkpoint, by a
+        StoppedError with the exit code 128 + that number.
     **keys
         Parts of the settings; they win over ``settings``. A string for ``dataset``, ``model`` or
         ``strategy`` is its name.
@@ -298,43 +308,122 @@ def train(
         If the data cannot be had or trained on.
     """
     from dartcli.training import device as devices
-    from dartcli.training.experiment import train_seed
 
     if name is not None:
         runs.check_name(name)
     tree = settings.model_dump() if isinstance(settings, Settings) else dict(settings or {})
     resolved = resolve(tree, _named(keys))
     device = devices.resolve(resolved.device)
-    began = datetime.now(UTC)
-    finished: list[runs.SeedMetrics] = []
+    how = How(note, progress, checkpoint_every, stopping)
     # the first seed's data come before the folder: a data set that fails leaves no run behind
     first = prepared(resolved, resolved.seeds[0], note=note)
+    with runs.writing(resolved, environment(device), name) as folder:
+        _train_seeds(folder, resolved, device, how, first)
+    return runs.Run(folder)
+
+
+def resume(
+    name: str,
+    *,
+    note: Note = _silent,
+    progress: Callable[[int, EpochRecord], None] | None = None,
+    checkpoint_every: str = CHECKPOINT_EVERY,
+    stopping: Callable[[], int] | None = None,
+) -> runs.Run:
+    """Go on with a run that was not finished, as if it had never stopped, and return it.
+
+    Parameters
+    ----------
+    name
+        Name of the run; its settings are those that it began with.
+    note, progress, checkpoint_every, stopping
+        As for :func:`train`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such run, or it is finished.
+    RunError
+        If another process trains it, its files cannot be read, or the data are others now.
+    """
+    from dartcli.training import device as devices
+
+    with runs.reopening(name) as folder:
+        run = runs.Run(folder)
+        device = devices.resolve(run.settings.device)
+        for key in ("torch", "device"):
+            now, then = environment(device)[key], run.environment.get(key)
+            if then not in (None, now):
+                note(f"the run began with {key} {then}, and goes on with {now}: digits may differ.")
+        how = How(note, progress, checkpoint_every, stopping)
+        _train_seeds(folder, run.settings, device, how)
+    return runs.Run(folder)
+
+
+@dataclass(frozen=True)
+class How:
+    """What :func:`train` and :func:`resume` take beside settings."""
+
+    note: Note
+    progress: Callable[[int, EpochRecord], None] | None
+    checkpoint_every: str
+    stopping: Callable[[], int] | None
+
+
+def _train_seeds(
+    folder: Path,
+    settings: Settings,
+    device: torch.device,
+    how: How,
+    first: store.Prepared | None = None,
+) -> None:
+    """Train what is missing of the run in ``folder``; ``first`` are the data of its first seed."""
+    from dartcli.training import checkpoints
+    from dartcli.training.experiment import train_seed
+
+    every = checkpoints.parse_every(how.checkpoint_every)
+    stopping = how.stopping or checkpoints.nothing_stops
+    began = datetime.now(UTC)
+    finished: list[runs.SeedMetrics] = []
     engines: dict[str, None] = {}
+    remarks: set[str] = set()
 
     def watch(seed: int, record: EpochRecord) -> None:
         if record.remark and record.remark not in remarks:
             remarks.add(record.remark)
-            note(record.remark)
-        engines[record.engine] = None
-        if progress is not None:
-            progress(seed, record)
+            how.note(record.remark)
+        if how.progress is not None:
+            how.progress(seed, record)
 
-    remarks: set[str] = set()
-    with runs.writing(resolved, environment(device), name) as folder:
-        try:
-            for seed in resolved.seeds:
-                data = first if seed == resolved.seeds[0] else prepared(resolved, seed)
-                stream = train_seed(resolved, data, seed, device)
-                trained = drained(stream, seed, watch)
-                runs.write_seed(folder, trained.record)
-                finished.append(trained.metrics)
-        finally:
-            if finished:
-                complete = len(finished) == len(resolved.seeds)
-                made_with = {**environment(device), "steps": list(engines)}
-                runs.write_environment(folder, made_with, began)
-                runs.write_metrics(folder, resolved, finished, interrupted=not complete)
-    return runs.Run(folder)
+    try:
+        for seed in settings.seeds:
+            done = runs.finished_seed(folder, seed)
+            if done is not None:
+                finished.append(done)
+                continue
+            data = first or prepared(settings, seed, note=how.note)
+            first = None
+            place = runs.checkpoints(folder, seed)
+            identity = runs.identity(settings, data.manifest.files["train.parquet"].sha256)
+            words = f"go on with dart train --resume {folder.name}"
+            keeper = checkpoints.Keeper(place, identity, every, stopping, words)
+            position = checkpoints.latest(place, identity, device, how.note)
+            if position is not None:
+                how.note(f"seed {seed} goes on after iteration {position.iteration:,}.")
+            stream = train_seed(settings, data, seed, device, keeper=keeper, resume=position)
+            trained = drained(stream, seed, watch)
+            engines.update(dict.fromkeys(record.engine for record in trained.epochs))
+            runs.write_seed(folder, trained.record)
+            shutil.rmtree(place, ignore_errors=True)
+            finished.append(trained.metrics)
+    finally:
+        if finished:
+            complete = len(finished) == len(settings.seeds)
+            made_with = {**environment(device), "steps": list(engines)}
+            runs.write_environment(folder, made_with, began)
+            runs.write_metrics(folder, settings, finished, interrupted=not complete)
+            if complete:
+                shutil.rmtree(folder / runs.CHECKPOINTS, ignore_errors=True)
 
 
 def _named(keys: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,8 +65,12 @@ def _prepare_libraries() -> None:
 
 
 def main() -> None:
-    """Run the command line; the exit code is 0, 1 (run or data), 2 (usage) or 130 (Ctrl-C)."""
+    """Run the command line.
+
+    The exit code is 0, 1 (run or data), 2 (usage), 130 (Ctrl-C) or 143 (SIGTERM).
+    """
     signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     _prepare_libraries()
     try:
         app(prog_name="dart")

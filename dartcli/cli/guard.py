@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn, ParamSpec, TypeVar
 
 import typer
@@ -15,20 +17,42 @@ from dartcli.errors import DartError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-INTERRUPTED = 130
+SIGINT = 2
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, as a type of its own.
+    """Ctrl-C or SIGTERM, as a type of its own.
 
     Python ends itself by the signal when a plain KeyboardInterrupt once passed through code that
     was executed from a string, as the imports of large libraries do, even if it was caught.
     """
 
 
-def interrupt(_number: int, _frame: object) -> NoReturn:
-    """Handle SIGINT."""
-    raise Interrupted
+def interrupt(number: int, _frame: object) -> NoReturn:
+    """Handle SIGINT and SIGTERM."""
+    raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def gently() -> Iterator[Callable[[], int]]:
+    """Only take note of the first SIGINT or SIGTERM of the block; the second one ends it.
+
+    What is yielded returns the number of the first, or 0.
+    """
+    arrived: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if arrived:
+            interrupt(number, frame)
+        arrived.append(number)
+        complain("stopping after this step; once more stops at once.")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: arrived[0] if arrived else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
@@ -44,9 +68,10 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except DartError as error:
             complain(str(error))
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             complain("interrupted; nothing half-written was left behind.")
-            raise typer.Exit(INTERRUPTED) from None
+            number = error.args[0] if isinstance(error, Interrupted) and error.args else SIGINT
+            raise typer.Exit(128 + number) from None
         except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
             raise
         except Exception as error:

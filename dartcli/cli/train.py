@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dartcli.cli import options, show
+from dartcli.cli.guard import gently
 from dartcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 THESIS = "Hyper-parameters of the thesis"
 FITTING = "Fitting"
 REPEATING = "Repeating"
+KEEPING = "Interruptions"
 
 
 def train(
@@ -159,6 +161,21 @@ def train(
         str | None,
         typer.Option("--name", help="Name of the run. Default: run_01, run_02, ...."),
     ] = None,
+    checkpoint_every: Annotated[
+        str,
+        typer.Option(
+            help="How often to write down where the training stands: 5ep, 90s, 10m or off.",
+            rich_help_panel=KEEPING,
+        ),
+    ] = "60s",
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with a run that was interrupted, under its own settings.",
+            rich_help_panel=KEEPING,
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Train one run, over one seed or several; missing steps run by themselves.
@@ -166,7 +183,7 @@ def train(
     Examples: dart train --strategy dart --r 0.5 --device cuda;
     dart train movielens-100k --strategy base --seeds 0-9.
     """
-    from dartcli import settings, steps
+    from dartcli import runs, settings, steps
 
     if seed is not None and seeds is not None:
         raise UsageError("give --seed or --seeds, not both.")
@@ -192,22 +209,63 @@ def train(
         "seeds": settings.parse_seeds(seeds) if seeds else None if seed is None else (seed,),
         "split_seed": split_seed,
     }
+    if resume is not None:
+        given = {**flags, "config": config, "set": set_, "name": run_name}
+        if _any(given):
+            raise UsageError(
+                "--resume goes on with the settings that the run began with; give no others."
+            )
+        resolved = runs.Run(runs.folder_of(resume)).settings
+        with (
+            gently() as stopping,
+            show.epoch_bar(resolved.training.epochs or 0, len(resolved.seeds)) as bar,
+        ):
+            run = steps.resume(
+                resume,
+                note=show.note,
+                progress=bar,
+                checkpoint_every=checkpoint_every,
+                stopping=stopping,
+            )
+        _show(run, json=json)
+        return
     tree = settings.load_tree(config) if config else {}
     resolved = steps.resolve(
         {"dataset": {"name": steps.default_dataset()}},
         tree,
         settings.merged(settings.parse_assignments(set_ or []), flags),
     )
-    with show.epoch_bar(resolved.training.epochs or 0, len(resolved.seeds)) as bar:
-        run = steps.train(resolved, name=run_name, note=show.note, progress=bar)
+    with (
+        gently() as stopping,
+        show.epoch_bar(resolved.training.epochs or 0, len(resolved.seeds)) as bar,
+    ):
+        run = steps.train(
+            resolved,
+            name=run_name,
+            note=show.note,
+            progress=bar,
+            checkpoint_every=checkpoint_every,
+            stopping=stopping,
+        )
+    _show(run, json=json)
+
+
+def _any(flags: object) -> bool:
+    """Return whether a flag was given somewhere in a nested mapping."""
+    if isinstance(flags, dict):
+        return any(map(_any, flags.values()))
+    return flags not in (None, [], ())
+
+
+def _show(run: Run, *, json: bool) -> None:
     if json:
         show.document(run.metrics.model_dump(mode="json"))
     else:
-        _show(run)
+        _table(run)
     show.next_command(_next(run))
 
 
-def _show(run: Run) -> None:
+def _table(run: Run) -> None:
     metrics = run.metrics
     reference = run.settings.protocol == "reference"
     heads = ["seed", "test AUC", "without FP", "log loss", "valid AUC"]

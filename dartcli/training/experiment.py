@@ -21,7 +21,7 @@ from dartcli.errors import TrainingError, UsageError
 from dartcli.settings import PROTOCOLS, Options, Settings, parsed
 from dartcli.training import evaluate
 from dartcli.training.device import keeping_freed_memory, threads_for
-from dartcli.training.loop import EpochRecord, Outcome, State, fit, snapshot
+from dartcli.training.loop import EpochRecord, Keeper, Outcome, Position, State, fit, snapshot
 
 GROUPS = 5
 """Users (and items) are divided by activity into this many groups with equal positives."""
@@ -214,13 +214,22 @@ def _clean_sample(
 
 
 def train_seed(
-    settings: Settings, prepared: Prepared, seed: int, device: torch.device
+    settings: Settings,
+    prepared: Prepared,
+    seed: int,
+    device: torch.device,
+    *,
+    keeper: Keeper | None = None,
+    resume: Position | None = None,
 ) -> Generator[EpochRecord, None, Trained]:
-    """Train one seed; yield its epochs, return what came of it."""
+    """Train one seed; yield its epochs, return what came of it.
+
+    ``keeper`` and ``resume`` are those of :func:`dartcli.training.loop.fit`.
+    """
     parts = gather(settings, prepared, seed, device)
     protocol = PROTOCOLS[settings.protocol]
     valid_label = parts.valid.clean_label if protocol.clean_validation else parts.valid.label
-    epochs: list[EpochRecord] = []
+    epochs: list[EpochRecord] = list(resume.finished) if resume else []
     stream = fit(
         parts.models,
         parts.strategy,
@@ -230,6 +239,8 @@ def train_seed(
         settings.training,
         seed,
         watched=parts.recorded_valid,
+        keeper=keeper,
+        resume=resume,
     )
     with threads_for(parts.models[0]), keeping_freed_memory():
         while True:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import islice
+from typing import Literal, Protocol
 
 import polars as pl
 import torch
 from torch import Tensor, nn
 
 from dartcli import metrics
-from dartcli.data.batches import Table, TrainingSet
+from dartcli.data.batches import Epoch, Table, TrainingSet
 from dartcli.data.seeds import derived_seed
 from dartcli.denoising import Strategy
 from dartcli.errors import TrainingError
@@ -58,6 +59,36 @@ class EpochRecord:
 
 
 @dataclass(frozen=True)
+class Position:
+    """Where a training stands between two steps: everything that the rest of it depends on."""
+
+    epoch: int
+    """Being trained, from 1."""
+    step: int
+    """Steps taken in it; 0 = it has not begun."""
+    tensors: State
+    """Weights, optimiser, strategy, counters, best weights; within an epoch also the state of the
+    random generator and the epoch's trace and snapshots."""
+    finished: Sequence[EpochRecord]
+    """The epochs before."""
+
+    @property
+    def iteration(self) -> int:
+        """Steps taken so far."""
+        return (self.finished[-1].iteration if self.finished else 0) + self.step
+
+
+class Keeper(Protocol):
+    """Writes positions down."""
+
+    def due(self, epoch: int | None = None) -> bool:
+        """Return whether to do so now; ``epoch`` is the number of an epoch that just ended."""
+
+    def keep(self, position: Position) -> None:
+        """Write; raise to end the training."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a training ended."""
 
@@ -71,7 +102,7 @@ class Outcome:
     """The model's weights after the best epoch."""
 
 
-def fit(
+def fit(  # noqa: PLR0913 - the parts of a training
     models: Sequence[nn.Module],
     strategy: Strategy,
     training: TrainingSet,
@@ -81,6 +112,8 @@ def fit(
     seed: int,
     *,
     watched: Table | None = None,
+    keeper: Keeper | None = None,
+    resume: Position | None = None,
 ) -> Generator[EpochRecord, None, Outcome]:
     """Train ``models`` in place; they hold the last epoch's weights when the generator ends.
 
@@ -98,6 +131,10 @@ def fit(
         With the number of an epoch it determines batches, sampled negatives and dropout.
     watched
         The rows that the plan's snapshots score; none = those of validation.
+    keeper
+        Asked after every step and every epoch whether to write the position down.
+    resume
+        Go on from there, as if the training had never stopped. Its epochs are not yielded again.
 
     Raises
     ------
@@ -106,35 +143,20 @@ def fit(
     """
     if plan.epochs is None or plan.patience is None:
         raise ValueError("the plan is not resolved: epochs and patience are missing")
-    device = valid.label.device
-    model, watched = models[0], watched or valid
-    stepper = Stepper(Program(models, strategy), plan, device)
+    stepper = Stepper(Program(models, strategy), plan, valid.label.device)
+    course = _Course(stepper, training, watched or valid, seed, keeper)
+    if resume is not None:
+        course.restore(resume)
     item_counts = torch.bincount(
         training.recorded.fields[:, 1][training.recorded.label > 0], minlength=training.items
     )
-    best, best_auc, best_epoch, steps = snapshot(model), float("-inf"), 0, 0
-
-    for number in range(1, plan.epochs + 1):
+    for number in range(1 if resume is None else resume.epoch, plan.epochs + 1):
         began = time.perf_counter()
-        strategy.study(number, model, training.recorded.fields, training.recorded.label)
-        snapshots: dict[int, Tensor] = {}
-        epoch = training.epoch(seed, number)
-        record = trace.Trace(len(epoch.table), plan.batch_size)
-        stepper.epoch.fill_(number)
-        for network in models:
-            network.train()
-        strategy.train()
-        with torch.random.fork_rng(_rng_devices(device)):
-            # dropout draws from the default generator: give it this epoch's own stream
-            torch.manual_seed(derived_seed(seed, 2, number))
-            for step, batch in enumerate(epoch.batches(plan.batch_size), steps + 1):
-                record.record(*stepper(batch))
-                if step in plan.snapshots:
-                    snapshots[step] = evaluate.logits(model, watched)
-
+        begun = resume if resume is not None and resume.step and number == resume.epoch else None
+        epoch, record, snapshots = course.steps_of(number, begun)
         summary = record.summary(epoch, item_counts)
-        _check_finite(summary["objective"], steps)
-        valid_logit = evaluate.logits(model, valid)
+        _check_finite(summary["objective"], course.iteration)
+        valid_logit = evaluate.logits(models[0], valid)
         valid_auc = metrics.auc(valid_logit, valid_label)
         if valid_auc != valid_auc:  # noqa: PLR0124 - true for NaN only
             raise TrainingError(
@@ -142,32 +164,134 @@ def fit(
                 f"has {len(valid):,} rows with {int(valid_label.sum()):,} positives; both classes "
                 "are needed, so use more data."
             )
-        improved = valid_auc > best_auc
-        if improved:
-            best, best_auc, best_epoch = snapshot(model), valid_auc, number
-        yield EpochRecord(
+        ended = EpochRecord(
             epoch=number,
-            iteration=steps + record.iterations,
+            iteration=course.iteration + record.iterations,
             train_loss=float(summary["objective"].mean()),
             valid_auc=valid_auc,
             valid_log_loss=metrics.log_loss(valid_logit, valid_label),
             handled=int(summary["handled"].sum()),
-            improved=improved,
+            improved=valid_auc > course.best_auc,
             seconds=time.perf_counter() - began,
-            iterations=trace.frame(summary, number, steps + 1),
+            iterations=trace.frame(summary, number, course.iteration + 1),
             snapshots=snapshots,
             engine=stepper.engine,
             remark=stepper.remark,
         )
-        steps += record.iterations
-        if number - best_epoch >= plan.patience:
-            return Outcome(best_epoch, number, "patience", best)
-    return Outcome(best_epoch, plan.epochs, "epochs", best)
+        course.end(ended)
+        yield ended
+        if number - course.best_epoch >= plan.patience:
+            return Outcome(course.best_epoch, number, "patience", course.best)
+        if keeper is not None and number < plan.epochs and keeper.due(number):
+            keeper.keep(course.position(number + 1, 0))
+    return Outcome(course.best_epoch, plan.epochs, "epochs", course.best)
+
+
+class _Course:
+    """What changes while a training goes on."""
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        training: TrainingSet,
+        watched: Table,
+        seed: int,
+        keeper: Keeper | None,
+    ) -> None:
+        self.stepper, self.training, self.watched = stepper, training, watched
+        self.seed, self.keeper = seed, keeper
+        self.model = stepper.program.models[0]
+        self.finished: list[EpochRecord] = []
+        self.best, self.best_auc, self.best_epoch = snapshot(self.model), float("-inf"), 0
+
+    @property
+    def iteration(self) -> int:
+        """Steps of the finished epochs."""
+        return self.finished[-1].iteration if self.finished else 0
+
+    def end(self, record: EpochRecord) -> None:
+        """Take note of a finished epoch."""
+        self.finished.append(record)
+        if record.improved:
+            self.best_auc, self.best_epoch = record.valid_auc, record.epoch
+            self.best = snapshot(self.model)
+
+    def restore(self, position: Position) -> None:
+        """Go to ``position``; what belongs to a begun epoch is left to :meth:`steps_of`."""
+        for record in position.finished:
+            self.end(record)
+        self.best = _part(position.tensors, "best.")
+        self.stepper.restore(position.tensors, position.iteration)
+
+    def position(self, epoch: int, step: int, within: State | None = None) -> Position:
+        """Return where the training stands; ``within`` is what belongs to a begun epoch."""
+        best = {f"best.{name}": value for name, value in self.best.items()}
+        tensors = {**self.stepper.state(), **best, **(within or {})}
+        return Position(epoch, step, tensors, tuple(self.finished))
+
+    def steps_of(
+        self, number: int, begun: Position | None
+    ) -> tuple[Epoch, trace.Trace, dict[int, Tensor]]:
+        """Take the steps of one epoch, or those that are left of it."""
+        plan, program, device = self.stepper.plan, self.stepper.program, self.stepper.device
+        recorded = self.training.recorded
+        if begun is None:
+            program.strategy.study(number, self.model, recorded.fields, recorded.label)
+        epoch = self.training.epoch(self.seed, number)
+        record = trace.Trace(len(epoch.table), plan.batch_size)
+        snapshots: dict[int, Tensor] = {}
+        self.stepper.epoch.fill_(number)
+        for network in (*program.models, program.strategy):
+            network.train()
+        with torch.random.fork_rng(_rng_devices(device)):
+            # dropout draws from the default generator: give it this epoch's own stream
+            torch.manual_seed(derived_seed(self.seed, 2, number))
+            done = 0
+            if begun is not None:
+                done = begun.step
+                _set_random(device, begun.tensors["random"])
+                record.restore(_part(begun.tensors, "trace."))
+                kept = _part(begun.tensors, "snapshot.")
+                snapshots = {int(name): logits for name, logits in kept.items()}
+            rest = islice(epoch.batches(plan.batch_size), done, None)
+            for step, batch in enumerate(rest, done + 1):
+                record.record(*self.stepper(batch))
+                if self.iteration + step in plan.snapshots:
+                    snapshots[self.iteration + step] = evaluate.logits(self.model, self.watched)
+                if self.keeper is not None and self.keeper.due():
+                    within = {
+                        "random": _random(device),
+                        **{f"trace.{name}": value for name, value in record.state().items()},
+                        **{f"snapshot.{name}": value for name, value in snapshots.items()},
+                    }
+                    self.keeper.keep(self.position(number, step, within))
+        return epoch, record, snapshots
 
 
 def snapshot(model: nn.Module) -> State:
     """Return a copy of the model's weights, on its device."""
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _part(tensors: State, prefix: str) -> State:
+    """Return the tensors whose names begin with ``prefix``, without it."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _random(device: torch.device) -> Tensor:
+    """Return the state of the generator that dropout draws from."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_random(device: torch.device, state: Tensor) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
 
 
 def _rng_devices(device: torch.device) -> list[torch.device]:

@@ -11,7 +11,7 @@ import os
 import shutil
 import types
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, ParamSpec, TypeVar, cast
 
@@ -128,6 +128,33 @@ class Stepper:
         with self._beside():
             return self.eager(batch)
 
+    def state(self) -> dict[str, Tensor]:
+        """Return all that further steps depend on, by name; views, not copies."""
+        result = {"counter.iteration": self.iteration, "counter.epoch": self.epoch}
+        for name, network in self._networks().items():
+            result |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
+        return result | self.optimizer.state()
+
+    def restore(self, state: Mapping[str, Tensor], steps: int) -> None:
+        """Take back what :meth:`state` returned, after ``steps`` steps; before the first step."""
+        self.steps = steps
+        self.iteration.copy_(state["counter.iteration"])
+        self.epoch.copy_(state["counter.epoch"])
+        for name, network in self._networks().items():
+            prefix = f"{name}."
+            network.load_state_dict(
+                {
+                    key.removeprefix(prefix): value
+                    for key, value in state.items()
+                    if key.startswith(prefix)
+                }
+            )
+        self.optimizer.restore(state)
+
+    def _networks(self) -> dict[str, nn.Module]:
+        models = {f"model.{number}": model for number, model in enumerate(self.program.models)}
+        return {**models, "strategy": self.program.strategy}
+
     def eager(self, batch: Batch) -> Taken:
         """Fit one mini-batch as the program is written."""
         self.iteration += 1
@@ -229,6 +256,30 @@ class Optimizer:
             self.sparse.step()
         for parameter in (*self.parameters, *self.tables):
             parameter.grad = None  # zero_grad() takes 20 microseconds for it
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the moments and counts of every parameter that was stepped, by number."""
+        return {
+            f"{name}.{number}.{key}": torch.as_tensor(value)
+            for name, kind in self._kinds().items()
+            for number, one in kind.state_dict()["state"].items()
+            for key, value in one.items()
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what :meth:`state` returned."""
+        for name, kind in self._kinds().items():
+            found: dict[int, dict[str, Any]] = {}
+            for key, value in state.items():
+                if key.startswith(f"{name}."):
+                    _, number, part = key.split(".")
+                    # sparse Adam counts with a number of Python
+                    counted = name == "sparse" and part == "step"
+                    found.setdefault(int(number), {})[part] = int(value) if counted else value
+            kind.load_state_dict({**kind.state_dict(), "state": found})
+
+    def _kinds(self) -> dict[str, torch.optim.Optimizer]:
+        return {"adam": self.adam} | ({"sparse": self.sparse} if self.sparse else {})
 
     def _decayed(self, table: nn.Parameter, gradient: Tensor) -> Tensor:
         gradient = gradient.coalesce()

@@ -40,6 +40,21 @@ class Trace:
         """Keep what the next step saw, decided and optimised: references, no copies."""
         self.steps.append((loss, decision.weight, decision.label, objective.detach()))
 
+    def state(self) -> dict[str, Tensor]:
+        """Return what was kept so far, one tensor each."""
+        losses, weights, labels, objectives = zip(*self.steps, strict=True)
+        return {
+            "loss": torch.cat(losses),
+            "weight": torch.cat(weights),
+            "label": torch.cat(labels),
+            "objective": torch.stack(objectives),
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take back what :meth:`state` returned."""
+        columns = [state[name].split(self.size) for name in ("loss", "weight", "label")]
+        self.steps = list(zip(*columns, state["objective"].unbind(), strict=True))
+
     def summary(self, epoch: Epoch, item_counts: Tensor) -> dict[str, Tensor]:
         """Return one number an iteration for each measure, on the CPU.
 
