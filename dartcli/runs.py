@@ -652,7 +652,7 @@ def held(folder: Path) -> Iterator[None]:
         If one is at it; the message names it. The lock of a process that died is free.
     """
     busy = f"the run {folder.name} is being trained or removed"
-    with locked(folder.with_name(f".{folder.name}.lock"), busy=busy):
+    with locked(paths.home() / "locks" / f"{folder.name}.lock", busy=busy):
         yield
 
 

@@ -250,16 +250,17 @@ def training(home: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send on Windows")
-def test_ctrl_c_in_training_ends_with_130_and_leaves_no_run(
+def test_ctrl_c_in_training_ends_with_130_and_a_run_that_can_go_on(
     home: Path, training: "subprocess.Popen[str]"
 ) -> None:
     time.sleep(1)
     training.send_signal(signal.SIGINT)
     _, stderr = training.communicate(timeout=60)
     assert training.returncode == 130
-    assert "interrupted" in stderr
+    assert "go on with dart train --resume run_01." in stderr
     assert "Traceback" not in stderr
-    assert list((home / "runs").iterdir()) == []
+    assert [entry.state for entry in runs.entries()] == ["unfinished"]
+    assert len(list((home / "runs" / "run_01" / "checkpoints" / "seed_0").iterdir())) == 1
 
 
 def test_python_m_dartcli_is_the_same_program(home: Path) -> None:
@@ -290,10 +291,12 @@ def test_an_interrupted_group_keeps_its_finished_seeds(
 
     original = experiment.train_seed
 
-    def stops_at_second(settings: object, prepared: object, seed: int, *rest: object) -> object:
+    def stops_at_second(
+        settings: object, prepared: object, seed: int, *rest: object, **named: object
+    ) -> object:
         if seed == 1:
             raise KeyboardInterrupt
-        return original(settings, prepared, seed, *rest)
+        return original(settings, prepared, seed, *rest, **named)
 
     monkeypatch.setattr(experiment, "train_seed", stops_at_second)
     result = dart("train", "synthetic", *TINY, "--seeds", "0-2")
