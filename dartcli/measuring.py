@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dartcli.errors import DartError
 from dartcli.training.device import keeping_freed_memory, wait
 
 
@@ -35,6 +38,31 @@ def peak_memory() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def in_own_process(target: Callable[..., Any], *arguments: object, what: str) -> Any:
+    """Return ``target(*arguments)``, computed in a new process: its memory is its own.
+
+    Raises
+    ------
+    DartError
+        If it fails; the message begins with ``what``, and the process has said why.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, target, arguments))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError as error:
+        raise DartError(f"{what} failed; see above.") from error
+    finally:
+        process.join()
+
+
+def _send(results: Connection, target: Callable[..., Any], arguments: Sequence[object]) -> None:
+    results.send(target(*arguments))
 
 
 @dataclass(frozen=True)

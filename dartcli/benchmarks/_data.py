@@ -66,6 +66,24 @@ def sized(options: Mapping[str, Any]) -> Sized:
     return Sized(name, users, items, made_up(users, items, rows, device), device)
 
 
+def row_counts(options: Mapping[str, Any], default: str) -> list[int]:
+    """Return the numbers of rows that ``rows`` names in millions (``"0.1,5,20"``).
+
+    Raises
+    ------
+    UsageError
+        If it is no such list, or a size is below 0.01 or above 1000 million.
+    """
+    text = str(options.get("rows") or default)
+    try:
+        millions = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--rows takes millions such as 5,20,50, but got {text!r}.") from error
+    if not all(0.01 <= number <= 1000 for number in millions):
+        raise UsageError(f"--rows {text}: each size must be between 0.01 and 1000 million.")
+    return [round(1e6 * number) for number in millions]
+
+
 def made_up(users: int, items: int, rows: int, device: torch.device) -> Table:
     """Return a table of that size: ids uniform, half positives, a quarter of those false."""
     random = np.random.default_rng(0)

@@ -7,21 +7,19 @@ system. Time and memory should grow in proportion to the rows.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from dartcli.benchmarks._data import row_counts
 from dartcli.data import own, store
-from dartcli.errors import UsageError
-from dartcli.measuring import Benchmark, peak_memory
+from dartcli.measuring import Benchmark, in_own_process, peak_memory
 from dartcli.settings import PROTOCOLS
 
 PART = 2_500_000
@@ -51,8 +49,8 @@ def write_log(folder: Path, rows: int) -> None:
         ).write_parquet(folder / f"part-{start // PART:03d}.parquet")
 
 
-def _prepare(folder: str, results: Connection) -> None:
-    """Prepare the log in ``folder``; send seconds, peak memory in bytes, and rows kept."""
+def _prepare(folder: str) -> tuple[float, int, int]:
+    """Prepare the log in ``folder``; return seconds, peak memory in bytes, and rows kept."""
     os.environ["DART_HOME"] = str(Path(folder) / "home")
     options = own.OwnOptions(
         inputs=(f"{folder}/*.parquet",),
@@ -64,34 +62,18 @@ def _prepare(folder: str, results: Connection) -> None:
     began = time.perf_counter()
     data = store.prepare(own.dataset("bench"), options, PROTOCOLS["strict"], 0)
     seconds = time.perf_counter() - began
-    results.send((seconds, peak_memory(), data.manifest.counts.interactions))
+    return seconds, peak_memory(), data.manifest.counts.interactions
 
 
 def measure(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return seconds and peak memory for each of ``rows`` (in millions, ``"5,20,50"``)."""
-    text = str(options.get("rows") or "1,2")
-    try:
-        sizes = [round(float(part) * 1e6) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"--rows takes millions such as 5,20,50, but got {text!r}.") from error
-    found = [_measured(rows) for rows in sizes]
-    return {"rows_measured": found}
+    return {"rows_measured": [_measured(rows) for rows in row_counts(options, "1,2")]}
 
 
 def _measured(rows: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="dart-bench-") as folder:
         write_log(Path(folder), rows)
-        context = multiprocessing.get_context("spawn")
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_prepare, args=(folder, sender))
-        process.start()
-        sender.close()
-        try:
-            seconds, peak, kept = receiver.recv()
-        except EOFError as error:
-            raise UsageError(f"preparing {rows:,} rows failed; see above.") from error
-        finally:
-            process.join()
+        seconds, peak, kept = in_own_process(_prepare, folder, what=f"preparing {rows:,} rows")
     return {
         "rows": rows,
         "kept": kept,

@@ -41,16 +41,20 @@ from dartcli.training.loop import fit
 
 
 def dart_epoch(
-    data: Sized, strategy: str, *, compile_: Literal["on", "off"] = "off"
+    data: Sized,
+    strategy: str,
+    *,
+    compile_: Literal["auto", "on", "off"] = "off",
+    validated: int = BATCH,
 ) -> Callable[[], None]:
-    """Return what trains one more epoch by this program's loop, validation on one batch.
+    """Return what trains one more epoch by this program's loop, validation on ``validated`` rows.
 
     The first call also makes everything, and compiles.
     """
     table, users, items, device = data.table, data.users, data.items, data.device
     made: type[Strategy] = catalog.load("strategies", strategy)
     training = TrainingSet(table, users, items, known=None, reshuffle=True)
-    valid = Table(table.fields[:BATCH], table.label[:BATCH], table.kind[:BATCH])
+    valid = table.first(validated)
     plan = Training(batch_size=BATCH, epochs=EPOCHS, patience=EPOCHS, compile=compile_)
     kind = catalog.load("models", "fm")
     context = Context(

@@ -42,6 +42,10 @@ class Table:
         """Return the number of rows."""
         return len(self.label)
 
+    def first(self, rows: int) -> Table:
+        """Return the first ``rows`` rows, or all where there are fewer; views, not copies."""
+        return Table(self.fields[:rows], self.label[:rows], self.kind[:rows])
+
     @property
     def clean_label(self) -> Tensor:
         """Float[N], the label with known false positives as negatives."""
