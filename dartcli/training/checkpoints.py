@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import polars as pl
 import torch
@@ -29,9 +29,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from dartcli.errors import DartError, RunError, StoppedError, UsageError
-from dartcli.files import building, ensure_directory, read_json, sha256, write_json
+from dartcli.files import building, read_json, sha256, write_json
 from dartcli.settings import Options
-from dartcli.training.loop import EpochRecord, Position
+from dartcli.training.loop import MEASURES, EpochRecord, Position, rows_of
+from dartcli.training.stepping import named, part
 
 STATE = "state.safetensors"
 EPOCHS = "epochs.parquet"
@@ -40,18 +41,12 @@ DOCUMENT = "checkpoint.json"
 FILES: Final = (STATE, EPOCHS, ITERATIONS)
 KEPT: Final = 2
 """The newest, and the one before it."""
-SCALARS: Final = (
-    "epoch",
-    "iteration",
-    "train_loss",
-    "valid_auc",
-    "valid_log_loss",
-    "handled",
-    "improved",
-    "seconds",
-    "engine",
-    "remark",
-)
+SCALARS: Final[Mapping[str, type[pl.DataType]]] = {
+    **MEASURES,
+    "seconds": pl.Float64,
+    "engine": pl.String,
+    "remark": pl.String,
+}
 """Columns of ``epochs.parquet``: the fields of an epoch's record that are a number or a word."""
 
 
@@ -159,7 +154,6 @@ class Keeper:
             If it cannot be written.
         """
         place = self.folder / f"{position.iteration:012d}"
-        ensure_directory(self.folder)
         write(place, position, self.identity)
         _verified(place)
         for old in _folders(self.folder)[KEPT:]:
@@ -167,14 +161,11 @@ class Keeper:
         self._last = time.monotonic()
         number = self.stopping()
         if number:
-            self._stop(number, position)
-
-    def _stop(self, number: int, position: Position) -> NoReturn:
-        raise StoppedError(
-            f"stopped after iteration {position.iteration:,} (epoch {position.epoch}); "
-            f"{self.resume}.",
-            number,
-        )
+            raise StoppedError(
+                f"stopped after iteration {position.iteration:,} (epoch {position.epoch}); "
+                f"{self.resume}.",
+                number,
+            )
 
 
 def write(place: Path, position: Position, identity: str) -> None:
@@ -183,24 +174,11 @@ def write(place: Path, position: Position, identity: str) -> None:
 
     tensors = {name: _plain(value) for name, value in position.tensors.items()}
     for record in position.finished:
-        for iteration, logits in record.snapshots.items():
-            tensors[f"snapshots.{record.epoch}.{iteration}"] = _plain(logits)
-    rows = [{name: getattr(record, name) for name in SCALARS} for record in position.finished]
-    schema = {
-        "epoch": pl.Int64,
-        "iteration": pl.Int64,
-        "train_loss": pl.Float64,
-        "valid_auc": pl.Float64,
-        "valid_log_loss": pl.Float64,
-        "handled": pl.Int64,
-        "improved": pl.Boolean,
-        "seconds": pl.Float64,
-        "engine": pl.String,
-        "remark": pl.String,
-    }
+        past = {number: _plain(logits) for number, logits in record.snapshots.items()}
+        tensors |= named(f"snapshots.{record.epoch}.", past)
     with building(place) as folder:
         save_file(tensors, folder / STATE)
-        pl.DataFrame(rows, schema=schema).write_parquet(folder / EPOCHS)
+        rows_of(position.finished, SCALARS).write_parquet(folder / EPOCHS)
         iterations = [record.iterations for record in position.finished]
         (pl.concat(iterations) if iterations else pl.DataFrame()).write_parquet(folder / ITERATIONS)
         document = Document(
@@ -298,15 +276,11 @@ def _record(
     stored: Mapping[str, Tensor],
     device: torch.device,
 ) -> EpochRecord:
-    prefix = f"snapshots.{row['epoch']}."
+    past = part(stored, f"snapshots.{row['epoch']}.")
     return EpochRecord(
         **row,
         iterations=iterations.filter(pl.col("epoch") == row["epoch"]),
-        snapshots={
-            int(name.removeprefix(prefix)): value.to(device)
-            for name, value in sorted(stored.items())
-            if name.startswith(prefix)
-        },
+        snapshots={number: past[str(number)].to(device) for number in sorted(map(int, past))},
     )
 
 

@@ -21,7 +21,17 @@ from dartcli.errors import TrainingError, UsageError
 from dartcli.settings import PROTOCOLS, Options, Settings, parsed
 from dartcli.training import evaluate
 from dartcli.training.device import keeping_freed_memory, threads_for
-from dartcli.training.loop import EpochRecord, Keeper, Outcome, Position, State, fit, snapshot
+from dartcli.training.loop import (
+    MEASURES,
+    EpochRecord,
+    Keeper,
+    Outcome,
+    Position,
+    fit,
+    rows_of,
+    snapshot,
+)
+from dartcli.training.stepping import State
 
 GROUPS = 5
 """Users (and items) are divided by activity into this many groups with equal positives."""
@@ -59,7 +69,7 @@ class Trained:
         """What is kept of it in the folder of a run."""
         return runs.SeedRecord(
             metrics=self.metrics,
-            history=_history(self.epochs),
+            history=rows_of(self.epochs, MEASURES),
             iterations=pl.concat([epoch.iterations for epoch in self.epochs]),
             weights=snapshot(self.parts.models[0]),
             scores=self._scores(),
@@ -309,16 +319,3 @@ def _identified(iterations: pl.DataFrame, parts: Ingredients) -> dict[str, float
         "identification_precision": hit / handled if known and handled else None,
         "identification_recall": hit / false if known and false else None,
     }
-
-
-def _history(epochs: Sequence[EpochRecord]) -> pl.DataFrame:
-    names = (
-        "epoch",
-        "iteration",
-        "train_loss",
-        "valid_auc",
-        "valid_log_loss",
-        "handled",
-        "improved",
-    )
-    return pl.DataFrame({name: [getattr(epoch, name) for epoch in epochs] for name in names})

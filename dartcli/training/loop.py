@@ -7,10 +7,10 @@ to measure the validation AUC, and to decide whether to go on.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import polars as pl
 import torch
@@ -23,9 +23,7 @@ from dartcli.denoising import Strategy
 from dartcli.errors import TrainingError
 from dartcli.settings import Training
 from dartcli.training import evaluate, trace
-from dartcli.training.stepping import Engine, Program, Stepper
-
-State = dict[str, Tensor]
+from dartcli.training.stepping import Engine, Program, State, Stepper, named, part
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,26 @@ class EpochRecord:
     """Why they were eager where something faster was asked for."""
 
 
+MEASURES: Final[Mapping[str, type[pl.DataType]]] = {
+    "epoch": pl.Int64,
+    "iteration": pl.Int64,
+    "train_loss": pl.Float64,
+    "valid_auc": pl.Float64,
+    "valid_log_loss": pl.Float64,
+    "handled": pl.Int64,
+    "improved": pl.Boolean,
+}
+"""The numbers of an epoch's record: columns of the history of a run."""
+
+
+def rows_of(
+    records: Sequence[EpochRecord], columns: Mapping[str, type[pl.DataType]]
+) -> pl.DataFrame:
+    """Return the fields ``columns`` (name -> type) of ``records`` as a table, one row each."""
+    values = {name: [getattr(record, name) for record in records] for name in columns}
+    return pl.DataFrame(values, schema=dict(columns))
+
+
 @dataclass(frozen=True)
 class Position:
     """Where a training stands between two steps: everything that the rest of it depends on."""
@@ -75,7 +93,7 @@ class Position:
     @property
     def iteration(self) -> int:
         """Steps taken so far."""
-        return (self.finished[-1].iteration if self.finished else 0) + self.step
+        return _steps_in(self.finished) + self.step
 
 
 class Keeper(Protocol):
@@ -202,31 +220,44 @@ class _Course:
         self.seed, self.keeper = seed, keeper
         self.model = stepper.program.models[0]
         self.finished: list[EpochRecord] = []
-        self.best, self.best_auc, self.best_epoch = snapshot(self.model), float("-inf"), 0
+        self.best = snapshot(self.model)
+        """Weights after the best epoch so far."""
 
     @property
     def iteration(self) -> int:
         """Steps of the finished epochs."""
-        return self.finished[-1].iteration if self.finished else 0
+        return _steps_in(self.finished)
+
+    @property
+    def best_record(self) -> EpochRecord | None:
+        """The finished epoch with the highest validation AUC."""
+        return next((record for record in reversed(self.finished) if record.improved), None)
+
+    @property
+    def best_epoch(self) -> int:
+        """Its number, 0 before any."""
+        return self.best_record.epoch if self.best_record else 0
+
+    @property
+    def best_auc(self) -> float:
+        """Its validation AUC, minus infinity before any."""
+        return self.best_record.valid_auc if self.best_record else float("-inf")
 
     def end(self, record: EpochRecord) -> None:
         """Take note of a finished epoch."""
         self.finished.append(record)
         if record.improved:
-            self.best_auc, self.best_epoch = record.valid_auc, record.epoch
             self.best = snapshot(self.model)
 
     def restore(self, position: Position) -> None:
         """Go to ``position``; what belongs to a begun epoch is left to :meth:`steps_of`."""
-        for record in position.finished:
-            self.end(record)
-        self.best = _part(position.tensors, "best.")
+        self.finished = list(position.finished)
+        self.best = part(position.tensors, "best.")
         self.stepper.restore(position.tensors, position.iteration)
 
     def position(self, epoch: int, step: int, within: State | None = None) -> Position:
         """Return where the training stands; ``within`` is what belongs to a begun epoch."""
-        best = {f"best.{name}": value for name, value in self.best.items()}
-        tensors = {**self.stepper.state(), **best, **(within or {})}
+        tensors = {**self.stepper.state(), **named("best.", self.best), **(within or {})}
         return Position(epoch, step, tensors, tuple(self.finished))
 
     def steps_of(
@@ -250,8 +281,8 @@ class _Course:
             if begun is not None:
                 done = begun.step
                 _set_random(device, begun.tensors["random"])
-                record.restore(_part(begun.tensors, "trace."))
-                kept = _part(begun.tensors, "snapshot.")
+                record.restore(part(begun.tensors, "trace."))
+                kept = part(begun.tensors, "snapshot.")
                 snapshots = {int(name): logits for name, logits in kept.items()}
             rest = islice(epoch.batches(plan.batch_size), done, None)
             for step, batch in enumerate(rest, done + 1):
@@ -261,8 +292,8 @@ class _Course:
                 if self.keeper is not None and self.keeper.due():
                     within = {
                         "random": _random(device),
-                        **{f"trace.{name}": value for name, value in record.state().items()},
-                        **{f"snapshot.{name}": value for name, value in snapshots.items()},
+                        **named("trace.", record.state()),
+                        **named("snapshot.", snapshots),
                     }
                     self.keeper.keep(self.position(number, step, within))
         return epoch, record, snapshots
@@ -273,13 +304,8 @@ def snapshot(model: nn.Module) -> State:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-def _part(tensors: State, prefix: str) -> State:
-    """Return the tensors whose names begin with ``prefix``, without it."""
-    return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }
+def _steps_in(finished: Sequence[EpochRecord]) -> int:
+    return finished[-1].iteration if finished else 0
 
 
 def _random(device: torch.device) -> Tensor:

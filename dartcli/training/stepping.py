@@ -33,6 +33,9 @@ WARM_UP: Final = {"cpu": 1, "cuda": 3}
 P = ParamSpec("P")
 R = TypeVar("R")
 
+State = dict[str, Tensor]
+"""Tensors by name."""
+
 Engine = Literal["eager", "compiled", "cuda graph"]
 
 
@@ -132,7 +135,7 @@ class Stepper:
         """Return all that further steps depend on, by name; views, not copies."""
         result = {"counter.iteration": self.iteration, "counter.epoch": self.epoch}
         for name, network in self._networks().items():
-            result |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
+            result |= named(f"{name}.", network.state_dict())
         return result | self.optimizer.state()
 
     def restore(self, state: Mapping[str, Tensor], steps: int) -> None:
@@ -141,14 +144,7 @@ class Stepper:
         self.iteration.copy_(state["counter.iteration"])
         self.epoch.copy_(state["counter.epoch"])
         for name, network in self._networks().items():
-            prefix = f"{name}."
-            network.load_state_dict(
-                {
-                    key.removeprefix(prefix): value
-                    for key, value in state.items()
-                    if key.startswith(prefix)
-                }
-            )
+            network.load_state_dict(part(state, f"{name}."))
         self.optimizer.restore(state)
 
     def _networks(self) -> dict[str, nn.Module]:
@@ -270,12 +266,11 @@ class Optimizer:
         """Take back what :meth:`state` returned."""
         for name, kind in self._kinds().items():
             found: dict[int, dict[str, Any]] = {}
-            for key, value in state.items():
-                if key.startswith(f"{name}."):
-                    _, number, part = key.split(".")
-                    # sparse Adam counts with a number of Python
-                    counted = name == "sparse" and part == "step"
-                    found.setdefault(int(number), {})[part] = int(value) if counted else value
+            for place, value in part(state, f"{name}.").items():
+                number, key = place.split(".")
+                # sparse Adam counts with a number of Python
+                counted = name == "sparse" and key == "step"
+                found.setdefault(int(number), {})[key] = int(value) if counted else value
             kind.load_state_dict({**kind.state_dict(), "state": found})
 
     def _kinds(self) -> dict[str, torch.optim.Optimizer]:
@@ -402,6 +397,20 @@ def cuda_graph(step: Callable[[], None]) -> Callable[[], None]:
         step()
     replay: Callable[[], None] = graph.replay
     return replay
+
+
+def named(prefix: str, tensors: Mapping[Any, Tensor]) -> State:
+    """Return the tensors under their names (or numbers) with ``prefix`` before them."""
+    return {f"{prefix}{name}": value for name, value in tensors.items()}
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> State:
+    """Return the tensors whose names begin with ``prefix``, without it."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _with_own_code(function: Callable[P, R]) -> Callable[P, R]:
