@@ -135,14 +135,13 @@ def read_json(path: Path) -> Any:
 def locked(path: Path, *, busy: str | None = None) -> Iterator[None]:
     """Hold the lock file ``path`` for the length of the block; others wait.
 
-    The system itself holds the lock, so that of a process that died is free at once. A file beside
-    it names the holder.
+    The system itself holds the lock, so that of a process that died is free at once.
 
     Raises
     ------
     RunError
-        If another process holds it, with ``busy`` (who does what) at the beginning; only where
-        ``busy`` is given.
+        Where ``busy`` is given and another process holds it: nobody waits, the sentence begins
+        with ``busy`` (what is done) and names the process, by a file beside the lock.
     DartError
         If the lock cannot be made.
     """
@@ -153,7 +152,8 @@ def locked(path: Path, *, busy: str | None = None) -> Iterator[None]:
     owner = path.with_suffix(".owner")
     try:
         lock.acquire(timeout=-1 if busy is None else 0)
-        owner.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+        if busy is not None:
+            owner.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
     except Timeout as error:
         raise RunError(f"{busy} by {_owner(owner)}; wait for it, or stop it.") from error
     except OSError as error:

@@ -29,7 +29,7 @@ import re
 import shutil
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -317,7 +317,7 @@ def find(name: str) -> Run:
     if not (folder / METRICS).is_file():
         raise RunError(
             f"the run {name} in {folder} was not finished: it has no {METRICS}; "
-            f"go on with dart train --resume {folder.name}."
+            f"wait for it, or go on with dart train --resume {folder.name}."
         )
     return Run(folder)
 
@@ -419,22 +419,24 @@ def discard(chosen: Sequence[str]) -> list[str]:
     UsageError
         If a name is that of no run; paths of folders elsewhere are refused.
     RunError
-        If a folder cannot be removed.
+        If one is being trained, or a folder cannot be removed.
     """
     folders = [folder_of(name) for name in dict.fromkeys(chosen)]
-    for folder in folders:
-        # out of sight in one step: an interrupted removal leaves no half run behind
-        hidden = folder.with_name(f".{folder.name}.removed")
-        try:
-            with held(folder):
+    with ExitStack() as stack:
+        for folder in folders:
+            stack.enter_context(held(folder))
+        for folder in folders:
+            # out of sight in one step: an interrupted removal leaves no half run behind
+            hidden = folder.with_name(f".{folder.name}.removed")
+            try:
                 shutil.rmtree(hidden, ignore_errors=True)
                 folder.rename(hidden)
-            if hidden.is_symlink():
-                hidden.unlink()
-            else:
-                shutil.rmtree(hidden)
-        except OSError as error:
-            raise RunError(f"cannot remove {folder}: {reason(error)}.") from error
+                if hidden.is_symlink():
+                    hidden.unlink()
+                else:
+                    shutil.rmtree(hidden)
+            except OSError as error:
+                raise RunError(f"cannot remove {folder}: {reason(error)}.") from error
     return [folder.name for folder in folders]
 
 

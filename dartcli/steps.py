@@ -11,6 +11,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,17 +38,27 @@ if TYPE_CHECKING:
 
     from dartcli.analysis import Analysis, Report
     from dartcli.report import Context, Source
+    from dartcli.training.checkpoints import Every
     from dartcli.training.experiment import Trained
     from dartcli.training.loop import EpochRecord
 
 Note = Callable[[str], None]
 Split = Literal["train", "valid", "test"]
+Stopping = Callable[[], AbstractContextManager[Callable[[], int]]]
+"""Makes a context for the steps of one seed. What it yields is asked after every step; a number
+other than 0 ends the training after a checkpoint, by a StoppedError with the exit code 128 + it."""
 CHECKPOINT_EVERY = "60s"
 """A training of less than a minute writes none."""
 
 
 def _silent(_sentence: str) -> None:
     return None
+
+
+@contextmanager
+def _never() -> Iterator[Callable[[], int]]:
+    """Let a training go on to its end."""
+    yield lambda: 0
 
 
 def download(
@@ -278,7 +289,7 @@ def train(
     note: Note = _silent,
     progress: Callable[[int, EpochRecord], None] | None = None,
     checkpoint_every: str = CHECKPOINT_EVERY,
-    stopping: Callable[[], int] | None = None,
+    stopping: Stopping = _never,
     **keys: Any,
 ) -> runs.Run:
     """Train one run, over one seed or several, and return it.
@@ -294,8 +305,7 @@ def train(
     checkpoint_every
         How often a checkpoint is written: ``"5ep"``, ``"90s"``, ``"10m"``, ``"off"``.
     stopping
-        Asked after every step; a number other than 0 ends the training after a checkpoint, by a
-        StoppedError with the exit code 128 + that number.
+        Says when to stop early; by default never.
     **keys
         Parts of the settings; they win over ``settings``. A string for ``dataset``, ``model`` or
         ``strategy`` is its name.
@@ -314,7 +324,7 @@ def train(
     tree = settings.model_dump() if isinstance(settings, Settings) else dict(settings or {})
     resolved = resolve(tree, _named(keys))
     device = devices.resolve(resolved.device)
-    how = How(note, progress, checkpoint_every, stopping)
+    how = _how(note, progress, checkpoint_every, stopping)
     # the first seed's data come before the folder: a data set that fails leaves no run behind
     first = prepared(resolved, resolved.seeds[0], note=note)
     with runs.writing(resolved, environment(device), name) as folder:
@@ -328,7 +338,7 @@ def resume(
     note: Note = _silent,
     progress: Callable[[int, EpochRecord], None] | None = None,
     checkpoint_every: str = CHECKPOINT_EVERY,
-    stopping: Callable[[], int] | None = None,
+    stopping: Stopping = _never,
 ) -> runs.Run:
     """Go on with a run that was not finished, as if it had never stopped, and return it.
 
@@ -348,6 +358,7 @@ def resume(
     """
     from dartcli.training import device as devices
 
+    how = _how(note, progress, checkpoint_every, stopping)
     with runs.reopening(name) as folder:
         run = runs.Run(folder)
         device = devices.resolve(run.settings.device)
@@ -355,38 +366,48 @@ def resume(
             now, then = environment(device)[key], run.environment.get(key)
             if then not in (None, now):
                 note(f"the run began with {key} {then}, and goes on with {now}: digits may differ.")
-        how = How(note, progress, checkpoint_every, stopping)
         _train_seeds(folder, run.settings, device, how)
     return runs.Run(folder)
 
 
 @dataclass(frozen=True)
-class How:
+class _How:
     """What :func:`train` and :func:`resume` take beside settings."""
 
     note: Note
     progress: Callable[[int, EpochRecord], None] | None
-    checkpoint_every: str
-    stopping: Callable[[], int] | None
+    every: Every
+    stopping: Stopping
+
+
+def _how(
+    note: Note,
+    progress: Callable[[int, EpochRecord], None] | None,
+    checkpoint_every: str,
+    stopping: Stopping,
+) -> _How:
+    from dartcli.training.checkpoints import parse_every
+
+    return _How(note, progress, parse_every(checkpoint_every), stopping)
 
 
 def _train_seeds(
     folder: Path,
     settings: Settings,
     device: torch.device,
-    how: How,
+    how: _How,
     first: store.Prepared | None = None,
 ) -> None:
     """Train what is missing of the run in ``folder``; ``first`` are the data of its first seed."""
     from dartcli.training import checkpoints
     from dartcli.training.experiment import train_seed
 
-    every = checkpoints.parse_every(how.checkpoint_every)
-    stopping = how.stopping or checkpoints.nothing_stops
     began = datetime.now(UTC)
     finished: list[runs.SeedMetrics] = []
-    engines: dict[str, None] = {}
+    # of the seeds that were trained before the run was interrupted
+    engines = dict.fromkeys(runs.Run(folder).environment.get("steps", ()))
     remarks: set[str] = set()
+    warned = first is not None
 
     def watch(seed: int, record: EpochRecord) -> None:
         if record.remark and record.remark not in remarks:
@@ -401,21 +422,23 @@ def _train_seeds(
             if done is not None:
                 finished.append(done)
                 continue
-            data = first or prepared(settings, seed, note=how.note)
-            first = None
+            # what there is to say of the data is said once
+            data = first or prepared(settings, seed, note=_silent if warned else how.note)
+            first, warned = None, True
             place = runs.checkpoints(folder, seed)
             identity = runs.identity(settings, data.manifest.files["train.parquet"].sha256)
             words = f"go on with dart train --resume {folder.name}"
-            keeper = checkpoints.Keeper(place, identity, every, stopping, words)
             position = checkpoints.latest(place, identity, device, how.note)
             if position is not None:
                 how.note(f"seed {seed} goes on after iteration {position.iteration:,}.")
-            stream = train_seed(settings, data, seed, device, keeper=keeper, resume=position)
-            trained = drained(stream, seed, watch)
-            engines.update(dict.fromkeys(record.engine for record in trained.epochs))
-            runs.write_seed(folder, trained.record)
-            shutil.rmtree(place, ignore_errors=True)
-            finished.append(trained.metrics)
+            with how.stopping() as asked:
+                keeper = checkpoints.Keeper(place, identity, how.every, asked, words)
+                stream = train_seed(settings, data, seed, device, keeper=keeper, resume=position)
+                trained = drained(stream, seed, watch)
+                engines.update(dict.fromkeys(record.engine for record in trained.epochs))
+                runs.write_seed(folder, trained.record)
+                shutil.rmtree(place, ignore_errors=True)
+                finished.append(trained.metrics)
     finally:
         if finished:
             complete = len(finished) == len(settings.seeds)

@@ -17,8 +17,6 @@ from dartcli.errors import DartError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-SIGINT = 2
-
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM, as a type of its own.
@@ -37,7 +35,8 @@ def interrupt(number: int, _frame: object) -> NoReturn:
 def gently() -> Iterator[Callable[[], int]]:
     """Only take note of the first SIGINT or SIGTERM of the block; the second one ends it.
 
-    What is yielded returns the number of the first, or 0.
+    What is yielded returns the number of the first, or 0. A block that ends without having looked
+    is interrupted at its end.
     """
     arrived: list[int] = []
 
@@ -53,6 +52,8 @@ def gently() -> Iterator[Callable[[], int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if arrived:
+        interrupt(arrived[0], None)
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
@@ -70,7 +71,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as error:
             complain("interrupted; nothing half-written was left behind.")
-            number = error.args[0] if isinstance(error, Interrupted) and error.args else SIGINT
+            number = error.args[0] if isinstance(error, Interrupted) else signal.SIGINT
             raise typer.Exit(128 + number) from None
         except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
             raise

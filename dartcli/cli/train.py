@@ -216,37 +216,23 @@ def train(
                 "--resume goes on with the settings that the run began with; give no others."
             )
         resolved = runs.Run(runs.folder_of(resume)).settings
-        with (
-            gently() as stopping,
-            show.epoch_bar(resolved.training.epochs or 0, len(resolved.seeds)) as bar,
-        ):
-            run = steps.resume(
-                resume,
-                note=show.note,
-                progress=bar,
-                checkpoint_every=checkpoint_every,
-                stopping=stopping,
-            )
-        _show(run, json=json)
-        return
-    tree = settings.load_tree(config) if config else {}
-    resolved = steps.resolve(
-        {"dataset": {"name": steps.default_dataset()}},
-        tree,
-        settings.merged(settings.parse_assignments(set_ or []), flags),
-    )
-    with (
-        gently() as stopping,
-        show.epoch_bar(resolved.training.epochs or 0, len(resolved.seeds)) as bar,
-    ):
-        run = steps.train(
-            resolved,
-            name=run_name,
-            note=show.note,
-            progress=bar,
-            checkpoint_every=checkpoint_every,
-            stopping=stopping,
+    else:
+        resolved = steps.resolve(
+            {"dataset": {"name": steps.default_dataset()}},
+            settings.load_tree(config) if config else {},
+            settings.merged(settings.parse_assignments(set_ or []), flags),
         )
+    with show.epoch_bar(resolved.training.epochs or 0, len(resolved.seeds)) as bar:
+        how: dict[str, Any] = {
+            "note": show.note,
+            "progress": bar,
+            "checkpoint_every": checkpoint_every,
+            "stopping": gently,
+        }
+        if resume is not None:
+            run = steps.resume(resume, **how)
+        else:
+            run = steps.train(resolved, name=run_name, **how)
     _show(run, json=json)
 
 

@@ -99,11 +99,6 @@ def parse_every(text: str) -> Every:
     return Every(seconds=float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]])
 
 
-def nothing_stops() -> int:
-    """Return 0: no signal has arrived."""
-    return 0
-
-
 class Keeper:
     """Decides when a training is written down, writes it, and ends it when it is asked to.
 
@@ -126,7 +121,7 @@ class Keeper:
         folder: Path,
         identity: str,
         every: Every,
-        stopping: Callable[[], int] = nothing_stops,
+        stopping: Callable[[], int] = lambda: 0,
         resume: str = "",
     ) -> None:
         self.folder, self.identity, self.every = folder, identity, every

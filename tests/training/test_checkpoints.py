@@ -7,10 +7,11 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
+from random_tables import ITEMS, ROWS, USERS, table
 from torch import Tensor, nn
 
 from dartcli import catalog
-from dartcli.data.batches import NEGATIVE, Table, TrainingSet
+from dartcli.data.batches import TrainingSet
 from dartcli.denoising import CleanSample, Context, Strategy, TrainingTable
 from dartcli.errors import RunError, StoppedError, UsageError
 from dartcli.settings import Training
@@ -18,22 +19,8 @@ from dartcli.training import checkpoints
 from dartcli.training.checkpoints import Every, Keeper, latest, parse_every
 from dartcli.training.loop import EpochRecord, Position, fit
 
-USERS, ITEMS, ROWS = 30, 20, 400
 CPU = torch.device("cpu")
 PLAN = Training(batch_size=64, epochs=4, patience=4, snapshots=(3, 9), learning_rate=0.01)
-
-
-def table(seed: int) -> Table:
-    generator = torch.Generator().manual_seed(seed)
-    fields = torch.stack(
-        [
-            torch.randint(0, USERS, (ROWS,), generator=generator),
-            torch.randint(0, ITEMS, (ROWS,), generator=generator),
-        ],
-        dim=1,
-    )
-    kind = torch.randint(0, 3, (ROWS,), generator=generator).to(torch.int8)
-    return Table(fields, (kind != NEGATIVE).float(), kind)
 
 
 class Ends:

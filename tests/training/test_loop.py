@@ -5,13 +5,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+from random_tables import ITEMS, ROWS, USERS, table
 from torch import Tensor, nn
 
 from dartcli import catalog
 from dartcli.data.batches import (
-    FALSE_POSITIVE,
-    NEGATIVE,
-    TRUE_POSITIVE,
     Table,
     TrainingSet,
     known_pairs,
@@ -26,22 +24,6 @@ from dartcli.training.stepping import Program, Stepper
 from dartcli.training.trace import Trace
 
 CPU = torch.device("cpu")
-
-USERS, ITEMS, ROWS = 30, 20, 400
-
-
-def table(seed: int, rows: int = ROWS) -> Table:
-    generator = torch.Generator().manual_seed(seed)
-    fields = torch.stack(
-        [
-            torch.randint(0, USERS, (rows,), generator=generator),
-            torch.randint(0, ITEMS, (rows,), generator=generator),
-        ],
-        dim=1,
-    )
-    kind = torch.randint(0, 3, (rows,), generator=generator).to(torch.int8)
-    assert {NEGATIVE, TRUE_POSITIVE, FALSE_POSITIVE} == {0, 1, 2}
-    return Table(fields, (kind != NEGATIVE).float(), kind)
 
 
 def model(name: str = "fm", seed: int = 0) -> nn.Module:

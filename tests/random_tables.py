@@ -1,0 +1,22 @@
+"""Made-up training tables for the tests of the loop."""
+
+import torch
+
+from dartcli.data.batches import FALSE_POSITIVE, NEGATIVE, TRUE_POSITIVE, Table
+
+USERS, ITEMS, ROWS = 30, 20, 400
+
+
+def table(seed: int, rows: int = ROWS) -> Table:
+    """Return interactions of random users, items and kinds; none of unknown kind."""
+    generator = torch.Generator().manual_seed(seed)
+    fields = torch.stack(
+        [
+            torch.randint(0, USERS, (rows,), generator=generator),
+            torch.randint(0, ITEMS, (rows,), generator=generator),
+        ],
+        dim=1,
+    )
+    kind = torch.randint(0, 3, (rows,), generator=generator).to(torch.int8)
+    assert {NEGATIVE, TRUE_POSITIVE, FALSE_POSITIVE} == {0, 1, 2}
+    return Table(fields, (kind != NEGATIVE).float(), kind)
