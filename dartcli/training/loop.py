@@ -197,6 +197,8 @@ def fit(  # noqa: PLR0913 - the parts of a training
             remark=stepper.remark,
         )
         course.end(ended)
+        # an order and a table of negatives, which the next epoch would else be made beside
+        del epoch, record, summary
         yield ended
         if number - course.best_epoch >= plan.patience:
             return Outcome(course.best_epoch, number, "patience", course.best)
@@ -269,7 +271,7 @@ class _Course:
         if begun is None:
             program.strategy.study(number, self.model, recorded.fields, recorded.label)
         epoch = self.training.epoch(self.seed, number)
-        record = trace.Trace(len(epoch.table), plan.batch_size)
+        record = trace.Trace(len(epoch.table), plan.batch_size, device)
         snapshots: dict[int, Tensor] = {}
         self.stepper.epoch.fill_(number)
         for network in (*program.models, program.strategy):

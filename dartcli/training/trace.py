@@ -31,29 +31,34 @@ BLOCK: Final = 1 << 17
 class Trace:
     """The record of one epoch of ``rows`` rows in batches of ``size``."""
 
-    def __init__(self, rows: int, size: int) -> None:
+    def __init__(self, rows: int, size: int, device: torch.device | None = None) -> None:
         self.rows, self.size = rows, size
         self.iterations = -(-rows // size)
-        self.steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self.done = 0
+        # one place for all steps: tensors kept a step each would leave holes all over the heap
+        self.columns = torch.zeros(3, self.iterations * size, device=device)
+        self.objective = torch.zeros(self.iterations, device=device)
 
     def record(self, loss: Tensor, decision: Decision, objective: Tensor) -> None:
-        """Keep what the next step saw, decided and optimised: references, no copies."""
-        self.steps.append((loss, decision.weight, decision.label, objective.detach()))
+        """Copy what the next step saw, decided and optimised."""
+        start = self.done * self.size
+        place = self.columns[:, start : start + len(loss)]
+        torch.stack((loss, decision.weight, decision.label), out=place)
+        self.objective[self.done] = objective.detach()
+        self.done += 1
 
     def state(self) -> dict[str, Tensor]:
-        """Return what was kept so far, one tensor each."""
-        losses, weights, labels, objectives = zip(*self.steps, strict=True)
+        """Return what was recorded so far."""
         return {
-            "loss": torch.cat(losses),
-            "weight": torch.cat(weights),
-            "label": torch.cat(labels),
-            "objective": torch.stack(objectives),
+            "columns": self.columns[:, : self.done * self.size],
+            "objective": self.objective[: self.done],
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take back what :meth:`state` returned."""
-        columns = [state[name].split(self.size) for name in ("loss", "weight", "label")]
-        self.steps = list(zip(*columns, state["objective"].unbind(), strict=True))
+        self.done = len(state["objective"])
+        self.columns[:, : self.done * self.size] = state["columns"]
+        self.objective[: self.done] = state["objective"]
 
     def summary(self, epoch: Epoch, item_counts: Tensor) -> dict[str, Tensor]:
         """Return one number an iteration for each measure, on the CPU.
@@ -66,25 +71,21 @@ class Trace:
         """
         # less a row's position in its batch: the rarest item highest, then the earliest row
         rarity = -item_counts.to(torch.int64) * self.size
-        objectives = torch.stack([step[-1] for step in self.steps]).to(torch.float64)
         # block by block: what is worked on stays in the processor's cache, and memory bounded
         length = max(BLOCK // self.size, 1)
         blocks = [
             self._block(first, min(first + length, self.iterations), epoch, rarity)
             for first in range(0, self.iterations, length)
         ]
-        self.steps.clear()
         result = {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
-        result["objective"] = objectives
+        result["objective"] = self.objective.to(torch.float64)
         return {name: values.cpu() for name, values in result.items()}
 
     def _block(self, first: int, stop: int, epoch: Epoch, rarity: Tensor) -> dict[str, Tensor]:
         """Return the measures of the iterations from ``first`` (of 0) to before ``stop``."""
         rows = slice(first * self.size, min(stop * self.size, self.rows))
-        losses, weights, labels, _ = zip(*self.steps[first:stop], strict=True)
-        loss, weight, label = (
-            self._grid(torch.cat(parts), stop - first) for parts in (losses, weights, labels)
-        )
+        columns = self.columns[:, first * self.size : stop * self.size]
+        loss, weight, label = columns.view(3, stop - first, self.size)
         # rows that fill the last iteration up are of no kind
         kind = self._grid(epoch.in_order(epoch.table.kind, rows), stop - first, fill=NO_ROW)
         false_positive = kind == FALSE_POSITIVE
