@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, locks, hashes."""
+"""Files that are either whole or absent: atomic writes, locks, hashes, seals."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dartcli.errors import DartError, DataError, RunError
 
 CHUNK = 1 << 20
+SEAL: Final = "seal"
+"""Key of a document's own hash."""
 
 
 def ensure_directory(path: Path) -> Path:
@@ -71,10 +73,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def building(directory: Path) -> Iterator[Path]:
+def building(directory: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield a temporary directory that becomes ``directory`` when the block ends without an error.
 
-    An older ``directory`` is replaced. Nothing is left behind when the block raises.
+    An older ``directory`` is replaced, or is an error where ``replace`` is false. Nothing is left
+    behind when the block raises.
     """
     ensure_directory(directory.parent)
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
@@ -89,7 +92,7 @@ def building(directory: Path) -> Iterator[Path]:
             else:
                 sync_directory(path)
         sync_directory(temporary)
-        if directory.exists():
+        if replace and directory.exists():
             shutil.rmtree(directory)
         temporary.rename(directory)
         sync_directory(directory.parent)
@@ -125,10 +128,62 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not a JSON document ({error}); dart doctor helps.") from error
+
+
+def write_sealed(path: Path, document: Mapping[str, Any]) -> None:
+    """Write ``document`` as :func:`write_json` does, with a hash of itself as its last key."""
+    write_json(path, {**document, SEAL: _seal(document)})
+
+
+def read_sealed(path: Path, *, required: bool = True) -> dict[str, Any]:
+    """Return the document in ``path``, without its seal.
+
+    Parameters
+    ----------
+    path
+        A file that :func:`write_sealed` wrote.
+    required
+        False takes a document without a seal as it is: one from before there were seals, or one
+        that somebody else wrote.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, holds no JSON object, or is not what was written.
+    """
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise DataError(f"{path} holds no JSON object; dart doctor helps.")
+    if not fits(document) and (required or SEAL in document):
         raise DataError(
-            f"{path} is not a JSON document ({error}); remove it and try again."
-        ) from error
+            f"{path} is not what was written (its seal does not fit); dart doctor helps."
+        )
+    return {key: value for key, value in document.items() if key != SEAL}
+
+
+def fits(document: Mapping[str, Any]) -> bool:
+    """Return whether ``document`` has a seal, and it is that of the rest."""
+    rest = {key: value for key, value in document.items() if key != SEAL}
+    return document.get(SEAL) == _seal(rest)
+
+
+def _seal(document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what ``document`` says, however it is laid out."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def clear_temporaries(folder: Path, name: str = "*") -> None:
+    """Remove what processes that died were writing in ``folder``, as ``name`` or anything.
+
+    The caller holds the lock under which these files are written: nobody else is at it.
+    """
+    for path in folder.glob(f".{name}.*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -5,9 +5,10 @@
     run_01/
       settings.json       the resolved settings; `--config` repeats them
       environment.json    program, libraries, machine, times
-      metrics.json        the measures; written last: without it the run is not finished
+      metrics.json        the measures, and the hashes of settings and seeds; written last: without
+                          it the run is not finished
       seed_0/
-        metrics.json        measures of this seed
+        metrics.json        measures of this seed, and the hash of each file beside it
         history.parquet     one row an epoch
         iterations.parquet  one row an iteration
         model.safetensors   the reported weights
@@ -16,8 +17,10 @@
       checkpoints/        while it is trained, or was interrupted: where it stands
       analysis/           what `dart analyze` made
 
-Nothing in it is a pickle. Times are only in ``environment.json``, so the rest of the folder is the
-same, byte for byte, whenever the run is repeated.
+A document ends with a hash of itself, its seal. The measures vouch for settings and seeds, those of
+a seed for its files, and every file is compared when it is read. Nothing is a pickle. Times are
+only in ``environment.json``, so the rest of the folder is the same, byte for byte, whenever the run
+is repeated.
 """
 
 from __future__ import annotations
@@ -29,10 +32,11 @@ import re
 import shutil
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -40,7 +44,16 @@ import polars as pl
 
 from dartcli import paths
 from dartcli.errors import DartError, RunError, UsageError
-from dartcli.files import building, ensure_directory, locked, read_json, reason, write_json
+from dartcli.files import (
+    building,
+    clear_temporaries,
+    ensure_directory,
+    locked,
+    read_sealed,
+    reason,
+    sha256,
+    write_sealed,
+)
 from dartcli.settings import Options, Settings, parsed
 
 if TYPE_CHECKING:
@@ -56,8 +69,14 @@ SCORES = "scores.parquet"
 SNAPSHOTS = "snapshots"
 CHECKPOINTS = "checkpoints"
 
-FORMAT: Final = 2
-"""Version of the run folder. 1: no scores, no snapshots, fewer measures."""
+IDENTITY: Final = "identity"
+"""Key of the hash of settings and data in a seed's ``metrics.json``."""
+FILES: Final = "files"
+"""Key of the hashes in ``metrics.json``."""
+UNSEALED: Final = (1, 2)
+"""Formats without hashes."""
+FORMAT: Final = 3
+"""Version of the run folder. 1: no scores, no snapshots, fewer measures. 2: no hashes."""
 
 
 class SeedMetrics(Options):
@@ -191,22 +210,85 @@ class Run:
     def settings(self) -> Settings:
         """The resolved settings."""
         path = self.folder / SETTINGS
-        return parsed(Settings, read_json(path), str(path))
+        # those of a finished run are vouched for by its measures
+        settings = parsed(Settings, read_sealed(path, required=False), str(path))
+        if (self.folder / METRICS).is_file():
+            self._checked(SETTINGS, self._files)
+        return settings
 
     @cached_property
     def metrics(self) -> Metrics:
         """The measures."""
+        self._checked(SETTINGS, self._files)
+        document = {key: value for key, value in self._document.items() if key != FILES}
+        return parsed(Metrics, {"run": self.name, **document}, str(self.folder / METRICS))
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        """``metrics.json``."""
         path = self.folder / METRICS
-        return parsed(Metrics, {"run": self.name, **read_json(path)}, str(path))
+        document = read_sealed(path, required=False)
+        if document.get("format", 1) not in UNSEALED and not isinstance(document.get(FILES), dict):
+            raise RunError(f"{path} has no hashes of the run's files; dart doctor helps.")
+        return document
+
+    @property
+    def _files(self) -> Mapping[str, str] | None:
+        """Name -> SHA-256 of settings and seeds; None in a run of an older version."""
+        return self._document.get(FILES)
+
+    def seed_files(self, seed: int) -> Mapping[str, str] | None:
+        """Return name -> SHA-256 of the files of ``seed``; None in a run of an older version.
+
+        Raises
+        ------
+        RunError
+            If the document that lists them is not the one that was written.
+        """
+        if self._files is None:
+            return None
+        name = f"{self.seed_folder(seed).name}/{METRICS}"
+        self._checked(name, self._files)
+        files: Mapping[str, str] = read_sealed(self.folder / name)[FILES]
+        return files
+
+    def _checked(self, name: str, files: Mapping[str, str] | None, seed: int | None = None) -> Path:
+        """Return the path of a file of the run, or of a seed; RunError where it is another now."""
+        path = (self.folder if seed is None else self.seed_folder(seed)) / name
+        if files is None:
+            return path
+        try:
+            found = sha256(path)
+        except OSError as error:
+            raise RunError(f"cannot read {path}: {reason(error)}; {self._again}.") from error
+        if found != files.get(name):
+            raise RunError(f"{path} is not what was written (another SHA-256); {self._again}.")
+        return path
+
+    @property
+    def _again(self) -> str:
+        return f"make the run whole with dart doctor --repair and dart train --resume {self.name}"
+
+    def check(self) -> None:
+        """Compare every file of the run with what was written.
+
+        Raises
+        ------
+        DartError
+            If one is missing or another.
+        """
+        _ = self.settings, self.metrics
+        for seed in self.seeds:
+            for name in self.seed_files(seed) or ():
+                self._checked(name, self.seed_files(seed), seed)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Program, libraries, machine, times; empty where they cannot be read."""
         try:
-            found = read_json(self.folder / ENVIRONMENT)
+            return read_sealed(self.folder / ENVIRONMENT, required=False)
         except DartError:
             return {}
-        return found if isinstance(found, dict) else {}
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -248,15 +330,18 @@ class Run:
 
     def snapshots(self, seed: int) -> list[int]:
         """Return the iterations of which ``seed`` kept a snapshot, in order."""
-        folder = self.seed_folder(seed) / SNAPSHOTS
-        return sorted(int(path.stem) for path in folder.glob("*.parquet") if path.stem.isdigit())
+        files = self.seed_files(seed)
+        if files is None:
+            found = (self.seed_folder(seed) / SNAPSHOTS).glob("*.parquet")
+            files = {f"{SNAPSHOTS}/{path.name}": "" for path in found}
+        return sorted(int(Path(name).stem) for name in files if name.startswith(f"{SNAPSHOTS}/"))
 
     def weights(self, seed: int) -> dict[str, Tensor]:
         """Return the reported weights of ``seed``, on the CPU."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        path = self.seed_folder(seed) / MODEL
+        path = self._checked(MODEL, self.seed_files(seed), seed)
         try:
             return load_file(path)
         except (OSError, SafetensorError) as error:
@@ -266,8 +351,8 @@ class Run:
             ) from error
 
     def _table(self, seed: int, name: str) -> pl.DataFrame:
-        path = self.seed_folder(seed) / name
-        if name == SCORES and self.metrics.format < FORMAT:
+        path = self._checked(name, self.seed_files(seed), seed)
+        if name == SCORES and self.metrics.format < 2:
             raise RunError(
                 f"{self.name} was trained by an older version, which kept no scores; train it "
                 f"again with dart train --config {self.folder / SETTINGS}."
@@ -483,43 +568,40 @@ def check_name(name: str) -> str:
     return name
 
 
-def claim(name: str | None = None) -> Path:
-    """Create the folder of a new run and return it; None takes the next free ``run_01``, ....
-
-    Raises
-    ------
-    UsageError
-        If the name is taken or cannot name a run.
-    """
-    folder = ensure_directory(paths.runs())
+def _claimed(
+    settings: Settings, environment: Mapping[str, Any], name: str | None, stack: ExitStack
+) -> Path:
+    """Create the folder of a new run, held from before it can be seen, and return it."""
+    parent = ensure_directory(paths.runs())
     if name is not None:
-        return _make(folder / check_name(name), taken_is_error=True) or folder
+        folder = parent / check_name(name)
+        stack.enter_context(held(folder))
+        if folder.exists():
+            raise UsageError(f"there is a run {name!r} already in {parent}; choose another --name.")
+        _begin(folder, settings, environment)
+        return folder
     numbers = [
         int(match[1])
-        for path in folder.iterdir()
-        if (match := re.fullmatch(r"run_(\d+)", path.name))
+        for path in parent.iterdir()
+        if (match := re.fullmatch(r"run_(\d{1,9})", path.name))
     ]
-    number = max(numbers, default=0) + 1
-    while (made := _make(folder / f"run_{number:02d}", taken_is_error=False)) is None:
-        number += 1
-    return made
+    for number in count(max(numbers, default=0) + 1):
+        folder = parent / f"run_{number:02d}"
+        # a number that another process has just taken is passed over
+        with suppress(RunError), ExitStack() as trial:
+            trial.enter_context(held(folder))
+            if not folder.exists():
+                _begin(folder, settings, environment)
+                stack.push(trial.pop_all())
+                return folder
+    raise AssertionError
 
 
-def _make(folder: Path, *, taken_is_error: bool) -> Path | None:
-    try:
-        folder.mkdir()
-    except FileExistsError as error:
-        if taken_is_error:
-            raise UsageError(
-                f"there is a run {folder.name!r} already in {folder.parent}; choose another --name."
-            ) from error
-        return None
-    except OSError as error:
-        raise RunError(
-            f"cannot create the run folder {folder}: {reason(error)}; "
-            "set DART_HOME to a directory you may write to."
-        ) from error
-    return folder
+def _begin(folder: Path, settings: Settings, environment: Mapping[str, Any]) -> None:
+    """Let the folder of a new run appear, with what is known of it."""
+    with building(folder, replace=False) as place:
+        write_sealed(place / SETTINGS, settings.model_dump(mode="json"))
+        write_sealed(place / ENVIRONMENT, environment)
 
 
 @dataclass(frozen=True)
@@ -540,8 +622,8 @@ class SeedRecord:
     """Iteration -> scores of the validation split."""
 
 
-def write_seed(folder: Path, record: SeedRecord) -> None:
-    """Write the folder of one finished seed, whole or not at all."""
+def write_seed(folder: Path, record: SeedRecord, identity: str) -> None:
+    """Write the folder of one finished seed, whole or not at all; see :func:`identity`."""
     from safetensors.torch import save_file
 
     weights = {name: value.cpu().contiguous() for name, value in record.weights.items()}
@@ -554,7 +636,13 @@ def write_seed(folder: Path, record: SeedRecord) -> None:
             (place / SNAPSHOTS).mkdir()
         for iteration, table in record.snapshots.items():
             table.write_parquet(place / SNAPSHOTS / f"{iteration}.parquet", compression="zstd")
-        write_json(place / METRICS, record.metrics.model_dump())
+        files = {
+            path.relative_to(place).as_posix(): sha256(path)
+            for path in sorted(place.rglob("*"))
+            if path.is_file()
+        }
+        document = {**record.metrics.model_dump(), IDENTITY: identity, FILES: files}
+        write_sealed(place / METRICS, document)
 
 
 def write_metrics(
@@ -572,7 +660,11 @@ def write_metrics(
         summary=summarise(seeds),
         interrupted=interrupted,
     )
-    write_json(folder / METRICS, metrics.model_dump(exclude={"run"}))
+    names = [SETTINGS, *(f"seed_{seed.seed}/{METRICS}" for seed in seeds)]
+    files = {name: sha256(folder / name) for name in names}
+    write_sealed(
+        folder / METRICS, {**metrics.model_dump(mode="json", exclude={"run"}), FILES: files}
+    )
 
 
 def write_environment(folder: Path, environment: Mapping[str, Any], began: datetime) -> None:
@@ -583,7 +675,7 @@ def write_environment(folder: Path, environment: Mapping[str, Any], began: datet
         "ended": ended.isoformat(timespec="seconds"),
         "seconds": round((ended - began).total_seconds(), 3),
     }
-    write_json(folder / ENVIRONMENT, {**environment, **times})
+    write_sealed(folder / ENVIRONMENT, {**environment, **times})
 
 
 def load_weights(model: nn.Module, run: Run, seed: int) -> None:
@@ -614,15 +706,21 @@ def writing(settings: Settings, environment: dict[str, Any], name: str | None) -
 
     It is removed if the block raises before a seed is finished or a checkpoint is written.
     """
-    folder = claim(name)
-    with held(folder):
+    with ExitStack() as stack:
+        folder = _claimed(settings, environment, name, stack)
         try:
-            write_json(folder / SETTINGS, settings.model_dump())
-            write_json(folder / ENVIRONMENT, environment)
             yield folder
+        except KeyboardInterrupt as stop:
+            if _worth_keeping(folder):
+                stop.add_note(f"go on with dart train --resume {folder.name}.")
+            raise
         finally:
-            if not (folder / METRICS).is_file() and not any(folder.glob(f"{CHECKPOINTS}/*/*")):
+            if not _worth_keeping(folder):
                 remove(folder)
+
+
+def _worth_keeping(folder: Path) -> bool:
+    return (folder / METRICS).is_file() or any(folder.glob(f"{CHECKPOINTS}/*/[0-9]*"))
 
 
 @contextmanager
@@ -641,6 +739,8 @@ def reopening(name: str) -> Iterator[Path]:
         run = Run(folder)
         if (folder / METRICS).is_file() and not run.metrics.interrupted:
             raise UsageError(f"the run {name} is finished; there is nothing to resume.")
+        for place in (folder, *folder.glob(f"{CHECKPOINTS}/*")):
+            clear_temporaries(place)
         yield folder
 
 
@@ -658,14 +758,35 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
-def finished_seed(folder: Path, seed: int) -> SeedMetrics | None:
-    """Return the measures of a seed that is done in an unfinished run, else None."""
-    path = folder / f"seed_{seed}" / METRICS
-    return parsed(SeedMetrics, read_json(path), str(path)) if path.is_file() else None
+def finished_seed(folder: Path, seed: int, identity: str) -> SeedMetrics | None:
+    """Return the measures of a seed that is done in an unfinished run, else None.
+
+    Raises
+    ------
+    RunError
+        If a file of it is not what was written, or it is of other settings or data.
+    """
+    place = folder / f"seed_{seed}"
+    path = place / METRICS
+    if not place.is_dir():
+        return None
+    document = read_sealed(path)
+    files = document.pop(FILES, {})
+    if document.pop(IDENTITY, None) != identity:
+        raise RunError(
+            f"{place} was trained with other settings or data than there are now; restore them, "
+            "or remove the run and train it again."
+        )
+    for name, digest in files.items():
+        if not (place / name).is_file() or sha256(place / name) != digest:
+            raise RunError(
+                f"{place / name} is not what was written; remove {place}, and resume the run again."
+            )
+    return parsed(SeedMetrics, document, str(path))
 
 
 def identity(settings: Settings, data: str) -> str:
-    """Return a hash of what determines a training: its settings and its data's own hash."""
+    """Return a hash of what determines a training: its settings and the digest of its data."""
     document = {"settings": settings.model_dump(mode="json", exclude={"seeds"}), "data": data}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from dartcli.errors import UsageError
-from dartcli.files import reason
+from dartcli.files import SEAL, fits, reason
 
 SCHEMA: Final = 1
 """Version of the settings document and of the run folder around it."""
@@ -310,6 +310,12 @@ def load_tree(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read the settings file {path}: {error}.") from error
     if not isinstance(tree, dict):
         raise UsageError(f"the settings file {path} holds no table of settings.")
+    if SEAL in tree and not fits(tree):
+        raise UsageError(
+            f"the settings file {path} is not what was written: its seal does not fit; if you "
+            f'changed it, remove its line "{SEAL}".'
+        )
+    tree.pop(SEAL, None)
     return tree
 
 

@@ -418,15 +418,15 @@ def _train_seeds(
 
     try:
         for seed in settings.seeds:
-            done = runs.finished_seed(folder, seed)
-            if done is not None:
-                finished.append(done)
-                continue
             # what there is to say of the data is said once
             data = first or prepared(settings, seed, note=_silent if warned else how.note)
             first, warned = None, True
+            identity = runs.identity(settings, data.digest)
+            done = runs.finished_seed(folder, seed, identity)
+            if done is not None:
+                finished.append(done)
+                continue
             place = runs.checkpoints(folder, seed)
-            identity = runs.identity(settings, data.manifest.files["train.parquet"].sha256)
             words = f"go on with dart train --resume {folder.name}"
             position = checkpoints.latest(place, identity, device, how.note)
             if position is not None:
@@ -436,7 +436,7 @@ def _train_seeds(
                 stream = train_seed(settings, data, seed, device, keeper=keeper, resume=position)
                 trained = drained(stream, seed, watch)
                 engines.update(dict.fromkeys(record.engine for record in trained.epochs))
-                runs.write_seed(folder, trained.record)
+                runs.write_seed(folder, trained.record, identity)
                 shutil.rmtree(place, ignore_errors=True)
                 finished.append(trained.metrics)
     finally:

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from dartcli import paths, runs
 from dartcli.errors import DataError, RunError, UsageError
-from dartcli.files import ensure_directory, locked, read_json, write_json
+from dartcli.files import ensure_directory, locked, read_sealed, write_sealed
 from dartcli.settings import Options, Settings, parsed
 
 DOCUMENT: Final = "sweep.json"
@@ -111,7 +111,7 @@ class Sweep:
     def document(self) -> Document:
         """What it consists of."""
         path = self.folder / DOCUMENT
-        return parsed(Document, read_json(path), str(path))
+        return parsed(Document, read_sealed(path), str(path))
 
     def row(self, key: str) -> Row | None:
         """Return one finished training; None if there is none.
@@ -120,7 +120,7 @@ class Sweep:
         """
         path = self.folder / ROWS / f"{key}.json"
         try:
-            row = parsed(Row, read_json(path), str(path))
+            row = parsed(Row, read_sealed(path), str(path))
         except (DataError, UsageError, TypeError, ValueError):
             return None
         return row if row_key(row.settings) == key else None
@@ -132,7 +132,9 @@ class Sweep:
 
     def write(self, row: Row) -> None:
         """Keep a finished training."""
-        write_json(self.folder / ROWS / f"{row_key(row.settings)}.json", row.model_dump())
+        write_sealed(
+            self.folder / ROWS / f"{row_key(row.settings)}.json", row.model_dump(mode="json")
+        )
 
     def extend(self, entries: Iterable[Entry], tuned: Iterable[Tuned]) -> None:
         """Add to what the sweep consists of; what is there already keeps its place."""
@@ -147,7 +149,7 @@ class Sweep:
             changed = document.model_copy(
                 update={"entries": tuple(known.values()), "tuned": tuple(choices.values())}
             )
-            write_json(self.folder / DOCUMENT, changed.model_dump())
+            write_sealed(self.folder / DOCUMENT, changed.model_dump(mode="json"))
             self.__dict__.pop("document", None)
 
 
@@ -199,7 +201,7 @@ def claim(name: str, protocol: str) -> Sweep:
     ensure_directory(folder / ROWS)
     with locked(folder / ".lock"):
         if not (folder / DOCUMENT).is_file():
-            write_json(folder / DOCUMENT, Document(protocol=protocol).model_dump())
+            write_sealed(folder / DOCUMENT, Document(protocol=protocol).model_dump(mode="json"))
     if sweep.document.protocol != protocol:
         raise UsageError(
             f"the sweep {name} in {folder} was begun under the protocol "

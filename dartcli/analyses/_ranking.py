@@ -11,7 +11,7 @@ import torch
 from dartcli import analysis, metrics
 from dartcli.analysis import Floats
 from dartcli.columns import LABEL, NOISY
-from dartcli.runs import FORMAT, Run
+from dartcli.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def ranking(run: Run) -> dict[str, Any] | None:
     count, ascending), neither of which needs a model. Ties share their hits evenly. None for a run
     of an older version, which kept no scores.
     """
-    if run.metrics.format < FORMAT:
+    if run.metrics.format < 2:
         return None
     seeds = []
     for seed in run.seeds:

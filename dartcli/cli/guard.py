@@ -70,7 +70,8 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             complain(str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as error:
-            complain("interrupted; nothing half-written was left behind.")
+            notes = getattr(error, "__notes__", ["nothing half-written was left behind."])
+            complain(f"interrupted; {notes[0]}")
             number = error.args[0] if isinstance(error, Interrupted) else signal.SIGINT
             raise typer.Exit(128 + number) from None
         except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):

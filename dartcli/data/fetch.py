@@ -22,15 +22,16 @@ from typing import IO, Final
 from dartcli import paths
 from dartcli.data.dataset import Dataset, SourceFile
 from dartcli.data.transfer import download, forget, part_of
-from dartcli.errors import DownloadError, UsageError
+from dartcli.errors import DataError, DownloadError, UsageError
 from dartcli.files import (
     CHUNK,
+    clear_temporaries,
     locked,
-    read_json,
+    read_sealed,
     reason,
     replacing,
     sha256,
-    write_json,
+    write_sealed,
 )
 from dartcli.settings import Options, parsed
 
@@ -96,6 +97,8 @@ def fetch(
         return folder
     say = note or (lambda _sentence: None)
     with locked(folder.parent / f".{dataset.name}.lock"):
+        for place in {(folder / file.path).parent for file in dataset.files}:
+            clear_temporaries(place)
         record = _record(folder)
         for file, given in _wanted(dataset, source):
             known = record.get(file.path)
@@ -109,7 +112,7 @@ def fetch(
                 say(f"going on without {file.path}: {error}")
                 continue
             say(f"{dataset.name}: {file.path} from {record[file.path].source}")
-            write_json(folder / RECORD, {path: it.model_dump() for path, it in record.items()})
+            write_sealed(folder / RECORD, {path: it.model_dump() for path, it in record.items()})
     return folder
 
 
@@ -142,14 +145,13 @@ def source_hashes(dataset: Dataset) -> dict[str, str]:
 
 
 def _record(folder: Path) -> dict[str, Fetched]:
-    """Return what is recorded in ``folder``; entries that make no sense do not count."""
+    """Return what is recorded in ``folder``; nothing where the record is not what was written."""
     path = folder / RECORD
-    document = read_json(path) if path.is_file() else {}
-    record = {}
-    for file, entry in document.items() if isinstance(document, dict) else ():
-        with contextlib.suppress(UsageError, TypeError, ValueError):
-            record[file] = parsed(Fetched, entry, str(path))
-    return record
+    try:
+        document = read_sealed(path)
+        return {file: parsed(Fetched, entry, str(path)) for file, entry in document.items()}
+    except (DataError, UsageError, TypeError, ValueError):
+        return {}
 
 
 def _verified(path: Path, known: Fetched | None) -> bool:

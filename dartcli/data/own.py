@@ -20,7 +20,7 @@ from dartcli import catalog, paths
 from dartcli.columns import ITEM, LABEL, NOISY, RATING, RESERVED, TIME, USER
 from dartcli.data.dataset import BIN_PREFIX, DataOptions, Dataset
 from dartcli.errors import DataError, UsageError
-from dartcli.files import read_json, reason, write_json
+from dartcli.files import read_sealed, reason, write_sealed
 from dartcli.settings import explained
 
 SUFFIXES: Final = {
@@ -30,6 +30,8 @@ SUFFIXES: Final = {
     ".tsv": "tsv",
     ".tab": "tsv",
 }
+NAME: Final = "name"
+"""Key of a log's name in its description."""
 PACKED: Final = (".gz", ".zst", ".zstd")
 
 
@@ -470,7 +472,8 @@ def check_name(name: str) -> str:
 
 def remember(name: str, options: OwnOptions) -> None:
     """Keep the description of the log ``name``: ``dart train NAME`` finds it."""
-    write_json(_registry(check_name(name)), options.model_dump(mode="json"))
+    document = {NAME: check_name(name), **options.model_dump(mode="json")}
+    write_sealed(_registry(name), document)
 
 
 def recall(name: str) -> OwnOptions | None:
@@ -481,7 +484,10 @@ def recall(name: str) -> OwnOptions | None:
     if not path.is_file():
         return None
     try:
-        return OwnOptions.model_validate(read_json(path))
+        document = read_sealed(path)
+        if document.pop(NAME, None) != name:
+            raise DataError(f"{path} describes another log; run dart preprocess --input again.")
+        return OwnOptions.model_validate(document)
     except ValidationError as error:
         raise DataError(
             f"{explained(error, OwnOptions, str(path))[:-1]}; run dart preprocess --input again."

@@ -30,11 +30,19 @@ from dartcli.data.dataset import Counts, DataOptions, Dataset
 from dartcli.data.fetch import fetch, readable, source_hashes
 from dartcli.data.fields import Field
 from dartcli.errors import DataError, UsageError
-from dartcli.files import building, locked, read_json, reason, sha256, write_json
+from dartcli.files import (
+    building,
+    clear_temporaries,
+    locked,
+    read_sealed,
+    reason,
+    sha256,
+    write_sealed,
+)
 from dartcli.settings import Options, Protocol, parsed
 from dartcli.version import __version__
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Version of the prepared files: raise it when the same source gives other bytes."""
 MANIFEST: Final = "manifest.json"
 INTERACTIONS: Final = "interactions.parquet"
@@ -130,6 +138,12 @@ class Prepared:
         return tuple(field.size for field in self.manifest.fields)
 
     @property
+    def digest(self) -> str:
+        """A hash of all three splits."""
+        hashes = sorted((name, file.sha256) for name, file in self.manifest.files.items())
+        return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+    @property
     def users(self) -> int:
         """Number of known users: their codes are below it."""
         return self.manifest.fields[0].values
@@ -222,11 +236,14 @@ def prepare(
             say(f"{dataset.name} is not here yet: fetching it")
             fetch(dataset, note=note)
         sources = source_hashes(dataset)
-    home = paths.processed_data(dataset.name) / _key(dataset, options, sources)
+    key = _key(dataset.name, options.model_dump(mode="json"), sources)
+    home = paths.processed_data(dataset.name) / key
     folder = home / SPLIT_FOLDER / f"{protocol.name}-{split_seed}"
     manifest, fresh = _manifest(folder), False
     if manifest is None:
         with locked(home.parent / f".{home.name}.lock"):
+            for place in (home, folder):
+                clear_temporaries(place.parent, place.name)
             manifest = _manifest(folder)
             if manifest is None:
                 fresh = True
@@ -236,17 +253,19 @@ def prepare(
                     whole = _encode(dataset, options, sources, home)
                 manifest = _split(dataset, options, whole, home, folder, protocol, split_seed)
     if last_prepared() != dataset.name:
-        write_json(_last(), {"dataset": dataset.name})
+        write_sealed(_last(), {"dataset": dataset.name})
     return Prepared(folder, manifest, fresh)
 
 
 def last_prepared() -> str | None:
-    """Return the name of the data set that was prepared last, or None."""
-    try:
-        name = read_json(_last())["dataset"]
-    except (DataError, KeyError, TypeError):
-        return None
-    return name if isinstance(name, str) else None
+    """Return the name of the data set that was prepared last, or None where none was.
+
+    Raises
+    ------
+    DataError
+        If the note of it is not what was written.
+    """
+    return str(read_sealed(_last())["dataset"]) if _last().is_file() else None
 
 
 def known_complete(dataset: str) -> bool | None:
@@ -263,8 +282,8 @@ def _last() -> Path:
     return paths.home() / "processed" / LAST
 
 
-def _key(dataset: Dataset, options: DataOptions, sources: Mapping[str, str]) -> str:
-    document = [FORMAT, dataset.name, options.model_dump(mode="json"), sorted(sources.items())]
+def _key(dataset: str, options: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    document = [FORMAT, dataset, options, sorted(sources.items())]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -272,12 +291,21 @@ def _manifest(folder: Path) -> Manifest | None:
     """Return the manifest of ``folder``; None where it, or a file that it lists, is not whole."""
     try:
         path = folder / MANIFEST
-        manifest = parsed(Manifest, read_json(path), str(path))
+        manifest = parsed(Manifest, read_sealed(path), str(path))
         sizes = {name: (folder / name).stat().st_size for name in manifest.files}
     except (DataError, UsageError, OSError, TypeError, ValueError):
         return None
     whole = all(sizes[name] == file.size for name, file in manifest.files.items())
-    return manifest if whole else None
+    return manifest if whole and folder == _place(manifest) else None
+
+
+def _place(manifest: Manifest) -> Path:
+    """Return the folder of which ``manifest`` speaks."""
+    key = _key(manifest.dataset, manifest.options, manifest.sources)
+    home = paths.processed_data(manifest.dataset) / key
+    if manifest.protocol is None:
+        return home
+    return home / SPLIT_FOLDER / f"{manifest.protocol}-{manifest.split_seed}"
 
 
 def _encode(
@@ -287,6 +315,7 @@ def _encode(
     from dartcli.data.prepare import coded, encode
 
     encoded = encode(dataset.read(paths.raw_data(dataset.name), options), dataset.name)
+    _check_sources(dataset, sources)
     sizes = {name: len(ids) for name, ids in encoded.ids.items()}
     counts = _counts(encoded.interactions, sizes)
     complete, warnings = _compared(dataset, options, counts)
@@ -313,8 +342,27 @@ def _encode(
             sampled_negatives=counts.impressions == 0,
             files=_files(place),
         )
-        write_json(place / MANIFEST, manifest.model_dump())
+        write_sealed(place / MANIFEST, manifest.model_dump(mode="json"))
     return manifest
+
+
+def _check_sources(dataset: Dataset, sources: Mapping[str, str]) -> None:
+    """Raise DataError where what was read is not what the key is made of.
+
+    Until here size and time of a file were enough; what is prepared of it is kept for long.
+    """
+    folder = paths.raw_data(dataset.name)
+    for name, digest in sources.items():
+        path = folder / name  # a user's own files have absolute names
+        try:
+            found = sha256(path)
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {reason(error)}.") from error
+        if found != digest:
+            again = "let nobody write it meanwhile, and run the command again"
+            if dataset.local_files is None:
+                again = f"remove it and run dart download {dataset.name} again"
+            raise DataError(f"{path} is not the file that was looked at before; {again}.")
 
 
 def _write(table: pl.DataFrame, path: Path) -> None:
@@ -423,7 +471,7 @@ def _split(
                 "files": _files(place),
             }
         )
-        write_json(place / MANIFEST, manifest.model_dump())
+        write_sealed(place / MANIFEST, manifest.model_dump(mode="json"))
     return manifest
 
 
@@ -434,8 +482,8 @@ def local_hashes(files: list[Path]) -> dict[str, str]:
     """
     remembered = paths.home() / "own" / HASHES
     try:
-        known = dict(read_json(remembered))
-    except (DataError, TypeError, ValueError):
+        known = read_sealed(remembered)
+    except DataError:
         known = {}
     result = {}
     for path in files:
@@ -445,5 +493,5 @@ def local_hashes(files: list[Path]) -> dict[str, str]:
         if not (isinstance(entry, list) and entry[:2] == stamp):
             known[str(path)] = [*stamp, sha256(path)]
         result[str(path)] = known[str(path)][2]
-    write_json(remembered, known)
+    write_sealed(remembered, known)
     return result

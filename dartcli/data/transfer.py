@@ -7,15 +7,17 @@ a server that does not know ranges, or has another version by now, sends the who
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from dartcli.errors import DartError, DataError, DownloadError
-from dartcli.files import CHUNK, ensure_directory, read_json, write_json
+from dartcli.files import CHUNK, ensure_directory, read_sealed, write_sealed
 
 if TYPE_CHECKING:
     import requests
@@ -28,6 +30,8 @@ FIRST_WAIT: Final = 1.0
 """Seconds before the second attempt; each further wait is twice as long."""
 LONGEST_WAIT: Final = 60.0
 """Seconds: a server that asks for more patience than this is not waited for longer."""
+NOTED: Final = 16 << 20
+"""Bytes after which it is written down how much has arrived."""
 CONNECT_TIMEOUT: Final = 15.0
 READ_TIMEOUT: Final = 60.0
 """Seconds without a single byte; a slow trickle goes on for as long as it takes."""
@@ -101,8 +105,8 @@ def _attempt(url: str, part: Path, name: str, progress: Progress | None, room: i
     import requests
     import urllib3
 
-    about = _known(url, part)
-    have = part.stat().st_size if about else 0
+    about, digest = _known(url, part)
+    have = about["have"] if about else 0
     try:
         with requests.get(
             url,
@@ -115,8 +119,8 @@ def _attempt(url: str, part: Path, name: str, progress: Progress | None, room: i
             have = _accepted(answer, part, have)
             total = _total(answer, have)
             _check_room(part, total, have, room)
-            write_json(_about(part), _description(url, answer))
-            _receive(answer, part, have, lambda done: progress and progress(name, done, total))
+            arriving = _Arriving(part, _description(url, answer), have, digest)
+            arriving.receive(answer, lambda done: progress and progress(name, done, total))
     except requests.Timeout as error:
         raise PassingError(f"the server sent nothing for {READ_TIMEOUT:.0f} seconds") from error
     except urllib3.exceptions.ReadTimeoutError as error:
@@ -135,30 +139,61 @@ def _attempt(url: str, part: Path, name: str, progress: Progress | None, room: i
         raise PassingError(f"the connection broke off after {arrived:,} of {total:,} bytes")
 
 
-def _receive(
-    answer: requests.Response, part: Path, have: int, report: Callable[[int], Any]
-) -> None:
-    report(have)
-    with part.open("ab" if have else "wb") as file:
-        # read1() hands over what has arrived: nothing is lost when the rest never comes
-        while block := answer.raw.read1(CHUNK):
-            file.write(block)
-            have += len(block)
-            report(have)
+class _Arriving:
+    """A part that grows; how much of it is whole is written down as it does."""
+
+    def __init__(
+        self, part: Path, description: Mapping[str, Any], have: int, digest: hashlib._Hash
+    ) -> None:
+        self.part, self.description, self.have = part, description, have
+        self.digest = digest if have else hashlib.sha256()
+        self.noted = have
+
+    def receive(self, answer: requests.Response, report: Callable[[int], Any]) -> None:
+        """Append what ``answer`` brings; ``report`` is called with the bytes so far."""
+        report(self.have)
+        with self.part.open("r+b" if self.have else "wb") as file:
+            file.seek(self.have)
+            file.truncate()
+            try:
+                # read1() hands over what has arrived: nothing is lost when the rest never comes
+                while block := answer.raw.read1(CHUNK):
+                    file.write(block)
+                    self.digest.update(block)
+                    self.have += len(block)
+                    report(self.have)
+                    if self.have - self.noted >= NOTED:
+                        self._note(file)
+            finally:
+                self._note(file)
+
+    def _note(self, file: IO[bytes]) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+        whole = {"have": self.have, "sha256": self.digest.hexdigest()}
+        write_sealed(_about(self.part), {**self.description, **whole})
+        self.noted = self.have
 
 
 def _about(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _known(url: str, part: Path) -> Mapping[str, Any] | None:
-    """Return what is known of the part, if it is one of ``url`` and can be resumed."""
+def _known(url: str, part: Path) -> tuple[Mapping[str, Any] | None, hashlib._Hash]:
+    """Return what is known of the part, if it can go on with ``url``, and its hash so far."""
+    digest = hashlib.sha256()
     try:
-        about = read_json(_about(part))
-    except DataError:
-        return None
-    usable = isinstance(about, dict) and about.get("url") == url and about.get("validator")
-    return about if usable and part.is_file() else None
+        about = read_sealed(_about(part))
+        if about.get("url") != url or not about.get("validator"):
+            return None, digest
+        with part.open("rb") as file:
+            left = about["have"]
+            while left and (block := file.read(min(CHUNK, left))):
+                digest.update(block)
+                left -= len(block)
+    except (DataError, OSError):
+        return None, digest
+    return (about if about["sha256"] == digest.hexdigest() else None), digest
 
 
 def _headers(about: Mapping[str, Any] | None, have: int) -> dict[str, str]:

@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from dartcli.errors import DartError, RunError, StoppedError, UsageError
-from dartcli.files import building, read_json, sha256, write_json
+from dartcli.files import building, read_sealed, sha256, write_sealed
 from dartcli.settings import Options
 from dartcli.training.loop import MEASURES, EpochRecord, Position, rows_of
 from dartcli.training.stepping import named, part
@@ -183,7 +183,7 @@ def write(place: Path, position: Position, identity: str) -> None:
             step=position.step,
             files={name: sha256(folder / name) for name in FILES},
         )
-        write_json(folder / DOCUMENT, document.model_dump())
+        write_sealed(folder / DOCUMENT, document.model_dump())
 
 
 def latest(
@@ -231,7 +231,7 @@ def _folders(folder: Path) -> list[Path]:
 def _verified(place: Path) -> Document:
     broken = f"the checkpoint {place} is not what was written"
     try:
-        document = Document.model_validate(read_json(place / DOCUMENT))
+        document = Document.model_validate(read_sealed(place / DOCUMENT))
     except ValidationError as error:
         raise RunError(f"{broken} ({DOCUMENT} has other contents).") from error
     if document.format != FORMAT or set(document.files) != set(FILES):

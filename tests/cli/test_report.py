@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from resealing import reseal, update
 from typer.testing import CliRunner, Result
 
 from dartcli import runs, steps, summaries
@@ -122,7 +123,10 @@ def test_the_main_sentence_compares_only_what_can_be_compared(copied: Path) -> N
     assert "with" in sentences[1]
     assert "of 2 seeds" in sentences[1]
     path = second.folder / "settings.json"
-    path.write_text(path.read_text().replace('"interactions": 1500', '"interactions": 1501'))
+    dataset = runs.find("second").settings.dataset
+    options = {**dataset.options, "interactions": 1501}
+    update(path, dataset={"name": dataset.name, "options": options})
+    reseal(second.folder)
     sentences = summaries.main_result([first, runs.find("second")])
     assert "cannot be compared" in sentences[0]
 

@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from resealing import update
 from typer.testing import CliRunner, Result
 
 from dartcli import runs
 from dartcli.cli import app, show
+from dartcli.files import read_sealed
 from dartcli.settings import parse_seeds, seeds_text
 
 TINY = [
@@ -80,7 +82,7 @@ def test_one_broken_run_does_not_hide_the_others(copied: Path) -> None:
 
 def test_an_interrupted_run_is_called_so(copied: Path) -> None:
     path = copied / "runs" / "one" / "metrics.json"
-    path.write_text(path.read_text().replace('"interrupted": false', '"interrupted": true'))
+    update(path, interrupted=True)
     assert {entry["state"] for entry in json.loads(dart("--json").stdout)} == {
         "finished", "interrupted", "unfinished",
     }  # fmt: skip
@@ -93,9 +95,7 @@ def test_show_has_settings_and_measures(copied: Path) -> None:
     assert "strategy.t_m" in result.stdout
     assert "test auc per user" in result.stdout
     document = json.loads(dart("show", "one", "--json").stdout)
-    assert document["settings"] == json.loads(
-        (copied / "runs" / "one" / "settings.json").read_text()
-    )
+    assert document["settings"] == read_sealed(copied / "runs" / "one" / "settings.json")
     assert document["metrics"]["run"] == "one"
     assert "python" in document["environment"]
     left = dart("show", "left")

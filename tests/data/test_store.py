@@ -226,10 +226,12 @@ def test_files_and_their_hashes_are_in_the_manifest() -> None:
         assert (file.sha256, file.size) == (hashlib.sha256(content).hexdigest(), len(content))
 
 
-def test_a_record_of_the_last_data_set_that_makes_no_sense_does_not_count() -> None:
+@pytest.mark.parametrize("text", ["[1]", "{", '{"dataset": "adressa"}'])
+def test_a_note_of_the_last_data_set_that_was_changed_is_not_believed(text: str) -> None:
     store.prepare(toy(), DataOptions(), STRICT, 0)
-    (paths.home() / "processed" / "last.json").write_text("[1]")
-    assert store.last_prepared() is None
+    (paths.home() / "processed" / "last.json").write_text(text)
+    with pytest.raises(DataError, match=r"last\.json"):
+        store.last_prepared()
 
 
 def test_preparing_again_needs_no_torch() -> None:
