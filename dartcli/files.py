@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import json
 import os
 import platform
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -172,6 +175,33 @@ def fits(document: Mapping[str, Any]) -> bool:
 def _seal(document: Mapping[str, Any]) -> str:
     """Return the SHA-256 of what ``document`` says, however it is laid out."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def process_folder(parent: Path) -> Path:
+    """Return a folder below ``parent`` that only this process uses, and that ends with it.
+
+    Folders of processes that were killed are removed: nobody holds their locks any more.
+    """
+    from filelock import FileLock, Timeout
+
+    ensure_directory(parent)
+    for lock in parent.glob("*.lock"):
+        with contextlib.suppress(Timeout, OSError), FileLock(lock, timeout=0):
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            lock.unlink()
+    folder = parent / f"{os.getpid()}-{secrets.token_hex(4)}"
+    held = FileLock(folder.with_name(f"{folder.name}.lock"))
+    held.acquire()
+    folder.mkdir(mode=0o700)
+
+    def end() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(held.lock_file).unlink(missing_ok=True)
+        held.release()
+
+    atexit.register(end)
+    return folder
 
 
 def clear_temporaries(folder: Path, name: str = "*") -> None:

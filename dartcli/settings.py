@@ -178,6 +178,9 @@ class Settings(Options):
     """Seed of the split for all trainings; none = each training's own seed."""
     device: str = "auto"
     """``cpu``, ``cuda``, ``cuda:1``, ...; ``auto`` takes a GPU where there is one."""
+    deterministic: bool | None = None
+    """The same bytes whenever it is repeated on the same device; none = yes on a CPU, no on a
+    GPU."""
 
 
 OptionsType = TypeVar("OptionsType", bound=Options)

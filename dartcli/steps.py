@@ -525,10 +525,11 @@ def evaluate(
     seeds = []
     for seed in run.seeds:
         data = prepared(run.settings, seed, note=note)
-        model = make_model(run.settings, data, seed, target)
-        runs.load_weights(model, run, seed)
-        table = table_from(data.split(split), data.fields, target)
-        found = measures(logits(model, table), table)
+        with devices.explained(target):
+            model = make_model(run.settings, data, seed, target)
+            runs.load_weights(model, run, seed)
+            table = table_from(data.split(split), data.fields, target)
+            found = measures(logits(model, table), table)
         seeds.append(
             {"seed": seed}
             | {f"{split}_{measure}": runs.finite(value) for measure, value in found.items()}

@@ -2,11 +2,16 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+# whatever a test leaves out of a home of its own must not reach the user's
+os.environ.setdefault("DART_HOME", tempfile.mkdtemp(prefix="dart-tests-"))
 
 
 @pytest.fixture

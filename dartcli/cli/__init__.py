@@ -56,8 +56,8 @@ def _prepare_libraries() -> None:
     for name, value in {
         # large tensors in large pages: a table is then allocated with tens of faults, not thousands
         "THP_MEM_ALLOC_ENABLE": "1",
-        # compiled steps are kept with everything else, not where other users may write
-        "TORCHINDUCTOR_CACHE_DIR": str(paths.compiled()),
+        # fonts are looked up once and kept with everything else; figures look alike for everybody
+        "MPLCONFIGDIR": str(paths.home() / "matplotlib"),
         # one function needs no pool of compilers, and Ctrl-C has no child to reach
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
     }.items():

@@ -119,6 +119,15 @@ def train(
             rich_help_panel=FITTING,
         ),
     ] = None,
+    deterministic: Annotated[
+        bool | None,
+        typer.Option(
+            "--deterministic/--no-deterministic",
+            help="The same bytes whenever it is repeated. Default: on a CPU, not on a GPU.",
+            show_default=False,
+            rich_help_panel=REPEATING,
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -206,6 +215,7 @@ def train(
             "snapshots": snapshot or None,
         },
         "device": device,
+        "deterministic": deterministic,
         "seeds": settings.parse_seeds(seeds) if seeds else None if seed is None else (seed,),
         "split_seed": split_seed,
     }

@@ -138,6 +138,13 @@ class Keeper:
             self.every.seconds is not None and time.monotonic() - self._last >= self.every.seconds
         )
 
+    def kept(self) -> str:
+        """Return words that say where the newest checkpoint is."""
+        newest = next(iter(_folders(self.folder)), None)
+        if newest is None:
+            return "no checkpoint was written before it"
+        return f"the last good checkpoint is {newest}, of iteration {int(newest.name):,}"
+
     def keep(self, position: Position) -> None:
         """Write a checkpoint, look at what was written, and remove all but the one before it.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
+import re
 import sys
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -72,8 +74,121 @@ def keeping_freed_memory() -> Iterator[None]:
         trim(0)
 
 
+@contextlib.contextmanager
+def deterministic(device: torch.device, *, wanted: bool | None) -> Iterator[None]:
+    """Let operations give the same bytes whenever they are repeated, for the block.
+
+    ``wanted`` None means: on a CPU, where it costs nothing; not on a GPU, where some operations
+    have a faster form whose sums come in any order.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    module: Any = torch.utils.deterministic
+    filling = module.fill_uninitialized_memory
+    if device.type == "cuda":
+        # cuBLAS reads it when it is first used
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(device.type == "cpu" if wanted is None else wanted)
+    # it is for finding faults, and fills every new tensor
+    module.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        module.fill_uninitialized_memory = filling
+
+
+LOWER: Final = "lower --batch-size or the model's factors"
+
+
+@contextlib.contextmanager
+def explained(device: torch.device) -> Iterator[None]:
+    """Turn what goes wrong with memory or the device, in the block, into a sentence.
+
+    Raises
+    ------
+    TrainingError
+        If memory ran out, the device failed, or it lacks a deterministic form of an operation.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(_out_of_memory(device, str(error))) from error
+    except torch.AcceleratorError as error:
+        raise TrainingError(_failed(device, error)) from error
+    except MemoryError as error:
+        raise TrainingError(f"memory ran out ({_words(error)}); {LOWER}.") from error
+    except RuntimeError as error:
+        said = str(error)
+        wanted = re.search(r"can't allocate memory: you tried to allocate (\d+) bytes", said)
+        if wanted:
+            raise TrainingError(
+                f"memory ran out: {_size(int(wanted[1]))} more were needed; {LOWER}."
+            ) from error
+        if "does not have a deterministic implementation" in said:
+            operation = said.partition(" does not have")[0]
+            raise TrainingError(
+                f"{operation} has no deterministic form on {device.type}; "
+                "train without --deterministic, or with --device cpu."
+            ) from error
+        if said.startswith("CUDA error"):
+            raise TrainingError(_failed(device, error)) from error
+        raise
+
+
+def _out_of_memory(device: torch.device, said: str) -> str:
+    wanted = re.search(r"Tried to allocate ([\d.]+ \w+)", said)
+    whole = re.search(r"total capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free", said)
+    needed = f"{wanted[1]} more were needed" if wanted else "more was needed"
+    room = f", {whole[2]} of its {whole[1]} are free" if whole else ""
+    return f"the memory of {device} ran out: {needed}{room}; {LOWER}, or use --device cpu."
+
+
+def _failed(device: torch.device, error: Exception) -> str:
+    return (
+        f"{device} failed ({_words(error)}); look at it with nvidia-smi, then go on with "
+        "dart train --resume where a checkpoint was written, or use --device cpu."
+    )
+
+
+def _words(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:,.1f} GiB"
+
+
+def check_room(parameters: int, device: torch.device) -> None:
+    """Raise TrainingError where a model cannot be trained in the memory that there is.
+
+    A parameter of float32 is kept five times: as weight, gradient, two moments and best weight.
+    Systems hand out more than they have and end the process later, without a word.
+    """
+    needed = 5 * 4 * parameters
+    if device.type == "cuda":
+        _free, whole = torch.cuda.mem_get_info(device)
+    else:
+        whole = _memory()
+    if needed > whole > 0:
+        raise TrainingError(
+            f"a model of {parameters:,} parameters takes {_size(needed)} to train, but {device} "
+            f"has {_size(whole)}; lower the model's factors."
+        )
+
+
+def _memory() -> int:
+    """Return the bytes of this machine's memory, 0 where they are not known."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
 def resolve(name: str) -> torch.device:
     """Return the device called ``name``; ``auto`` takes the first GPU where there is one.
+
+    It is asked to compute something: a GPU that is broken says so before anything is done.
 
     Raises
     ------
@@ -83,7 +198,7 @@ def resolve(name: str) -> torch.device:
         If there is no such device on this machine.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return answering(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -102,6 +217,14 @@ def resolve(name: str) -> torch.device:
             f"--device {name} was asked for, but there are only {torch.cuda.device_count()} CUDA "
             "devices, counted from cuda:0."
         )
+    return answering(device)
+
+
+def answering(device: torch.device) -> torch.device:
+    """Return ``device`` if it computes; TrainingError where it does not."""
+    with explained(device):
+        if float(torch.full((2,), 1.5, device=device).sum()) != 3.0:
+            raise TrainingError(f"{device} cannot add: do not trust it, and use another.")
     return device
 
 

@@ -20,7 +20,13 @@ from dartcli.denoising import CleanSample, Context, Strategy, TrainingTable
 from dartcli.errors import TrainingError, UsageError
 from dartcli.settings import PROTOCOLS, Options, Settings, parsed
 from dartcli.training import evaluate
-from dartcli.training.device import keeping_freed_memory, threads_for
+from dartcli.training.device import (
+    check_room,
+    deterministic,
+    explained,
+    keeping_freed_memory,
+    threads_for,
+)
 from dartcli.training.loop import (
     MEASURES,
     EpochRecord,
@@ -126,6 +132,10 @@ def make_model(
     kind = catalog.load("models", settings.model.name)
     options = parsed(kind.Options, settings.model.options, "model")
     purpose = (0, network) if network else (0,)
+    with torch.device("meta"):
+        # nothing is allocated, only counted
+        outline: nn.Module = kind(prepared.field_sizes, options)
+    check_room(sum(parameter.numel() for parameter in outline.parameters()), device)
     with torch.random.fork_rng([]):
         torch.manual_seed(derived_seed(seed, *purpose))
         model: nn.Module = kind(prepared.field_sizes, options)
@@ -235,7 +245,25 @@ def train_seed(
     """Train one seed; yield its epochs, return what came of it.
 
     ``keeper`` and ``resume`` are those of :func:`dartcli.training.loop.fit`.
+
+    Raises
+    ------
+    TrainingError
+        If there is nothing to learn from, a loss is not a number, memory runs out or the device
+        fails.
     """
+    with explained(device), deterministic(device, wanted=settings.deterministic):
+        return (yield from _train_seed(settings, prepared, seed, device, keeper, resume))
+
+
+def _train_seed(
+    settings: Settings,
+    prepared: Prepared,
+    seed: int,
+    device: torch.device,
+    keeper: Keeper | None,
+    resume: Position | None,
+) -> Generator[EpochRecord, None, Trained]:
     parts = gather(settings, prepared, seed, device)
     protocol = PROTOCOLS[settings.protocol]
     valid_label = parts.valid.clean_label if protocol.clean_validation else parts.valid.label

@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NoReturn, Protocol
 
 import polars as pl
 import torch
@@ -105,6 +105,9 @@ class Keeper(Protocol):
     def keep(self, position: Position) -> None:
         """Write; raise to end the training."""
 
+    def kept(self) -> str:
+        """Return words that say which position was written last, or that none was."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -173,7 +176,7 @@ def fit(  # noqa: PLR0913 - the parts of a training
         begun = resume if resume is not None and resume.step and number == resume.epoch else None
         epoch, record, snapshots = course.steps_of(number, begun)
         summary = record.summary(epoch, item_counts)
-        _check_finite(summary["objective"], course.iteration)
+        course.check_finite(summary["objective"])
         valid_logit = evaluate.logits(models[0], valid)
         valid_auc = metrics.auc(valid_logit, valid_label)
         if valid_auc != valid_auc:  # noqa: PLR0124 - true for NaN only
@@ -203,6 +206,7 @@ def fit(  # noqa: PLR0913 - the parts of a training
         if number - course.best_epoch >= plan.patience:
             return Outcome(course.best_epoch, number, "patience", course.best)
         if keeper is not None and number < plan.epochs and keeper.due(number):
+            course.check_weights(course.iteration)
             keeper.keep(course.position(number + 1, 0))
     return Outcome(course.best_epoch, plan.epochs, "epochs", course.best)
 
@@ -262,6 +266,32 @@ class _Course:
         tensors = {**self.stepper.state(), **named("best.", self.best), **(within or {})}
         return Position(epoch, step, tensors, tuple(self.finished))
 
+    def check_finite(self, objective: Tensor) -> None:
+        """Raise TrainingError where the loss of a step of the running epoch is not a number."""
+        finite = objective.isfinite()
+        if bool(finite.all()):
+            return
+        step = int((~finite).to(torch.int64).argmax())
+        before = f" (it was {float(objective[step - 1]):.4g} just before)" if step else ""
+        self._fail(f"the loss is not a number at iteration {self.iteration + step + 1:,}{before}")
+
+    def check_weights(self, iteration: int) -> None:
+        """Raise TrainingError where a weight is not a number after ``iteration``."""
+        for number, model in enumerate(self.stepper.program.models):
+            for name, value in model.named_parameters():
+                if not bool(value.isfinite().all()):
+                    self._fail(
+                        f"the weights {name} of network {number} are not numbers any more after "
+                        f"iteration {iteration:,}"
+                    )
+
+    def _fail(self, what: str) -> NoReturn:
+        kept = f"; {self.keeper.kept()}" if self.keeper is not None else ""
+        raise TrainingError(
+            f"{what}; the likely cause is steps that are too large: lower --learning-rate (now "
+            f"{self.stepper.plan.learning_rate:g}){kept}."
+        )
+
     def steps_of(
         self, number: int, begun: Position | None
     ) -> tuple[Epoch, trace.Trace, dict[int, Tensor]]:
@@ -292,6 +322,9 @@ class _Course:
                 if self.iteration + step in plan.snapshots:
                     snapshots[self.iteration + step] = evaluate.logits(self.model, self.watched)
                 if self.keeper is not None and self.keeper.due():
+                    # a checkpoint from which nothing can go on is worth less than the one before
+                    self.check_finite(record.objective[: record.done])
+                    self.check_weights(self.iteration + step)
                     within = {
                         "random": _random(device),
                         **named("trace.", record.state()),
@@ -324,14 +357,3 @@ def _set_random(device: torch.device, state: Tensor) -> None:
 
 def _rng_devices(device: torch.device) -> list[torch.device]:
     return [device] if device.type == "cuda" else []
-
-
-def _check_finite(objective: Tensor, steps_before: int) -> None:
-    finite = objective.isfinite()
-    if bool(finite.all()):
-        return
-    first = steps_before + int((~finite).to(torch.int64).argmax()) + 1
-    raise TrainingError(
-        f"the loss is not a number at iteration {first}; the usual cause is a learning rate that "
-        "is too high: lower it with --learning-rate."
-    )

@@ -18,8 +18,10 @@ from typing import Any, Final, Literal, NamedTuple, ParamSpec, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from dartcli import paths
 from dartcli.data.batches import Batch
 from dartcli.denoising import Decision, Strategy, denoised_loss, observe
+from dartcli.files import process_folder
 from dartcli.layers import JointTable
 from dartcli.settings import Training
 
@@ -325,6 +327,9 @@ class Compiled:
             found = torch.autograd.grad(taken.objective, parameters)
             return taken._replace(objective=taken.objective.detach()), found
 
+        if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+            # code that lay on a disk is not run: everything is compiled by the process that uses it
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(process_folder(paths.compiled()))
         self.gradients = torch.compile(
             _with_own_code(gradients),
             fullgraph=True,

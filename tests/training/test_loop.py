@@ -199,7 +199,7 @@ def test_a_loss_that_is_not_a_number_stops_with_the_iteration() -> None:
             broken = float("nan") if self.calls >= 3 else 1.0
             return self.weight * broken + torch.zeros(len(fields))
 
-    with pytest.raises(TrainingError, match=r"not a number at iteration 3;.*--learning-rate"):
+    with pytest.raises(TrainingError, match=r"not a number at iteration 3 .*--learning-rate"):
         fitted(Breaks(), rule("base"), training_set(), plan())
 
 

@@ -1,0 +1,118 @@
+"""Numbers that are none, memory that is not there, devices that fail: sentences."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from test_checkpoints import PLAN, Ends
+
+from dartcli import steps
+from dartcli.errors import TrainingError, UsageError
+from dartcli.training import device as devices
+from dartcli.training.checkpoints import Every, Keeper, latest
+
+CPU = torch.device("cpu")
+GPU_SAID = (
+    "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.11 GiB of "
+    "which 1.20 GiB is free. Including non-PyTorch memory, this process has 77.90 GiB in use."
+)
+
+
+def test_a_loss_that_is_no_number_names_iteration_cause_and_the_last_good_checkpoint(
+    tmp_path: Path,
+) -> None:
+    plan = PLAN.model_copy(update={"learning_rate": 1e30})
+    keeper = Keeper(tmp_path, "id", Every(seconds=1e-9))
+    with pytest.raises(TrainingError) as fault:
+        Ends("base", "fm", plan, keeper=keeper)
+    said = str(fault.value)
+    assert "after iteration" in said or "at iteration" in said
+    assert "lower --learning-rate (now 1e+30)" in said
+    position = latest(tmp_path, "id", CPU, pytest.fail)
+    if position is None:
+        assert "no checkpoint was written before it" in said
+    else:
+        assert f"of iteration {position.iteration:,}" in said
+        weights = [value for name, value in position.tensors.items() if name.startswith("model")]
+        assert all(bool(value.isfinite().all()) for value in weights)
+
+
+def test_without_checkpoints_the_end_of_the_epoch_notices(tmp_path: Path) -> None:
+    plan = PLAN.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(TrainingError, match=r"the loss is not a number at iteration \d+ \(it was"):
+        Ends("base", "fm", plan)
+    keeper = Keeper(tmp_path, "id", Every())
+    with pytest.raises(TrainingError, match="no checkpoint was written before it"):
+        Ends("base", "fm", plan, keeper=keeper)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (torch.OutOfMemoryError(GPU_SAID), "2.50 GiB more were needed, 1.20 GiB of its 79.11 GiB"),
+        (torch.OutOfMemoryError("no words"), "the memory of cpu ran out: more was needed; lower"),
+        (MemoryError(), "memory ran out (MemoryError); lower --batch-size"),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure\nmore"), "nvidia-smi"),
+        (RuntimeError("CUDA error: an illegal memory access"), "cpu failed (CUDA error: an ille"),
+        (
+            RuntimeError("put_ does not have a deterministic implementation, but you set"),
+            "put_ has no deterministic form on cpu; train without --deterministic",
+        ),
+    ],
+)
+def test_what_a_device_says_becomes_a_sentence(error: Exception, words: str) -> None:
+    with pytest.raises(TrainingError) as fault, devices.explained(CPU):
+        raise error
+    assert words in str(fault.value)
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), devices.explained(CPU):
+        raise RuntimeError("shapes do not fit")
+    memory = r"memory ran out: 3,725,290\.3 GiB more were needed"
+    with pytest.raises(TrainingError, match=memory), devices.explained(CPU):
+        torch.empty(10**15)
+
+
+def test_a_model_that_does_not_fit_is_refused_before_anything_is_allocated(home: Path) -> None:
+    with pytest.raises(TrainingError, match=r"parameters takes [\d,.]+ GiB to train, but cpu has"):
+        steps.train(model={"name": "fm", "options": {"factors": 10**9}})
+    assert not list((home / "runs").iterdir())
+
+
+def test_a_device_that_computes_nonsense_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert devices.resolve("cpu") == CPU
+    monkeypatch.setattr(torch, "full", lambda *_, **__: torch.ones(2))
+    with pytest.raises(TrainingError, match="cpu cannot add"):
+        devices.resolve("auto")
+
+
+def test_a_device_that_is_not_there_is_said_before_any_work(home: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    with pytest.raises(TrainingError, match="offers no CUDA device"):
+        steps.train(device="cuda")
+    with pytest.raises(UsageError, match="there is no device 'tpu9'"):
+        steps.train(device="tpu9")
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(None, True), (True, True), (False, False)])
+def test_deterministic_is_the_default_on_a_cpu(wanted: bool | None, expected: bool) -> None:
+    before = torch.are_deterministic_algorithms_enabled()
+    with devices.deterministic(CPU, wanted=wanted):
+        assert torch.are_deterministic_algorithms_enabled() is expected
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.are_deterministic_algorithms_enabled() is before
+
+
+def test_training_has_the_setting_in_force(home: Path) -> None:
+    seen: list[bool] = []
+    steps.train(
+        dataset={"name": "synthetic", "options": {"interactions": 1500}},
+        training={"epochs": 1},
+        deterministic=False,
+        progress=lambda _seed, _record: seen.append(torch.are_deterministic_algorithms_enabled()),
+    )
+    assert seen == [False]
+    assert '"deterministic": false' in (home / "runs/run_01/settings.json").read_text()
