@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -58,7 +59,7 @@ def replacing(path: Path) -> Iterator[Path]:
     when the block raises: a reader never sees half a file.
     """
     ensure_directory(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         try:
             yield temporary
@@ -83,7 +84,7 @@ def building(directory: Path, *, replace: bool = True) -> Iterator[Path]:
     behind when the block raises.
     """
     ensure_directory(directory.parent)
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    temporary = _temporary(directory)
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
@@ -204,16 +205,47 @@ def process_folder(parent: Path) -> Path:
     return folder
 
 
-def clear_temporaries(folder: Path, name: str = "*") -> None:
-    """Remove what processes that died were writing in ``folder``, as ``name`` or anything.
+def _temporary(path: Path) -> Path:
+    """Return where this process writes what becomes ``path``; clear what the dead left of it."""
+    for left in leftovers(path.parent, path.name):
+        remove(left)
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
 
-    The caller holds the lock under which these files are written: nobody else is at it.
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", platform.node()) or "here"
+
+
+def leftovers(folder: Path, name: str = "*") -> Iterator[Path]:
+    """Yield what processes of this machine that died were writing in ``folder``.
+
+    ``name`` is that of what it would have become; by default any.
     """
-    for path in folder.glob(f".{name}.*.tmp"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    for path in folder.glob(f".{name}.{_host()}-*.tmp"):
+        number = path.name.rpartition("-")[2].removesuffix(".tmp")
+        if number.isdigit() and not _alive(int(number)):
+            yield path
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":
+        return True  # os.kill would end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with everything in it, as far as that goes."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 @contextlib.contextmanager

@@ -46,11 +46,12 @@ from dartcli import paths
 from dartcli.errors import DartError, RunError, UsageError
 from dartcli.files import (
     building,
-    clear_temporaries,
     ensure_directory,
+    leftovers,
     locked,
     read_sealed,
     reason,
+    remove,
     sha256,
     write_sealed,
 )
@@ -695,11 +696,6 @@ def load_weights(model: nn.Module, run: Run, seed: int) -> None:
         ) from error
 
 
-def remove(folder: Path) -> None:
-    """Remove a run's folder and everything in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @contextmanager
 def writing(settings: Settings, environment: dict[str, Any], name: str | None) -> Iterator[Path]:
     """Yield the folder of a new run.
@@ -740,7 +736,8 @@ def reopening(name: str) -> Iterator[Path]:
         if (folder / METRICS).is_file() and not run.metrics.interrupted:
             raise UsageError(f"the run {name} is finished; there is nothing to resume.")
         for place in (folder, *folder.glob(f"{CHECKPOINTS}/*")):
-            clear_temporaries(place)
+            for left in leftovers(place):
+                remove(left)
         yield folder
 
 

@@ -1,6 +1,9 @@
 """Seals, atomic writes and what is left of those that were cut off."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +73,19 @@ def test_a_folder_that_must_be_new_replaces_none(tmp_path: Path) -> None:
     assert (place / "kept").exists()
 
 
-def test_leftovers_of_one_name_are_cleared(tmp_path: Path) -> None:
-    (tmp_path / ".one.123.tmp").mkdir()
-    (tmp_path / ".one.123.tmp" / "file").touch()
-    (tmp_path / ".two.123.tmp").touch()
-    (tmp_path / "one").touch()
-    files.clear_temporaries(tmp_path, "one")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".two.123.tmp", "one"]
-    files.clear_temporaries(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+def test_what_dead_processes_left_is_cleared_by_the_next_writer(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    dead, alive, host = process.pid, os.getppid(), files._host()
+    for name in (f".one.{host}-{dead}.tmp", f".one.{host}-{alive}.tmp", f".one.other-{dead}.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    (tmp_path / f".two.{host}-{dead}.tmp").touch()
+    files.write_json(tmp_path / "one", {})
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "one", f".one.{host}-{alive}.tmp", f".one.other-{dead}.tmp", f".two.{host}-{dead}.tmp",
+    }  # fmt: skip
+    (left,) = files.leftovers(tmp_path)
+    assert left.name.startswith(".two")
+    files.remove(left)
+    assert not list(files.leftovers(tmp_path))

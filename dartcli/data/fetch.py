@@ -25,7 +25,6 @@ from dartcli.data.transfer import download, forget, part_of
 from dartcli.errors import DataError, DownloadError, UsageError
 from dartcli.files import (
     CHUNK,
-    clear_temporaries,
     locked,
     read_sealed,
     reason,
@@ -97,8 +96,6 @@ def fetch(
         return folder
     say = note or (lambda _sentence: None)
     with locked(folder.parent / f".{dataset.name}.lock"):
-        for place in {(folder / file.path).parent for file in dataset.files}:
-            clear_temporaries(place)
         record = _record(folder)
         for file, given in _wanted(dataset, source):
             known = record.get(file.path)

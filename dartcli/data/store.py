@@ -32,7 +32,6 @@ from dartcli.data.fields import Field
 from dartcli.errors import DataError, UsageError
 from dartcli.files import (
     building,
-    clear_temporaries,
     locked,
     read_sealed,
     reason,
@@ -242,8 +241,6 @@ def prepare(
     manifest, fresh = _manifest(folder), False
     if manifest is None:
         with locked(home.parent / f".{home.name}.lock"):
-            for place in (home, folder):
-                clear_temporaries(place.parent, place.name)
             manifest = _manifest(folder)
             if manifest is None:
                 fresh = True
