@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -205,6 +206,16 @@ def process_folder(parent: Path) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def temporary(path: Path) -> Iterator[Path]:
+    """Yield the path of a file or folder beside ``path`` that is removed when the block ends."""
+    place = _temporary(path)
+    try:
+        yield place
+    finally:
+        remove(place)
+
+
 def _temporary(path: Path) -> Path:
     """Return where this process writes what becomes ``path``; clear what the dead left of it."""
     for left in leftovers(path.parent, path.name):
@@ -221,7 +232,8 @@ def leftovers(folder: Path, name: str = "*") -> Iterator[Path]:
 
     ``name`` is that of what it would have become; by default any.
     """
-    for path in folder.glob(f".{name}.{_host()}-*.tmp"):
+    written = name if name == "*" else glob.escape(name)
+    for path in folder.glob(f".{written}.{_host()}-*.tmp"):
         number = path.name.rpartition("-")[2].removesuffix(".tmp")
         if number.isdigit() and not _alive(int(number)):
             yield path
@@ -289,6 +301,14 @@ def _owner(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError:
         return "another process"
+
+
+def memory() -> int:
+    """Return the bytes of this machine's memory, 0 where they are not known."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
 
 
 def sha256(path: Path) -> str:

@@ -359,8 +359,8 @@ class Run:
                 f"again with dart train --config {self.folder / SETTINGS}."
             )
         try:
-            return pl.read_parquet(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
+            return pl.read_parquet(path, glob=False)
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise RunError(
                 f"cannot read {path} ({error}); train the run again with "
                 f"dart train --config {self.folder / SETTINGS}."

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 
 from dartcli import catalog, paths
 from dartcli.columns import ITEM, LABEL, NOISY, RATING, RESERVED, TIME, USER
+from dartcli.data.contained import BROKEN, try_table
 from dartcli.data.dataset import BIN_PREFIX, DataOptions, Dataset
 from dartcli.errors import DataError, UsageError
 from dartcli.files import read_sealed, reason, write_sealed
@@ -32,6 +33,8 @@ SUFFIXES: Final = {
 }
 NAME: Final = "name"
 """Key of a log's name in its description."""
+LONGEST: Final = 5000
+"""Characters of an expression: a longer one could be nested too deeply for its parser."""
 PACKED: Final = (".gz", ".zst", ".zstd")
 
 
@@ -115,7 +118,7 @@ def scan(files: Sequence[Path]) -> pl.LazyFrame:
     DataError
         If a file cannot be read, or its columns are not those of the first.
     """
-    frames = [_scan_one(file) for file in files]
+    frames = [scanned(file) for file in files]
     schemas = [_schema(frame, file) for frame, file in zip(frames, files, strict=True)]
     for file, schema in zip(files[1:], schemas[1:], strict=True):
         if set(schema) != set(schemas[0]):
@@ -135,7 +138,8 @@ def _common_type(types: list[pl.DataType]) -> pl.DataType:
     return types[0] if all(dtype == types[0] for dtype in types) else pl.String()
 
 
-def _scan_one(path: Path) -> pl.LazyFrame:
+def scanned(path: Path) -> pl.LazyFrame:
+    """Return the rows of one file, not read yet."""
     kind = file_format(path)
     try:
         if path.stat().st_size == 0:
@@ -158,7 +162,7 @@ def _scan_one(path: Path) -> pl.LazyFrame:
 def _schema(frame: pl.LazyFrame, path: Path) -> pl.Schema:
     try:
         return frame.collect_schema()
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except BROKEN as error:
         raise DataError(unreadable(path, error)) from error
 
 
@@ -194,19 +198,7 @@ def _place(path: Path, said: str) -> str:
 def read(_folder: Path, options: DataOptions) -> pl.LazyFrame:
     """Return the log in this program's columns: user, item, label, noisy, rating, time, fields."""
     assert isinstance(options, OwnOptions)  # noqa: S101 - the store passes what DATASET declares
-    for file in expand(options.inputs):
-        _parse_whole(file)
     return understood(options, options.inputs)
-
-
-def _parse_whole(path: Path) -> None:
-    """Read every column of a text file once: those that nobody names may be where it is broken."""
-    if file_format(path) == "parquet":
-        return
-    try:
-        _scan_one(path).select(pl.all().null_count()).collect(engine="streaming")
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(unreadable(path, error)) from error
 
 
 def understood(options: OwnOptions, inputs: Sequence[str]) -> pl.LazyFrame:
@@ -218,6 +210,10 @@ def understood(options: OwnOptions, inputs: Sequence[str]) -> pl.LazyFrame:
         If a file or column is missing or of the wrong type, or a value cannot be what it should.
     """
     files = expand(inputs)
+    single = (options.user, options.item, options.label, options.rating, options.time)
+    named = dict.fromkeys((*single, *options.fields, *options.numeric_fields))
+    for file in files:
+        try_table(file, file_format(file), [name for name in named if name])
     frame = scan(files)
     schema = frame.collect_schema()
     where = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
@@ -316,13 +312,14 @@ def _time(name: str | None, schema: pl.Schema, where: str) -> pl.Expr:
 def _noisy(expression: str | None, schema: pl.Schema, where: str) -> pl.Expr:
     """Parse the SQL expression; nothing but columns of the log may occur in it."""
     assert expression is not None  # noqa: S101 - the caller looked
+    _check_expression(expression)
     try:
         parsed = pl.sql_expr(expression)
         roots = set(parsed.meta.root_names())
         unknown = sorted(roots - set(schema))
         if not unknown:
             dtype = pl.LazyFrame(schema=schema).select(parsed.alias("x")).collect_schema()["x"]
-    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+    except (*BROKEN, TypeError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(
             f"--noisy-if {expression!r} is no SQL expression over the columns ({first}); "
@@ -338,6 +335,24 @@ def _noisy(expression: str | None, schema: pl.Schema, where: str) -> pl.Expr:
     return parsed.alias(NOISY)
 
 
+def _check_expression(expression: str) -> None:
+    """Refuse what could reach for files while it is parsed, and what is too long to be parsed."""
+    if len(expression) > LONGEST:
+        raise UsageError(
+            f"--noisy-if has {len(expression):,} characters; at most {LONGEST:,} are read."
+        )
+    # where a text or a remark may end is only clear without these
+    plain = not re.search(r"[$\\`]|--|/\*|\bE'", expression)
+    bare = re.sub(r"'[^']*'|\"[^\"]*\"", "''", expression) if plain else expression
+    reaching = r"\bselect\b|\(\s*(?:from|values|table|with)\b|\b(?:read|scan)_\w+\s*\("
+    found = re.search(reaching, bare, re.IGNORECASE)
+    if found:
+        raise UsageError(
+            f"--noisy-if {expression!r}: {found[0].strip()!r} is not read, for nothing but columns "
+            'of the log may occur in it; write a comparison such as "dwell_seconds < 10".'
+        )
+
+
 def _refuse(frame: pl.LazyFrame, name: str, wrong: pl.Expr, expected: str, where: str) -> None:
     """Raise DataError that names the first row in which ``wrong`` is true."""
     try:
@@ -349,7 +364,7 @@ def _refuse(frame: pl.LazyFrame, name: str, wrong: pl.Expr, expected: str, where
             .head(1)
             .collect()
         )
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except BROKEN as error:
         raise DataError(unreadable(where, error)) from error
     if len(first):
         raise DataError(
@@ -371,8 +386,8 @@ def _read_test(options: DataOptions) -> pl.LazyFrame | None:
 def described(options: OwnOptions) -> dict[str, Any]:
     """Return how the log would be understood; see :func:`dartcli.steps.describe`."""
     files = expand(options.inputs)
-    schema = scan(files).collect_schema()
     frame = understood(options, options.inputs)
+    schema = scan(files).collect_schema()
     try:
         head = frame.head(5).collect()
         counts = frame.select(
@@ -382,7 +397,7 @@ def described(options: OwnOptions) -> dict[str, Any]:
             *([pl.col(LABEL).sum().cast(pl.Int64).alias("positives")] if options.label else []),
             *([pl.col(NOISY).sum().alias("noisy")] if options.noisy_if else []),
         ).collect(engine="streaming")
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except BROKEN as error:
         raise DataError(unreadable(files[0], error)) from error
     found = counts.to_dicts()[0]
     return {

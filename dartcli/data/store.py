@@ -187,10 +187,10 @@ def _table(folder: Path, name: str, manifest: Manifest) -> pl.DataFrame:
     try:
         if sha256(path) != manifest.files[name].sha256:
             raise DataError(_broken(path, "it is not the file that was written", manifest.dataset))
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
     except OSError as error:
         raise DataError(_broken(path, reason(error), manifest.dataset)) from error
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(_broken(path, str(error), manifest.dataset)) from error
 
 

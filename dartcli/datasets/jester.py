@@ -14,9 +14,10 @@ from typing import Final
 import polars as pl
 
 from dartcli.columns import ITEM, NOISY, RATING, USER
+from dartcli.data.contained import BROKEN, convert_excel
 from dartcli.data.dataset import Counts, DataOptions, Dataset, SourceFile
 from dartcli.errors import DataError
-from dartcli.files import reason
+from dartcli.files import reason, temporary
 
 MISSING: Final = 99
 HOME: Final = "https://eigentaste.berkeley.edu/dataset/"
@@ -35,20 +36,18 @@ def read_matrix(path: Path) -> pl.DataFrame:
         If the file is missing, empty or unreadable, or a cell is no number; the message names
         file, row and column.
     """
-    import fastexcel
-
     try:
-        content = path.read_bytes()
-        if content[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
-            # read from memory: the format is then told by the content, not by the name
-            table = pl.read_excel(
-                content, engine="calamine", has_header=False, infer_schema_length=None
-            )
+        with path.open("rb") as file:
+            is_excel = file.read(4) in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+        if is_excel:
+            with temporary(path) as converted:
+                convert_excel(path, converted)
+                table = pl.read_parquet(converted, memory_map=False, glob=False)
         else:
-            table = pl.read_csv(path, has_header=False, infer_schema=False)
+            table = pl.read_csv(path, has_header=False, infer_schema=False, glob=False)
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}.") from error
-    except (pl.exceptions.PolarsError, fastexcel.FastExcelError) as error:
+    except BROKEN as error:
         first = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"cannot read {path}: {first}; download it again.") from error
     if table.is_empty() or table.width < 2:

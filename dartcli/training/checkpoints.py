@@ -257,10 +257,10 @@ def _read(place: Path, document: Document, device: torch.device) -> Position:
     from safetensors.torch import load_file
 
     stored = load_file(place / STATE)
-    iterations = pl.read_parquet(place / ITERATIONS)
+    iterations = pl.read_parquet(place / ITERATIONS, glob=False)
     finished = [
         _record(row, iterations, stored, device)
-        for row in pl.read_parquet(place / EPOCHS).iter_rows(named=True)
+        for row in pl.read_parquet(place / EPOCHS, glob=False).iter_rows(named=True)
     ]
     tensors = {
         name: value if name == "random" else value.to(device)

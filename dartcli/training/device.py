@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from dartcli.errors import TrainingError, UsageError
+from dartcli.files import memory
 
 M_TRIM_THRESHOLD: Final = -1
 M_MMAP_MAX: Final = -4
@@ -169,20 +170,12 @@ def check_room(parameters: int, device: torch.device) -> None:
     if device.type == "cuda":
         _free, whole = torch.cuda.mem_get_info(device)
     else:
-        whole = _memory()
+        whole = memory()
     if needed > whole > 0:
         raise TrainingError(
             f"a model of {parameters:,} parameters takes {_size(needed)} to train, but {device} "
             f"has {_size(whole)}; lower the model's factors."
         )
-
-
-def _memory() -> int:
-    """Return the bytes of this machine's memory, 0 where they are not known."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0
 
 
 def resolve(name: str) -> torch.device:

@@ -319,3 +319,12 @@ def test_history_and_trace_agree(trained: Path) -> None:
     assert history["iteration"].to_list() == grouped["iteration"].to_list()
     assert history["train_loss"].to_list() == pytest.approx(grouped["objective"].to_list())
     assert iterations["handled"].sum() > 0
+
+
+def test_a_home_whose_name_looks_like_a_pattern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DART_HOME", str(tmp_path / "a[b]*{c} ?"))
+    for words in (["train", "synthetic", *TINY], ["eval"], ["analyze", "dataset", "run_01"]):
+        result = dart(*words)
+        assert result.exit_code == 0, result.stderr
