@@ -227,13 +227,14 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9]", "", platform.node()) or "here"
 
 
-def leftovers(folder: Path, name: str = "*") -> Iterator[Path]:
+def leftovers(folder: Path, name: str = "*", *, deep: bool = False) -> Iterator[Path]:
     """Yield what processes of this machine that died were writing in ``folder``.
 
-    ``name`` is that of what it would have become; by default any.
+    ``name`` is that of what it would have become, by default any; ``deep`` looks in all folders
+    below, too.
     """
     written = name if name == "*" else glob.escape(name)
-    for path in folder.glob(f".{written}.{_host()}-*.tmp"):
+    for path in folder.glob(f"{'**/' * deep}.{written}.{_host()}-*.tmp"):
         number = path.name.rpartition("-")[2].removesuffix(".tmp")
         if number.isdigit() and not _alive(int(number)):
             yield path

@@ -755,6 +755,47 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
+def in_use(folder: Path) -> bool:
+    """Return whether a process trains or removes the run in ``folder``."""
+    try:
+        with held(folder):
+            return False
+    except RunError:
+        return True
+
+
+def check_settings(folder: Path) -> None:
+    """Raise DataError or UsageError where the settings of a run are not what was written."""
+    path = folder / SETTINGS
+    parsed(Settings, read_sealed(path), str(path))
+
+
+def mend(folder: Path) -> list[str]:
+    """Remove what is broken of a run whose settings are whole; return the names of broken seeds.
+
+    The run is then unfinished: resuming it trains what is missing, to the same bytes.
+    """
+    gone = []
+    with held(folder):
+        remove(folder / METRICS)
+        for place in sorted(folder.glob("seed_*")):
+            try:
+                _check_seed(place, read_sealed(place / METRICS))
+            except DartError:
+                remove(place)
+                gone.append(place.name)
+    return gone
+
+
+def _check_seed(place: Path, document: Mapping[str, Any]) -> None:
+    """Raise RunError where a file of a seed is not the one that ``document`` lists."""
+    for name, digest in document.get(FILES, {}).items():
+        if not (place / name).is_file() or sha256(place / name) != digest:
+            raise RunError(
+                f"{place / name} is not what was written; remove {place}, and resume the run again."
+            )
+
+
 def finished_seed(folder: Path, seed: int, identity: str) -> SeedMetrics | None:
     """Return the measures of a seed that is done in an unfinished run, else None.
 
@@ -768,17 +809,13 @@ def finished_seed(folder: Path, seed: int, identity: str) -> SeedMetrics | None:
     if not place.is_dir():
         return None
     document = read_sealed(path)
-    files = document.pop(FILES, {})
+    _check_seed(place, document)
+    document.pop(FILES, None)
     if document.pop(IDENTITY, None) != identity:
         raise RunError(
             f"{place} was trained with other settings or data than there are now; restore them, "
             "or remove the run and train it again."
         )
-    for name, digest in files.items():
-        if not (place / name).is_file() or sha256(place / name) != digest:
-            raise RunError(
-                f"{place / name} is not what was written; remove {place}, and resume the run again."
-            )
     return parsed(SeedMetrics, document, str(path))
 
 

@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 
 from dartcli import __version__, paths
-from dartcli.cli import analyze, bench, download, evaluate, preprocess, report, runs, sweep, train
+from dartcli.cli import (
+    analyze,
+    bench,
+    doctor,
+    download,
+    evaluate,
+    preprocess,
+    report,
+    runs,
+    sweep,
+    train,
+)
 from dartcli.cli.guard import guarded, interrupt
 
 app = typer.Typer(
@@ -30,6 +41,7 @@ app.command("eval")(guarded(evaluate.evaluate))
 app.command("analyze")(guarded(analyze.analyze))
 app.add_typer(runs.app, name="runs")
 app.command("report")(guarded(report.report))
+app.command("doctor")(guarded(doctor.doctor))
 app.command("bench")(guarded(bench.bench))
 
 

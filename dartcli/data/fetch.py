@@ -96,7 +96,7 @@ def fetch(
         return folder
     say = note or (lambda _sentence: None)
     with locked(folder.parent / f".{dataset.name}.lock"):
-        record = _record(folder)
+        record = recorded(folder)
         for file, given in _wanted(dataset, source):
             known = record.get(file.path)
             if given is None and _verified(folder / file.path, known):
@@ -133,7 +133,7 @@ def fetched_sizes(dataset: Dataset) -> dict[str, int]:
 def source_hashes(dataset: Dataset) -> dict[str, str]:
     """Return file -> SHA-256 of those files of ``dataset`` that are here and verified."""
     folder = paths.raw_data(dataset.name)
-    record = _record(folder)
+    record = recorded(folder)
     return {
         file.path: record[file.path].sha256
         for file in dataset.files
@@ -141,7 +141,7 @@ def source_hashes(dataset: Dataset) -> dict[str, str]:
     }
 
 
-def _record(folder: Path) -> dict[str, Fetched]:
+def recorded(folder: Path) -> dict[str, Fetched]:
     """Return what is recorded in ``folder``; nothing where the record is not what was written."""
     path = folder / RECORD
     try:

@@ -38,7 +38,7 @@ from dartcli.files import (
     sha256,
     write_sealed,
 )
-from dartcli.settings import Options, Protocol, parsed
+from dartcli.settings import PROTOCOLS, Options, Protocol, parsed
 from dartcli.version import __version__
 
 FORMAT: Final = 4
@@ -183,15 +183,25 @@ class Prepared:
 
 def _table(folder: Path, name: str, manifest: Manifest) -> pl.DataFrame:
     """Read one Parquet file; refuse it where it is not the file that was written."""
-    path = folder / name
+    path = _whole(folder, name, manifest)
     try:
-        if sha256(path) != manifest.files[name].sha256:
-            raise DataError(_broken(path, "it is not the file that was written", manifest.dataset))
         return pl.read_parquet(path, glob=False)
     except OSError as error:
         raise DataError(_broken(path, reason(error), manifest.dataset)) from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(_broken(path, str(error), manifest.dataset)) from error
+
+
+def _whole(folder: Path, name: str, manifest: Manifest) -> Path:
+    """Return the path of a file; DataError where it is not the one that was written."""
+    path = folder / name
+    try:
+        found = sha256(path)
+    except OSError as error:
+        raise DataError(_broken(path, reason(error), manifest.dataset)) from error
+    if found != manifest.files[name].sha256:
+        raise DataError(_broken(path, "it is not the file that was written", manifest.dataset))
+    return path
 
 
 def _broken(path: Path, what: str, dataset: str) -> str:
@@ -277,6 +287,32 @@ def known_complete(dataset: str) -> bool | None:
 
 def _last() -> Path:
     return paths.home() / "processed" / LAST
+
+
+def check(folder: Path) -> None:
+    """Compare every file of prepared data, or of a split, with what was written.
+
+    Raises
+    ------
+    DataError
+        If one is missing or another.
+    """
+    name = folder.relative_to(paths.home() / "processed").parts[0]
+    manifest = _manifest(folder)
+    if manifest is None:
+        words = "its manifest, or a file that it lists, is missing or not what was written"
+        raise DataError(_broken(folder, words, name))
+    for file in manifest.files:
+        _whole(folder, file, manifest)
+
+
+def wanted(folder: Path) -> Manifest | None:
+    """Return the manifest of a split that may be broken; None where it is not to be trusted."""
+    try:
+        manifest = parsed(Manifest, read_sealed(folder / MANIFEST), str(folder))
+    except (DataError, UsageError):
+        return None
+    return manifest if manifest.protocol in PROTOCOLS and folder == _place(manifest) else None
 
 
 def _key(dataset: str, options: Mapping[str, Any], sources: Mapping[str, str]) -> str:

@@ -1,0 +1,341 @@
+"""What is well and what is not: installation, devices, directories, and every file that is kept.
+
+Everywhere else a file is looked at when it is read. Here all of them are, in full; what can be made
+again is, where that is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Final, Literal
+
+from dartcli import __version__, catalog, paths, runs, steps, sweeps
+from dartcli.data import fetch, own, store
+from dartcli.data.dataset import Dataset
+from dartcli.errors import DartError, DataError
+from dartcli.files import leftovers, read_sealed, reason, remove, replacing, sha256
+from dartcli.settings import PROTOCOLS, parsed
+
+LITTLE: Final = 1 << 30
+"""Bytes of room below which something should be said."""
+WORLD: Final = stat.S_IWOTH
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    part: Literal["installation", "device", "directory", "data", "run", "sweep", "leftover"]
+    """What it belongs to."""
+    name: str
+    """What was looked at."""
+    state: Literal["well", "note", "broken", "repaired"]
+    """``note``: it works, but should be known."""
+    words: str
+    """What was found."""
+    remedy: str = ""
+    """What to do about it."""
+    mend: Callable[[], str] | None = None
+    """Makes it well again, and says what it did; None where only the user can."""
+
+
+def examine(*, repair: bool = False) -> Iterator[Finding]:
+    """Yield what is found, part by part; ``repair`` mends what can be mended.
+
+    Whatever goes wrong while it looks is a finding too.
+    """
+    for look in (
+        installation, devices, directories, sources, prepared_data, logs, all_runs, all_sweeps,
+        left_behind,
+    ):  # fmt: skip
+        for finding in look():
+            yield _mended(finding) if repair and finding.mend is not None else finding
+
+
+def _mended(finding: Finding) -> Finding:
+    assert finding.mend is not None  # noqa: S101 - the caller looked
+    try:
+        done = finding.mend()
+    except DartError as error:
+        return replace(finding, words=f"{finding.words} It could not be repaired: {error}")
+    return replace(finding, state="repaired", words=f"{finding.words} {done}", remedy="")
+
+
+def installation() -> Iterator[Finding]:
+    """Look at the program and its libraries."""
+    import torch
+
+    libraries = [f"{name} {metadata.version(name)}" for name in ("torch", "polars", "numpy")]
+    words = ", ".join([f"Python {platform.python_version()}", *libraries])
+    yield Finding("installation", f"dartcli {__version__}", "well", words)
+    weight = torch.ones(3, requires_grad=True)
+    (gradient,) = torch.autograd.grad((weight * weight).sum(), weight)
+    if gradient.tolist() != [2.0, 2.0, 2.0]:
+        words = "PyTorch computes wrong gradients; install it again."
+        yield Finding("installation", "torch", "broken", words)
+    from dartcli.training.stepping import COMPILERS
+
+    if not any(shutil.which(name) for name in COMPILERS):
+        words = "there is none: long trainings on a CPU are not compiled, and slower."
+        yield Finding("installation", "C++ compiler", "note", words)
+
+
+def devices() -> Iterator[Finding]:
+    """Let every device compute something."""
+    import torch
+
+    from dartcli.training import device as known
+
+    names = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    for name in names:
+        try:
+            words = known.describe(known.resolve(name))
+        except DartError as error:
+            remedy = "look at it with nvidia-smi, or use another --device"
+            yield Finding("device", name, "broken", str(error), remedy)
+            continue
+        if name != "cpu":
+            free, whole = torch.cuda.mem_get_info(name)
+            words += f", {free / 2**30:.1f} of {whole / 2**30:.1f} GiB free"
+        yield Finding("device", name, "well", words)
+    if len(names) == 1:
+        words = f"PyTorch {torch.__version__} sees none; trainings run on the CPU."
+        yield Finding("device", "cuda", "note", words)
+
+
+def directories() -> Iterator[Finding]:
+    """Write where files are kept, and look who else may."""
+    home = paths.home()
+    try:
+        with replacing(home / ".doctor") as place:
+            place.write_bytes(b"written")
+        (home / ".doctor").unlink()
+    except (DartError, OSError) as error:
+        words = str(error) if isinstance(error, DartError) else reason(error)
+        yield Finding("directory", str(home), "broken", words, "set DART_HOME to another directory")
+        return
+    free = shutil.disk_usage(home).free
+    state: Literal["well", "note"] = "well" if free > LITTLE else "note"
+    yield Finding("directory", str(home), state, f"{free / 2**30:.1f} GiB free")
+    for path in (home, *(path for path in home.iterdir() if path.is_dir())):
+        if os.name != "nt" and path.stat().st_mode & WORLD:
+            yield Finding(
+                "directory", str(path), "broken", "everybody may write here.",
+                f"chmod o-w {path}", partial(_close, path),
+            )  # fmt: skip
+    mirror = paths.mirror()
+    if mirror is not None and not mirror.is_dir():
+        words = "DART_MIRROR names no directory."
+        yield Finding("directory", str(mirror), "broken", words, "set it again, or unset it")
+
+
+def _close(path: Path) -> str:
+    path.chmod(path.stat().st_mode & ~WORLD)
+    return "It was closed to others."
+
+
+def sources() -> Iterator[Finding]:
+    """Hash every file that was downloaded."""
+    for name in catalog.names("datasets"):
+        known: Dataset = catalog.load("datasets", name)
+        folder = paths.raw_data(name)
+        if not known.files or not folder.is_dir():
+            continue
+        record = fetch.recorded(folder)
+        here = [file for file in known.files if (folder / file.path).is_file()]
+        wrong = [
+            file.path
+            for file in here
+            if file.path not in record or sha256(folder / file.path) != record[file.path].sha256
+        ]
+        if not wrong:
+            yield Finding("data", name, "well", f"{len(here)} of {len(known.files)} files, hashed")
+            continue
+        yield Finding(
+            "data", name, "broken", f"{', '.join(wrong)} in {folder} is not what was downloaded.",
+            f"dart download {name}", partial(_fetch_again, known, wrong),
+        )  # fmt: skip
+
+
+def _fetch_again(known: Dataset, wrong: Sequence[str]) -> str:
+    for path in wrong:
+        remove(paths.raw_data(known.name) / path)
+    fetch.fetch(known)
+    return "It was fetched again."
+
+
+def prepared_data() -> Iterator[Finding]:
+    """Hash every table that was prepared."""
+    home = paths.home() / "processed"
+    note = home / store.LAST
+    if note.is_file():
+        try:
+            store.last_prepared()
+        except DataError as error:
+            yield Finding(
+                "data", store.LAST, "broken", str(error), f"remove {note}", partial(_gone, note)
+            )
+    wholes = sorted(path for path in home.glob("*/*") if path.is_dir() and path.name[0] != ".")
+    for whole in wholes:
+        splits = sorted(whole.glob(f"{store.SPLIT_FOLDER}/[!.]*"))
+        broken = 0
+        for folder in (*splits, whole):
+            try:
+                store.check(folder)
+            except DataError as error:
+                broken += 1
+                yield Finding(
+                    "data", folder.relative_to(home).as_posix(), "broken", str(error),
+                    f"dart preprocess {whole.parent.name}", partial(_prepare_again, folder),
+                )  # fmt: skip
+        if not broken:
+            words = f"prepared, {len(splits)} {'split' if len(splits) == 1 else 'splits'}, hashed"
+            yield Finding("data", f"{whole.parent.name}/{whole.name}", "well", words)
+
+
+def _prepare_again(folder: Path) -> str:
+    wanted = store.wanted(folder)
+    remove(folder)
+    if wanted is None:
+        return "It was removed, and is made again when it is needed."
+    try:
+        known = steps.dataset(wanted.dataset)
+        options = parsed(known.options, wanted.options, "dataset")
+        protocol = PROTOCOLS[wanted.protocol or "strict"]
+        store.prepare(known, options, protocol, wanted.split_seed or 0)
+    except DartError as error:
+        return f"It was removed, but cannot be made again now: {error}"
+    return "It was made again."
+
+
+def _gone(path: Path) -> str:
+    remove(path)
+    return "It was removed."
+
+
+def logs() -> Iterator[Finding]:
+    """Look at the descriptions of the user's own logs."""
+    hashes = paths.home() / "own" / store.HASHES
+    if hashes.is_file():
+        try:
+            read_sealed(hashes)
+        except DataError as error:
+            yield Finding(
+                "data", store.HASHES, "broken", str(error), f"remove {hashes}",
+                partial(_gone, hashes),
+            )  # fmt: skip
+    for name in own.names():
+        try:
+            options = own.recall(name)
+            files = own.expand(options.inputs) if options else []
+        except DartError as error:
+            remedy = f"dart preprocess --input FILES --name {name}"
+            yield Finding("data", name, "broken", str(error), remedy)
+            continue
+        yield Finding("data", name, "well", f"your own log, {len(files)} files")
+
+
+def all_runs() -> Iterator[Finding]:
+    """Compare every file of every run with what was written."""
+    for entry in runs.entries():
+        run = runs.Run(paths.runs() / entry.name)
+        resume = f"dart train --resume {entry.name}"
+        if runs.in_use(run.folder):
+            yield Finding("run", entry.name, "note", "a process is at it; not looked at")
+        elif entry.state == "finished":
+            yield from _finished(run)
+        elif entry.state == "unreadable":
+            yield from _unreadable(run)
+        else:
+            yield Finding("run", entry.name, "note", f"{entry.state}", resume)
+
+
+def _finished(run: runs.Run) -> Iterator[Finding]:
+    try:
+        run.check()
+    except DartError as error:
+        yield _broken_run(run, str(error))
+    else:
+        sealed = run.metrics.format not in runs.UNSEALED
+        words = "every file hashed" if sealed else "of an older version: without hashes"
+        yield Finding("run", run.name, "well" if sealed else "note", words)
+
+
+def _unreadable(run: runs.Run) -> Iterator[Finding]:
+    try:
+        run.check()
+    except DartError as error:
+        yield _broken_run(run, str(error))
+
+
+def _broken_run(run: runs.Run, words: str) -> Finding:
+    try:
+        runs.check_settings(run.folder)
+    except DartError as error:
+        remedy = f"dart runs remove {run.name}, and train it again"
+        return Finding("run", run.name, "broken", str(error), remedy)
+    remedy = f"dart doctor --repair, then dart train --resume {run.name}"
+    return Finding("run", run.name, "broken", words, remedy, partial(_mend_run, run))
+
+
+def _mend_run(run: runs.Run) -> str:
+    gone = runs.mend(run.folder)
+    what = f"{', '.join(gone)} and its measures were" if gone else "its measures were"
+    return f"What is broken, {what} removed; go on with dart train --resume {run.name}."
+
+
+def all_sweeps() -> Iterator[Finding]:
+    """Read every row of every sweep."""
+    for name in sweeps.names():
+        sweep = sweeps.find(name)
+        try:
+            total = len(sweep.document.entries)
+        except DartError as error:
+            remedy = f"remove {sweep.folder / sweeps.DOCUMENT} and give the same dart sweep again"
+            yield Finding("sweep", name, "broken", str(error), remedy)
+            continue
+        rows = sorted((sweep.folder / sweeps.ROWS).glob("*.json"))
+        wrong = [path for path in rows if sweep.row(path.stem) is None]
+        if wrong:
+            yield Finding(
+                "sweep", name, "broken", f"{len(wrong)} of {len(rows)} trainings cannot be read.",
+                "give the same dart sweep again: it trains them anew", partial(_all_gone, wrong),
+            )  # fmt: skip
+        else:
+            yield Finding("sweep", name, "well", f"{len(sweep.finished())} of {total} trained")
+
+
+def _all_gone(wrong: Sequence[Path]) -> str:
+    for path in wrong:
+        remove(path)
+    return "They were removed; the same dart sweep trains them anew."
+
+
+def left_behind() -> Iterator[Finding]:
+    """Look for what processes that were killed were writing."""
+    home = paths.home()
+    found = list(leftovers(home, deep=True)) + list(paths.runs().glob(".*.removed"))
+    if found:
+        size = sum(file.stat().st_size for path in found for file in _files(path))
+        yield Finding(
+            "leftover", str(home), "note", f"{len(found)} unfinished files, {size / 1e6:,.1f} MB.",
+            "dart doctor --repair removes them", partial(_all_removed, found),
+        )  # fmt: skip
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+
+
+def _all_removed(found: Sequence[Path]) -> str:
+    for path in found:
+        remove(path)
+    return "They were removed."
