@@ -15,9 +15,13 @@ import shutil
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dartcli.errors import DartError, DataError, RunError
+
+if TYPE_CHECKING:
+    import polars as pl
+    from torch import Tensor
 
 CHUNK = 1 << 20
 SEAL: Final = "seal"
@@ -166,6 +170,31 @@ def read_sealed(path: Path, *, required: bool = True) -> dict[str, Any]:
             f"{path} is not what was written (its seal does not fit); dart doctor helps."
         )
     return {key: value for key, value in document.items() if key != SEAL}
+
+
+def write_table(table: pl.DataFrame, path: Path) -> None:
+    """Write ``table`` as Parquet; OSError where that fails, whatever the library makes of it."""
+    from polars.exceptions import PolarsError
+
+    try:
+        table.write_parquet(path, compression="zstd")
+    except PolarsError as error:
+        raise OSError(_first_line(error)) from error
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write ``tensors`` in the format of safetensors; OSError where that fails."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        raise OSError(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def fits(document: Mapping[str, Any]) -> bool:

@@ -54,6 +54,8 @@ from dartcli.files import (
     remove,
     sha256,
     write_sealed,
+    write_table,
+    write_tensors,
 )
 from dartcli.settings import Options, Settings, parsed
 
@@ -625,18 +627,16 @@ class SeedRecord:
 
 def write_seed(folder: Path, record: SeedRecord, identity: str) -> None:
     """Write the folder of one finished seed, whole or not at all; see :func:`identity`."""
-    from safetensors.torch import save_file
-
     weights = {name: value.cpu().contiguous() for name, value in record.weights.items()}
     with building(folder / f"seed_{record.metrics.seed}") as place:
-        record.history.write_parquet(place / HISTORY)
-        record.iterations.write_parquet(place / ITERATIONS)
-        save_file(weights, place / MODEL)
-        record.scores.write_parquet(place / SCORES, compression="zstd")
+        write_table(record.history, place / HISTORY)
+        write_table(record.iterations, place / ITERATIONS)
+        write_tensors(weights, place / MODEL)
+        write_table(record.scores, place / SCORES)
         if record.snapshots:
             (place / SNAPSHOTS).mkdir()
         for iteration, table in record.snapshots.items():
-            table.write_parquet(place / SNAPSHOTS / f"{iteration}.parquet", compression="zstd")
+            write_table(table, place / SNAPSHOTS / f"{iteration}.parquet")
         files = {
             path.relative_to(place).as_posix(): sha256(path)
             for path in sorted(place.rglob("*"))

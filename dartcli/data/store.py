@@ -37,6 +37,7 @@ from dartcli.files import (
     reason,
     sha256,
     write_sealed,
+    write_table,
 )
 from dartcli.settings import PROTOCOLS, Options, Protocol, parsed
 from dartcli.version import __version__
@@ -78,6 +79,13 @@ class File(Options):
     """Hash of the file."""
     size: int
     """Bytes."""
+
+
+class Last(Options):
+    """The data set that was prepared last."""
+
+    dataset: str
+    """Its name."""
 
 
 class Manifest(Options):
@@ -272,7 +280,13 @@ def last_prepared() -> str | None:
     DataError
         If the note of it is not what was written.
     """
-    return str(read_sealed(_last())["dataset"]) if _last().is_file() else None
+    path = _last()
+    if not path.is_file():
+        return None
+    try:
+        return parsed(Last, read_sealed(path), str(path)).dataset
+    except UsageError as error:
+        raise DataError(f"{str(error)[:-1]}; remove {path}.") from error
 
 
 def known_complete(dataset: str) -> bool | None:
@@ -399,7 +413,7 @@ def _check_sources(dataset: Dataset, sources: Mapping[str, str]) -> None:
 
 
 def _write(table: pl.DataFrame, path: Path) -> None:
-    table.write_parquet(path, compression="zstd")
+    write_table(table, path)
 
 
 def _files(folder: Path) -> dict[str, File]:

@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from dartcli.errors import DartError, RunError, StoppedError, UsageError
-from dartcli.files import building, read_sealed, sha256, write_sealed
+from dartcli.files import building, read_sealed, sha256, write_sealed, write_table, write_tensors
 from dartcli.settings import Options
 from dartcli.training.loop import MEASURES, EpochRecord, Position, rows_of
 from dartcli.training.stepping import named, part
@@ -172,17 +172,15 @@ class Keeper:
 
 def write(place: Path, position: Position, identity: str) -> None:
     """Write ``position`` to the folder ``place``, whole or not at all."""
-    from safetensors.torch import save_file
-
     tensors = {name: _plain(value) for name, value in position.tensors.items()}
     for record in position.finished:
         past = {number: _plain(logits) for number, logits in record.snapshots.items()}
         tensors |= named(f"snapshots.{record.epoch}.", past)
     with building(place) as folder:
-        save_file(tensors, folder / STATE)
-        rows_of(position.finished, SCALARS).write_parquet(folder / EPOCHS)
+        write_tensors(tensors, folder / STATE)
+        write_table(rows_of(position.finished, SCALARS), folder / EPOCHS)
         iterations = [record.iterations for record in position.finished]
-        (pl.concat(iterations) if iterations else pl.DataFrame()).write_parquet(folder / ITERATIONS)
+        write_table(pl.concat(iterations) if iterations else pl.DataFrame(), folder / ITERATIONS)
         document = Document(
             format=FORMAT,
             identity=identity,
