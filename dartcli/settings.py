@@ -136,11 +136,11 @@ class Component(Options):
 class Training(Options):
     """How one model is fitted."""
 
-    batch_size: int = Field(2048, ge=1)
+    batch_size: int = Field(2048, ge=1, lt=2**31)
     """Rows in a mini-batch."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0, le=1e30)
     """Adam's learning rate."""
-    weight_decay: float = Field(1e-6, ge=0)
+    weight_decay: float = Field(1e-6, ge=0, le=1e30)
     """L2 penalty, coupled (Adam's own ``weight_decay``), on every parameter."""
     optimizer: Literal["adam", "sparse-adam"] = "adam"
     """``sparse-adam`` moves, and decays, only the rows of embedding tables that a batch touches:
@@ -148,11 +148,11 @@ class Training(Options):
     compile: Literal["auto", "on", "off"] = "auto"
     """Translate steps into compiled code (CPU) or a CUDA graph; ``auto`` does so on a CPU from
     step 20,001 on, where it has paid for itself. Results differ in the last digits of float32."""
-    epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(None, ge=1, lt=2**31)
     """Most epochs; none = the protocol's."""
-    patience: int | None = Field(None, ge=1)
+    patience: int | None = Field(None, ge=1, lt=2**31)
     """Epochs without a better validation AUC before stopping; none = the protocol's."""
-    snapshots: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    snapshots: tuple[Annotated[int, Field(ge=1, lt=2**63)], ...] = ()
     """Iterations after which the scores of the validation split are kept (``dart analyze
     loss-distribution`` draws them)."""
 
@@ -172,9 +172,9 @@ class Settings(Options):
     """What is done about suspected false positives."""
     training: Training = Training()
     """Optimiser and stopping."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Annotated[int, Field(lt=2**63)], ...] = (0,)
     """One training for each seed: initial weights, batches, sampled negatives, split."""
-    split_seed: int | None = Field(None, ge=0)
+    split_seed: int | None = Field(None, ge=0, lt=2**63)
     """Seed of the split for all trainings; none = each training's own seed."""
     device: str = "auto"
     """``cpu``, ``cuda``, ``cuda:1``, ...; ``auto`` takes a GPU where there is one."""

@@ -38,6 +38,8 @@ from dartcli.errors import UsageError
 
 Floats = npt.NDArray[np.float64]
 
+MOST_PAIRS = 10_000_000_000
+"""User-item pairs in all: about half an hour."""
 BLOCK = 1 << 22
 """User-item pairs scored at once: bounds the memory."""
 
@@ -45,25 +47,25 @@ BLOCK = 1 << 22
 class Options(DataOptions):
     """Size and character of the simulated world."""
 
-    users: int = Field(1_500, ge=2)
+    users: int = Field(1_500, ge=2, le=10_000_000)
     """Users."""
-    items: int = Field(1_000, ge=2)
+    items: int = Field(1_000, ge=2, le=10_000_000)
     """Items."""
-    interactions: int = Field(100_000, ge=10)
+    interactions: int = Field(100_000, ge=10, le=1_000_000_000)
     """Recorded interactions; at most a quarter of all pairs."""
     false_positive_rate: float = Field(0.3, ge=0, lt=1)
     """Share of the interactions that the user did not like."""
-    dimensions: int = Field(8, ge=1)
+    dimensions: int = Field(8, ge=1, le=1000)
     """Length of a latent taste."""
-    taste: float = Field(2.5, ge=0)
+    taste: float = Field(2.5, ge=0, le=1000)
     """Strength of taste in the affinity."""
-    quality: float = Field(0.5, ge=0)
+    quality: float = Field(0.5, ge=0, le=1000)
     """Strength of an item's quality in the affinity."""
-    pull: float = Field(0.7, ge=0)
+    pull: float = Field(0.7, ge=0, le=1000)
     """Strength of the caption in clicks."""
-    mimicry: float = Field(0.2, ge=0)
+    mimicry: float = Field(0.2, ge=0, le=1000)
     """How far the caption attracts the users whom the item seems made for."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the world."""
 
 
@@ -80,6 +82,11 @@ def read(_folder: Path, options: DataOptions) -> pl.LazyFrame:
         raise UsageError(
             f"dataset.interactions is {options.interactions:,}, but {options.users:,} users x "
             f"{options.items:,} items allow at most {options.users * options.items // 4:,}."
+        )
+    if options.users * options.items > MOST_PAIRS:
+        raise UsageError(
+            f"{options.users:,} users x {options.items:,} items are more pairs than can be "
+            f"simulated ({MOST_PAIRS:,}); lower dataset.users or dataset.items."
         )
     random = np.random.default_rng(options.seed)
     world = _world(options, random)

@@ -18,9 +18,9 @@ class FactorizationMachine(nn.Module):
     class Options(settings.Options):
         """Size and start of the embeddings."""
 
-        factors: int = Field(16, ge=1)
+        factors: int = Field(16, ge=1, le=1_000_000)
         """Length of an embedding."""
-        first_order_std: float = Field(0.0, ge=0)
+        first_order_std: float = Field(0.0, ge=0, le=1000)
         """Standard deviation of the initial first-order weights (the protocol's, if not set)."""
 
     def __init__(self, field_sizes: Sequence[int], options: Options) -> None:

@@ -22,7 +22,7 @@ class LogisticRegression(nn.Module):
     class Options(settings.Options):
         """Start of the weights."""
 
-        first_order_std: float = Field(0.0, ge=0)
+        first_order_std: float = Field(0.0, ge=0, le=1000)
         """Standard deviation of the initial weights (the protocol's, if not set)."""
 
     def __init__(self, field_sizes: Sequence[int], options: Options) -> None:

@@ -22,7 +22,7 @@ class NeuralMatrixFactorization(nn.Module):
     class Options(settings.Options):
         """Size of the two parts."""
 
-        factors: int = Field(16, ge=1)
+        factors: int = Field(16, ge=1, le=1_000_000)
         """Length of an embedding, in each part."""
         hidden: tuple[int, ...] = (16, 16)
         """Units of each hidden layer."""

@@ -32,11 +32,12 @@ class Trace:
     """The record of one epoch of ``rows`` rows in batches of ``size``."""
 
     def __init__(self, rows: int, size: int, device: torch.device | None = None) -> None:
-        self.rows, self.size = rows, size
-        self.iterations = -(-rows // size)
+        # a batch that is larger than the epoch has room for the epoch only
+        self.rows, self.size = rows, min(size, rows)
+        self.iterations = -(-rows // self.size)
         self.done = 0
         # one place for all steps: tensors kept a step each would leave holes all over the heap
-        self.columns = torch.zeros(3, self.iterations * size, device=device)
+        self.columns = torch.zeros(3, self.iterations * self.size, device=device)
         self.objective = torch.zeros(self.iterations, device=device)
 
     def record(self, loss: Tensor, decision: Decision, objective: Tensor) -> None:
