@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import multiprocessing
 import os
 import shlex
@@ -451,6 +452,15 @@ def _train(settings: Settings, found: sweeps.Sweep) -> sweeps.Row:
     return row
 
 
+def _send(pipe: Connection, message: object) -> None:
+    # as JSON: what Connection.send makes is a pickle
+    pipe.send_bytes(json.dumps(message).encode())
+
+
+def _received(pipe: Connection) -> Any:
+    return json.loads(pipe.recv_bytes())
+
+
 class _Worker:
     """A process that trains what it is sent, one at a time."""
 
@@ -466,11 +476,11 @@ class _Worker:
 
     def send(self, training: Training) -> None:
         self.training = training
-        self.pipe.send(training.settings.model_dump(mode="json"))
+        _send(self.pipe, training.settings.model_dump(mode="json"))
 
     def receive(self) -> Outcome:
         try:
-            kind, value = self.pipe.recv()
+            kind, value = _received(self.pipe)
         except (EOFError, OSError):
             self.process.join()
             code = self.process.exitcode or 0
@@ -526,16 +536,16 @@ def _serve(pipe: Connection, folder: str, threads: int) -> None:
     found = sweeps.find(folder)
     while True:
         try:
-            message = pipe.recv()
+            message = _received(pipe)
         except EOFError:
             return
         try:
             row = _train(parsed(Settings, message, "settings"), found)
-            pipe.send(("row", row.model_dump(mode="json")))
+            _send(pipe, ("row", row.model_dump(mode="json")))
         except DartError as error:
-            pipe.send(("error", str(error)))
+            _send(pipe, ("error", str(error)))
         except Exception as error:
-            pipe.send(("error", f"this is a fault of dartcli: {type(error).__name__}: {error}"))
+            _send(pipe, ("error", f"this is a fault of dartcli: {type(error).__name__}: {error}"))
 
 
 def _end_with_parent() -> None:

@@ -83,6 +83,8 @@ def main() -> None:
     """
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
+    # the user's mask counts, but what is believed later may not be for everybody to write
+    os.umask(os.umask(0o077) | 0o002)
     _prepare_libraries()
     try:
         app(prog_name="dart")

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -173,3 +175,16 @@ def test_an_unfinished_run_and_one_in_use_are_noted(copied: Path) -> None:
     assert entries["one"]["remedy"] == "dart train --resume one"
     with runs.held(copied / "runs/one"):
         assert found()[1]["one"]["words"] == "a process is at it; not looked at"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no umask on Windows")
+@pytest.mark.parametrize(("mask", "expected"), [(0o000, 0o775), (0o077, 0o700)])
+def test_nothing_is_for_everybody_to_write(home: Path, mask: int, expected: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dartcli", *TRAIN], capture_output=True, check=False, umask=mask
+    )
+    assert done.returncode == 0, done.stderr
+    for path in (home, *home.rglob("*")):
+        assert not path.stat().st_mode & 0o002, path
+        assert not path.stat().st_mode & mask, path
+    assert (home / "runs").stat().st_mode & 0o777 == expected
