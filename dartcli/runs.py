@@ -580,7 +580,11 @@ def _claimed(
         folder = parent / check_name(name)
         stack.enter_context(held(folder))
         if folder.exists():
-            raise UsageError(f"there is a run {name!r} already in {parent}; choose another --name.")
+            unfinished = _is_run(folder) and not (folder / METRICS).is_file()
+            other = f", or go on with dart train --resume {name}" if unfinished else ""
+            raise UsageError(
+                f"there is a run {name!r} already in {parent}; choose another --name{other}."
+            )
         _begin(folder, settings, environment)
         return folder
     numbers = [

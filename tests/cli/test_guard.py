@@ -9,7 +9,7 @@ import pytest
 
 from dartcli import runs
 from dartcli.cli.guard import Interrupted, gently, interrupt
-from dartcli.errors import RunError
+from dartcli.errors import RunError, UsageError
 from dartcli.settings import Settings
 
 
@@ -65,5 +65,8 @@ def test_a_run_in_use_is_neither_resumed_nor_removed(home: Path) -> None:
         with pytest.raises(RunError, match=holder):
             runs.discard(names)
         assert {entry.name for entry in runs.entries()} == set(names)
+    again = "choose another --name, or go on with dart train --resume one"
+    with pytest.raises(UsageError, match=again), runs.writing(Settings(), {}, "one"):
+        pytest.fail("it was begun again")
     assert runs.discard(names) == names
     assert runs.entries() == []

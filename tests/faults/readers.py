@@ -27,7 +27,7 @@ READERS = (
     lambda path: settings.load_tree(path.rename(path.with_suffix(".toml"))),
     lambda path: settings.parsed(settings.Settings, settings.load_tree(path), "settings"),
     lambda path: _text.whole_numbers(path, ("user", "item", "read")),
-    lambda path: book_crossing.read(PLACE, book_crossing.Options()),
+    lambda _path: book_crossing.read(PLACE, book_crossing.Options()),
     lambda path: settings.parse_seeds(path.read_text("latin-1")),
     lambda path: settings.parse_assignments(path.read_text("latin-1").split("\n")),
     lambda path: checkpoints.parse_every(path.read_text("latin-1")),
