@@ -181,7 +181,7 @@ def prepared_data() -> Iterator[Finding]:
             store.last_prepared()
         except DataError as error:
             yield Finding(
-                "data", store.LAST, "broken", str(error), f"remove {note}", partial(_gone, note)
+                "data", store.LAST, "broken", _found(error), f"remove {note}", partial(_gone, note)
             )
     wholes = sorted(path for path in home.glob("*/*") if path.is_dir() and path.name[0] != ".")
     for whole in wholes:
@@ -193,7 +193,7 @@ def prepared_data() -> Iterator[Finding]:
             except DataError as error:
                 broken += 1
                 yield Finding(
-                    "data", folder.relative_to(home).as_posix(), "broken", str(error),
+                    "data", folder.relative_to(home).as_posix(), "broken", _found(error),
                     f"dart preprocess {whole.parent.name}", partial(_prepare_again, folder),
                 )  # fmt: skip
         if not broken:
@@ -216,6 +216,11 @@ def _prepare_again(folder: Path) -> str:
     return "It was made again."
 
 
+def _found(error: DartError) -> str:
+    """Return what an error found, without what it says to do: the remedy stands beside it."""
+    return f"{str(error).partition('; ')[0].rstrip('.')}."
+
+
 def _gone(path: Path) -> str:
     remove(path)
     return "It was removed."
@@ -229,7 +234,7 @@ def logs() -> Iterator[Finding]:
             read_sealed(hashes)
         except DataError as error:
             yield Finding(
-                "data", store.HASHES, "broken", str(error), f"remove {hashes}",
+                "data", store.HASHES, "broken", _found(error), f"remove {hashes}",
                 partial(_gone, hashes),
             )  # fmt: skip
     for name in own.names():
@@ -238,7 +243,7 @@ def logs() -> Iterator[Finding]:
             files = own.expand(options.inputs) if options else []
         except DartError as error:
             remedy = f"dart preprocess --input FILES --name {name}"
-            yield Finding("data", name, "broken", str(error), remedy)
+            yield Finding("data", name, "broken", _found(error), remedy)
             continue
         yield Finding("data", name, "well", f"your own log, {len(files)} files")
 
@@ -262,7 +267,7 @@ def _finished(run: runs.Run) -> Iterator[Finding]:
     try:
         run.check()
     except DartError as error:
-        yield _broken_run(run, str(error))
+        yield _broken_run(run, _found(error))
     else:
         sealed = run.metrics.format not in runs.UNSEALED
         words = "every file hashed" if sealed else "of an older version: without hashes"
@@ -273,7 +278,7 @@ def _unreadable(run: runs.Run) -> Iterator[Finding]:
     try:
         run.check()
     except DartError as error:
-        yield _broken_run(run, str(error))
+        yield _broken_run(run, _found(error))
 
 
 def _broken_run(run: runs.Run, words: str) -> Finding:
@@ -281,15 +286,14 @@ def _broken_run(run: runs.Run, words: str) -> Finding:
         runs.check_settings(run.folder)
     except DartError as error:
         remedy = f"dart runs remove {run.name}, and train it again"
-        return Finding("run", run.name, "broken", str(error), remedy)
+        return Finding("run", run.name, "broken", _found(error), remedy)
     remedy = f"dart doctor --repair, then dart train --resume {run.name}"
     return Finding("run", run.name, "broken", words, remedy, partial(_mend_run, run))
 
 
 def _mend_run(run: runs.Run) -> str:
-    gone = runs.mend(run.folder)
-    what = f"{', '.join(gone)} and its measures were" if gone else "its measures were"
-    return f"What is broken, {what} removed; go on with dart train --resume {run.name}."
+    gone = [*runs.mend(run.folder), runs.METRICS]
+    return f"Removed: {', '.join(gone)}; go on with dart train --resume {run.name}."
 
 
 def all_sweeps() -> Iterator[Finding]:
@@ -300,7 +304,7 @@ def all_sweeps() -> Iterator[Finding]:
             total = len(sweep.document.entries)
         except DartError as error:
             remedy = f"remove {sweep.folder / sweeps.DOCUMENT} and give the same dart sweep again"
-            yield Finding("sweep", name, "broken", str(error), remedy)
+            yield Finding("sweep", name, "broken", _found(error), remedy)
             continue
         rows = sorted((sweep.folder / sweeps.ROWS).glob("*.json"))
         wrong = [path for path in rows if sweep.row(path.stem) is None]
