@@ -13,6 +13,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Literal, NamedTuple, ParamSpec, TypeVar, cast
 
 import torch
@@ -108,6 +109,7 @@ class Stepper:
         *,
         capture: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
     ) -> None:
+        _keep_compiled_code_apart()
         self.program, self.plan, self.device = program, plan, device
         self.optimizer = Optimizer(program, plan, device)
         self.iteration = torch.zeros((), dtype=torch.int64, device=device)
@@ -327,23 +329,27 @@ class Compiled:
             found = torch.autograd.grad(taken.objective, parameters)
             return taken._replace(objective=taken.objective.detach()), found
 
-        if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
-            # code that lay on a disk is not run: everything is compiled by the process that uses it
-            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(process_folder(paths.compiled()))
         self.gradients = torch.compile(
             _with_own_code(gradients),
             fullgraph=True,
             dynamic=False,
-            options={"cpp.threads": 1, "fallback_random": True},
+            options={
+                "cpp.threads": 1,
+                "fallback_random": True,
+                # it would be kept in a folder for temporary files that other users know
+                "cpp_cache_precompile_headers": False,
+            },
         )
 
     def __call__(self, batch: Batch) -> Taken:
         """Fit one mini-batch."""
         stepper = self.stepper
-        stepper.iteration += 1
+        iteration = stepper.iteration + 1
         taken, gradients = self.gradients(
-            batch.fields, batch.label, batch.row, stepper.iteration, stepper.epoch
+            batch.fields, batch.label, batch.row, iteration, stepper.epoch
         )
+        # nothing is changed before this: where translating fails, the step is taken eagerly
+        stepper.iteration.copy_(iteration)
         with torch.no_grad():
             torch._foreach_add_(self.counts, 1)
             torch._fused_adam_(
@@ -358,6 +364,19 @@ class Compiled:
         return taken
 
 
+@cache
+def _keep_compiled_code_apart() -> None:
+    """Give PyTorch's compiler a folder of this process, before PyTorch makes one for itself.
+
+    It does so when the first optimiser is made. Code that lay on a disk is not run: everything is
+    compiled by the process that uses it, unless the user names a folder.
+    """
+    if CHOSEN_CACHE is None:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(process_folder(paths.compiled()))
+
+
+CHOSEN_CACHE: Final = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+"""Where the user wants compiled code to be kept; PyTorch sets the variable itself later on."""
 COMPILERS: Final = ("g++", "clang++", "c++", "cl")
 
 

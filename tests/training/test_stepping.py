@@ -1,7 +1,11 @@
 """Compiled and captured steps against the step as it is written."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,6 +100,38 @@ def test_compiled_steps_agree_with_eager_ones(strategy: str) -> None:
     assert (plain.engine, fast.engine, fast.remark) == ("eager", "compiled", None)
     assert_close(eager, compiled, 1e-5)
     assert plain.iteration.item() == fast.iteration.item() == 12
+
+
+@needs_compiler
+def test_where_translating_fails_the_step_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise FileNotFoundError("no folder for it")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
+    options = {"t_i": 2, "t_m": 6, "tau_m": 0.5}
+    eager, tried = program("dart", **options), program("dart", **options)
+    plain = stepped(eager, Training(batch_size=SIZE, compile="off"))
+    fast = stepped(tried, Training(batch_size=SIZE, compile="on"))
+    for one, other in zip(take(plain), take(fast), strict=True):
+        assert torch.equal(one, other)
+    assert fast.remark == "every step is eager: no folder for it."
+    assert plain.iteration.item() == fast.iteration.item() == 12
+
+
+@needs_compiler
+def test_compiled_code_is_kept_in_a_folder_that_ends_with_the_process(
+    home: Path, tmp_path: Path
+) -> None:
+    words = ["train", "synthetic", "--set", "dataset.interactions=1500", "--epochs", "1"]
+    kept = {k: v for k, v in os.environ.items() if k != "TORCHINDUCTOR_CACHE_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-m", "dartcli", *words, "--batch-size", "100", "--compile", "on"],
+        env={**kept, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert '"compiled"' in (home / "runs/run_01/environment.json").read_text()
+    assert list((home / "compiled").iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
 @needs_compiler
