@@ -10,10 +10,8 @@ import json
 import os
 import platform
 import re
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -208,31 +206,14 @@ def _seal(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-@cache
-def process_folder(parent: Path) -> Path:
-    """Return a folder below ``parent`` that only this process uses, and that ends with it.
+def own_folder(path: Path) -> Path:
+    """Return a folder beside ``path`` that only this process has, and that goes when it ends.
 
-    Folders of processes that were killed are removed: nobody holds their locks any more.
+    It is not made. Folders of processes that were killed are removed.
     """
-    from filelock import FileLock, Timeout
-
-    ensure_directory(parent)
-    for lock in parent.glob("*.lock"):
-        with contextlib.suppress(Timeout, OSError), FileLock(lock, timeout=0):
-            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-            lock.unlink()
-    folder = parent / f"{os.getpid()}-{secrets.token_hex(4)}"
-    held = FileLock(folder.with_name(f"{folder.name}.lock"))
-    held.acquire()
-    folder.mkdir(mode=0o700)
-
-    def end() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        Path(held.lock_file).unlink(missing_ok=True)
-        held.release()
-
-    atexit.register(end)
-    return folder
+    place = _temporary(path)
+    atexit.register(remove, place)
+    return place
 
 
 @contextlib.contextmanager

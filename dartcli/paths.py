@@ -38,7 +38,7 @@ def processed_data(dataset: str) -> Path:
 
 
 def compiled() -> Path:
-    """Return the directory of PyTorch's compiled steps."""
+    """Return what a process's folder of compiled steps is named after."""
     return home() / "compiled"
 
 

@@ -23,6 +23,8 @@ from dartcli.cli import (
     train,
 )
 from dartcli.cli.guard import guarded, interrupt
+from dartcli.errors import DartError
+from dartcli.files import own_folder
 
 app = typer.Typer(
     name="dart",
@@ -64,12 +66,21 @@ def root(
 
 
 def _prepare_libraries() -> None:
-    """Set what PyTorch reads from the environment when it is first used; the user's word counts."""
+    """Set what libraries read from the environment when they are first used.
+
+    The user's word counts.
+    """
+    try:
+        home, compiled = paths.home(), own_folder(paths.compiled())
+    except DartError:
+        return  # the command says so
     for name, value in {
         # large tensors in large pages: a table is then allocated with tens of faults, not thousands
         "THP_MEM_ALLOC_ENABLE": "1",
         # fonts are looked up once and kept with everything else; figures look alike for everybody
-        "MPLCONFIGDIR": str(paths.home() / "matplotlib"),
+        "MPLCONFIGDIR": str(home / "matplotlib"),
+        # code that lay on a disk is not run: everything is compiled by the process that uses it
+        "TORCHINDUCTOR_CACHE_DIR": str(compiled),
         # one function needs no pool of compilers, and Ctrl-C has no child to reach
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
     }.items():

@@ -13,16 +13,13 @@ import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final, Literal, NamedTuple, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from dartcli import paths
 from dartcli.data.batches import Batch
 from dartcli.denoising import Decision, Strategy, denoised_loss, observe
-from dartcli.files import process_folder
 from dartcli.layers import JointTable
 from dartcli.settings import Training
 
@@ -109,7 +106,6 @@ class Stepper:
         *,
         capture: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
     ) -> None:
-        _keep_compiled_code_apart()
         self.program, self.plan, self.device = program, plan, device
         self.optimizer = Optimizer(program, plan, device)
         self.iteration = torch.zeros((), dtype=torch.int64, device=device)
@@ -336,7 +332,7 @@ class Compiled:
             options={
                 "cpp.threads": 1,
                 "fallback_random": True,
-                # it would be kept in a folder for temporary files that other users know
+                # they would be kept in a folder for temporary files that other users know
                 "cpp_cache_precompile_headers": False,
             },
         )
@@ -364,19 +360,6 @@ class Compiled:
         return taken
 
 
-@cache
-def _keep_compiled_code_apart() -> None:
-    """Give PyTorch's compiler a folder of this process, before PyTorch makes one for itself.
-
-    It does so when the first optimiser is made. Code that lay on a disk is not run: everything is
-    compiled by the process that uses it, unless the user names a folder.
-    """
-    if CHOSEN_CACHE is None:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(process_folder(paths.compiled()))
-
-
-CHOSEN_CACHE: Final = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-"""Where the user wants compiled code to be kept; PyTorch sets the variable itself later on."""
 COMPILERS: Final = ("g++", "clang++", "c++", "cl")
 
 
