@@ -21,7 +21,7 @@ from dartcli import __version__, catalog, paths, runs, steps, sweeps
 from dartcli.data import fetch, own, store
 from dartcli.data.dataset import Dataset
 from dartcli.errors import DartError, DataError
-from dartcli.files import leftovers, read_sealed, reason, remove, replacing, sha256
+from dartcli.files import fault, leftovers, read_sealed, reason, remove, replacing
 from dartcli.settings import PROTOCOLS, parsed
 
 LITTLE: Final = 1 << 30
@@ -154,7 +154,7 @@ def sources() -> Iterator[Finding]:
         wrong = [
             file.path
             for file in here
-            if file.path not in record or sha256(folder / file.path) != record[file.path].sha256
+            if file.path not in record or fault(folder / file.path, record[file.path].sha256)
         ]
         if not wrong:
             yield Finding("data", name, "well", f"{len(here)} of {len(known.files)} files, hashed")
@@ -181,8 +181,9 @@ def prepared_data() -> Iterator[Finding]:
             store.last_prepared()
         except DataError as error:
             yield Finding(
-                "data", store.LAST, "broken", _found(error), f"remove {note}", partial(_gone, note)
-            )
+                "data", store.LAST, "broken", _found(error), f"remove {note}",
+                partial(_removed, [note]),
+            )  # fmt: skip
     wholes = sorted(path for path in home.glob("*/*") if path.is_dir() and path.name[0] != ".")
     for whole in wholes:
         splits = sorted(whole.glob(f"{store.SPLIT_FOLDER}/[!.]*"))
@@ -202,15 +203,14 @@ def prepared_data() -> Iterator[Finding]:
 
 
 def _prepare_again(folder: Path) -> str:
-    wanted = store.wanted(folder)
+    manifest = store.believed(folder)
+    if manifest is None or manifest.protocol is None:
+        return _removed([folder], ", and is made again when it is needed")
     remove(folder)
-    if wanted is None:
-        return "It was removed, and is made again when it is needed."
     try:
-        known = steps.dataset(wanted.dataset)
-        options = parsed(known.options, wanted.options, "dataset")
-        protocol = PROTOCOLS[wanted.protocol or "strict"]
-        store.prepare(known, options, protocol, wanted.split_seed or 0)
+        known = steps.dataset(manifest.dataset)
+        options = parsed(known.options, manifest.options, "dataset")
+        store.prepare(known, options, PROTOCOLS[manifest.protocol], manifest.split_seed or 0)
     except DartError as error:
         return f"It was removed, but cannot be made again now: {error}"
     return "It was made again."
@@ -221,9 +221,10 @@ def _found(error: DartError) -> str:
     return f"{str(error).partition('; ')[0].rstrip('.')}."
 
 
-def _gone(path: Path) -> str:
-    remove(path)
-    return "It was removed."
+def _removed(found: Sequence[Path], then: str = "") -> str:
+    for path in found:
+        remove(path)
+    return f"{'They were' if len(found) > 1 else 'It was'} removed{then}."
 
 
 def logs() -> Iterator[Finding]:
@@ -235,7 +236,7 @@ def logs() -> Iterator[Finding]:
         except DataError as error:
             yield Finding(
                 "data", store.HASHES, "broken", _found(error), f"remove {hashes}",
-                partial(_gone, hashes),
+                partial(_removed, [hashes]),
             )  # fmt: skip
     for name in own.names():
         try:
@@ -252,33 +253,28 @@ def all_runs() -> Iterator[Finding]:
     """Compare every file of every run with what was written."""
     for entry in runs.entries():
         run = runs.Run(paths.runs() / entry.name)
-        resume = f"dart train --resume {entry.name}"
         if runs.in_use(run.folder):
             yield Finding("run", entry.name, "note", "a process is at it; not looked at")
-        elif entry.state == "finished":
-            yield from _finished(run)
-        elif entry.state == "unreadable":
-            yield from _unreadable(run)
+        elif entry.state == "unfinished":
+            yield _unfinished(entry)
         else:
-            yield Finding("run", entry.name, "note", f"{entry.state}", resume)
+            yield _with_measures(run, entry)
 
 
-def _finished(run: runs.Run) -> Iterator[Finding]:
+def _unfinished(entry: runs.Entry) -> Finding:
+    return Finding("run", entry.name, "note", entry.state, f"dart train --resume {entry.name}")
+
+
+def _with_measures(run: runs.Run, entry: runs.Entry) -> Finding:
     try:
         run.check()
     except DartError as error:
-        yield _broken_run(run, _found(error))
-    else:
-        sealed = run.metrics.format not in runs.UNSEALED
-        words = "every file hashed" if sealed else "of an older version: without hashes"
-        yield Finding("run", run.name, "well" if sealed else "note", words)
-
-
-def _unreadable(run: runs.Run) -> Iterator[Finding]:
-    try:
-        run.check()
-    except DartError as error:
-        yield _broken_run(run, _found(error))
+        return _broken_run(run, _found(error))
+    if entry.state == "interrupted":
+        return _unfinished(entry)
+    sealed = run.metrics.format not in runs.UNSEALED
+    words = "every file hashed" if sealed else "of an older version: without hashes"
+    return Finding("run", run.name, "well" if sealed else "note", words)
 
 
 def _broken_run(run: runs.Run, words: str) -> Finding:
@@ -311,16 +307,11 @@ def all_sweeps() -> Iterator[Finding]:
         if wrong:
             yield Finding(
                 "sweep", name, "broken", f"{len(wrong)} of {len(rows)} trainings cannot be read.",
-                "give the same dart sweep again: it trains them anew", partial(_all_gone, wrong),
+                "give the same dart sweep again: it trains them anew",
+                partial(_removed, wrong, "; the same dart sweep trains them anew"),
             )  # fmt: skip
         else:
             yield Finding("sweep", name, "well", f"{len(sweep.finished())} of {total} trained")
-
-
-def _all_gone(wrong: Sequence[Path]) -> str:
-    for path in wrong:
-        remove(path)
-    return "They were removed; the same dart sweep trains them anew."
 
 
 def left_behind() -> Iterator[Finding]:
@@ -331,15 +322,9 @@ def left_behind() -> Iterator[Finding]:
         size = sum(file.stat().st_size for path in found for file in _files(path))
         yield Finding(
             "leftover", str(home), "note", f"{len(found)} unfinished files, {size / 1e6:,.1f} MB.",
-            "dart doctor --repair removes them", partial(_all_removed, found),
+            "dart doctor --repair removes them", partial(_removed, found),
         )  # fmt: skip
 
 
 def _files(path: Path) -> list[Path]:
     return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-
-
-def _all_removed(found: Sequence[Path]) -> str:
-    for path in found:
-        remove(path)
-    return "They were removed."

@@ -7,6 +7,12 @@ command line catches these and turns them into an exit code.
 from __future__ import annotations
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what a library said, without the full stop; its type if nothing."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__).rstrip(".")
+
+
 class DartError(Exception):
     """Base of every error that a user can cause and mend."""
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dartcli.errors import DartError, DataError, RunError
+from dartcli.errors import DartError, DataError, RunError, first_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -139,6 +139,15 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is not a JSON document ({error}); dart doctor helps.") from error
 
 
+def fault(path: Path, digest: str | None) -> str | None:
+    """Return in words why the file ``path`` is not the one with the SHA-256 ``digest``, or None."""
+    try:
+        found = sha256(path)
+    except OSError as error:
+        return reason(error)
+    return None if found == digest else "another SHA-256"
+
+
 def write_sealed(path: Path, document: Mapping[str, Any]) -> None:
     """Write ``document`` as :func:`write_json` does, with a hash of itself as its last key."""
     write_json(path, {**document, SEAL: _seal(document)})
@@ -177,7 +186,7 @@ def write_table(table: pl.DataFrame, path: Path) -> None:
     try:
         table.write_parquet(path, compression="zstd")
     except PolarsError as error:
-        raise OSError(_first_line(error)) from error
+        raise OSError(first_line(error)) from error
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -188,11 +197,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         save_file(dict(tensors), path)
     except SafetensorError as error:
-        raise OSError(_first_line(error)) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise OSError(first_line(error)) from error
 
 
 def fits(document: Mapping[str, Any]) -> bool:

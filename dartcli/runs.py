@@ -43,10 +43,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import polars as pl
 
 from dartcli import paths
+from dartcli.data.contained import BROKEN
 from dartcli.errors import DartError, RunError, UsageError
 from dartcli.files import (
     building,
     ensure_directory,
+    fault,
     leftovers,
     locked,
     read_sealed,
@@ -260,12 +262,9 @@ class Run:
         path = (self.folder if seed is None else self.seed_folder(seed)) / name
         if files is None:
             return path
-        try:
-            found = sha256(path)
-        except OSError as error:
-            raise RunError(f"cannot read {path}: {reason(error)}; {self._again}.") from error
-        if found != files.get(name):
-            raise RunError(f"{path} is not what was written (another SHA-256); {self._again}.")
+        wrong = fault(path, files.get(name))
+        if wrong:
+            raise RunError(f"{path} is not what was written ({wrong}); {self._again}.")
         return path
 
     @property
@@ -282,8 +281,9 @@ class Run:
         """
         _ = self.settings, self.metrics
         for seed in self.seeds:
-            for name in self.seed_files(seed) or ():
-                self._checked(name, self.seed_files(seed), seed)
+            files = self.seed_files(seed)
+            for name in files or ():
+                self._checked(name, files, seed)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -362,7 +362,7 @@ class Run:
             )
         try:
             return pl.read_parquet(path, glob=False)
-        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        except BROKEN as error:
             raise RunError(
                 f"cannot read {path} ({error}); train the run again with "
                 f"dart train --config {self.folder / SETTINGS}."
@@ -794,9 +794,11 @@ def mend(folder: Path) -> list[str]:
 def _check_seed(place: Path, document: Mapping[str, Any]) -> None:
     """Raise RunError where a file of a seed is not the one that ``document`` lists."""
     for name, digest in document.get(FILES, {}).items():
-        if not (place / name).is_file() or sha256(place / name) != digest:
+        wrong = fault(place / name, digest)
+        if wrong:
             raise RunError(
-                f"{place / name} is not what was written; remove {place}, and resume the run again."
+                f"{place / name} is not what was written ({wrong}); remove {place}, and resume "
+                "the run again."
             )
 
 

@@ -83,6 +83,17 @@ def test_profile_shares_add_up_for_each_way_of_stepping() -> None:
     assert "the compiled function" in {row["operation"] for row in rows}
 
 
+@pytest.mark.skipif(
+    not any(shutil.which(name) for name in COMPILERS), reason="there is no C++ compiler here"
+)
+def test_deterministic_is_compared_with_itself_without() -> None:
+    rows = measured("deterministic")["rows_measured"]
+    assert [row["step"] for row in rows] == ["eager", "compiled"]
+    for row in rows:
+        ratio = row["deterministic_ms"] / row["free_ms"]
+        assert row["times_free"] == pytest.approx(ratio)
+
+
 def test_eval_measures_by_size() -> None:
     found = measured("eval", rows="0.01,0.02")
     assert [row["rows"] for row in found["rows_measured"]] == [10_000, 20_000]

@@ -12,7 +12,10 @@ from dartcli.cli import options, show
 def bench(
     what: Annotated[
         str,
-        typer.Argument(metavar="WHAT", help="train, strategies, eval, preprocess, floor, profile."),
+        typer.Argument(
+            metavar="WHAT",
+            help="train, strategies, eval, preprocess, floor, profile, deterministic.",
+        ),
     ] = "train",
     size: Annotated[
         str, typer.Option(help="Size of the made-up data: movielens-100k, book-crossing, jester.")

@@ -20,7 +20,7 @@ from dartcli import catalog, paths
 from dartcli.columns import ITEM, LABEL, NOISY, RATING, RESERVED, TIME, USER
 from dartcli.data.contained import BROKEN, try_table
 from dartcli.data.dataset import BIN_PREFIX, DataOptions, Dataset
-from dartcli.errors import DataError, UsageError
+from dartcli.errors import DataError, UsageError, first_line
 from dartcli.files import read_sealed, reason, write_sealed
 from dartcli.settings import explained
 
@@ -168,9 +168,9 @@ def _schema(frame: pl.LazyFrame, path: Path) -> pl.Schema:
 
 def unreadable(path: object, error: Exception) -> str:
     """Return one sentence for what Polars said of a file, with the row where one can be found."""
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason")
+    first = first_line(error)
     place = _place(path, first) if isinstance(path, Path) else ""
-    return f"cannot read {path}{place}: {first.rstrip('.')}."
+    return f"cannot read {path}{place}: {first}."
 
 
 def _place(path: Path, said: str) -> str:
@@ -320,9 +320,9 @@ def _noisy(expression: str | None, schema: pl.Schema, where: str) -> pl.Expr:
         if not unknown:
             dtype = pl.LazyFrame(schema=schema).select(parsed.alias("x")).collect_schema()["x"]
     except (*BROKEN, TypeError, ValueError) as error:
-        first = str(error).splitlines()[0]
         raise UsageError(
-            f"--noisy-if {expression!r} is no SQL expression over the columns ({first}); "
+            f"--noisy-if {expression!r} is no SQL expression over the columns "
+            f"({first_line(error)}); "
             'write it as "dwell_seconds < 10".'
         ) from error
     if unknown:

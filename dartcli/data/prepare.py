@@ -13,8 +13,9 @@ import numpy as np
 import polars as pl
 
 from dartcli.columns import ITEM, LABEL, NOISY, RATING, RESERVED, TIME, USER
+from dartcli.data.contained import BROKEN
 from dartcli.data.dataset import BIN_PREFIX
-from dartcli.errors import DataError
+from dartcli.errors import DataError, first_line
 
 CODE = "code"
 RAW = "raw"
@@ -63,18 +64,12 @@ def encode(raw: pl.LazyFrame, where: str) -> Encoded:
         _check_rows(raw, schema, fields, where)
         ids = {name: _codes(raw, name) for name in fields}
         table = coded(raw, ids)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except BROKEN as error:
         raise DataError(f"cannot read {where}: {first_line(error)}.") from error
     last, dropped = _last_of_each_pair(table, len(ids[ITEM]))
     if last is not None:
         table, ids = _compacted(table[last], ids)
     return Encoded(table, ids, dropped)
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what Polars said, without the full stop."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__).rstrip(".")
 
 
 def coded(raw: pl.LazyFrame, ids: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

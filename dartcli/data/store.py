@@ -32,6 +32,7 @@ from dartcli.data.fields import Field
 from dartcli.errors import DataError, UsageError
 from dartcli.files import (
     building,
+    fault,
     locked,
     read_sealed,
     reason,
@@ -39,7 +40,7 @@ from dartcli.files import (
     write_sealed,
     write_table,
 )
-from dartcli.settings import PROTOCOLS, Options, Protocol, parsed
+from dartcli.settings import Options, Protocol, parsed
 from dartcli.version import __version__
 
 FORMAT: Final = 4
@@ -203,12 +204,10 @@ def _table(folder: Path, name: str, manifest: Manifest) -> pl.DataFrame:
 def _whole(folder: Path, name: str, manifest: Manifest) -> Path:
     """Return the path of a file; DataError where it is not the one that was written."""
     path = folder / name
-    try:
-        found = sha256(path)
-    except OSError as error:
-        raise DataError(_broken(path, reason(error), manifest.dataset)) from error
-    if found != manifest.files[name].sha256:
-        raise DataError(_broken(path, "it is not the file that was written", manifest.dataset))
+    wrong = fault(path, manifest.files[name].sha256)
+    if wrong:
+        words = f"it is not the file that was written: {wrong}"
+        raise DataError(_broken(path, words, manifest.dataset))
     return path
 
 
@@ -320,13 +319,14 @@ def check(folder: Path) -> None:
         _whole(folder, file, manifest)
 
 
-def wanted(folder: Path) -> Manifest | None:
-    """Return the manifest of a split that may be broken; None where it is not to be trusted."""
+def believed(folder: Path) -> Manifest | None:
+    """Return the manifest of ``folder``; None where it is not the one that was written there."""
+    path = folder / MANIFEST
     try:
-        manifest = parsed(Manifest, read_sealed(folder / MANIFEST), str(folder))
-    except (DataError, UsageError):
+        manifest = parsed(Manifest, read_sealed(path), str(path))
+    except (DataError, UsageError, TypeError, ValueError):
         return None
-    return manifest if manifest.protocol in PROTOCOLS and folder == _place(manifest) else None
+    return manifest if folder == _place(manifest) else None
 
 
 def _key(dataset: str, options: Mapping[str, Any], sources: Mapping[str, str]) -> str:
@@ -336,14 +336,15 @@ def _key(dataset: str, options: Mapping[str, Any], sources: Mapping[str, str]) -
 
 def _manifest(folder: Path) -> Manifest | None:
     """Return the manifest of ``folder``; None where it, or a file that it lists, is not whole."""
+    manifest = believed(folder)
+    if manifest is None:
+        return None
     try:
-        path = folder / MANIFEST
-        manifest = parsed(Manifest, read_sealed(path), str(path))
         sizes = {name: (folder / name).stat().st_size for name in manifest.files}
-    except (DataError, UsageError, OSError, TypeError, ValueError):
+    except OSError:
         return None
     whole = all(sizes[name] == file.size for name, file in manifest.files.items())
-    return manifest if whole and folder == _place(manifest) else None
+    return manifest if whole else None
 
 
 def _place(manifest: Manifest) -> Path:
@@ -367,13 +368,13 @@ def _encode(
     counts = _counts(encoded.interactions, sizes)
     complete, warnings = _compared(dataset, options, counts)
     with building(home) as place:
-        _write(encoded.interactions, place / INTERACTIONS)
+        write_table(encoded.interactions, place / INTERACTIONS)
         (place / IDS).mkdir()
         for name, ids in encoded.ids.items():
-            _write(ids, place / IDS / f"{name}.parquet")
+            write_table(ids, place / IDS / f"{name}.parquet")
         test = dataset.read_test(options) if dataset.read_test else None
         if test is not None:
-            _write(coded(test, encoded.ids), place / TEST_CLEAN)
+            write_table(coded(test, encoded.ids), place / TEST_CLEAN)
         manifest = Manifest(
             format=FORMAT,
             program=__version__,
@@ -401,19 +402,12 @@ def _check_sources(dataset: Dataset, sources: Mapping[str, str]) -> None:
     folder = paths.raw_data(dataset.name)
     for name, digest in sources.items():
         path = folder / name  # a user's own files have absolute names
-        try:
-            found = sha256(path)
-        except OSError as error:
-            raise DataError(f"cannot read {path}: {reason(error)}.") from error
-        if found != digest:
+        wrong = fault(path, digest)
+        if wrong:
             again = "let nobody write it meanwhile, and run the command again"
             if dataset.local_files is None:
                 again = f"remove it and run dart download {dataset.name} again"
-            raise DataError(f"{path} is not the file that was looked at before; {again}.")
-
-
-def _write(table: pl.DataFrame, path: Path) -> None:
-    write_table(table, path)
+            raise DataError(f"{path} is not the file that was looked at before ({wrong}); {again}.")
 
 
 def _files(folder: Path) -> dict[str, File]:
@@ -507,7 +501,7 @@ def _split(
         tables, fields = fitted(tables, fields, getattr(options, "bins", 10))
     with building(folder) as place:
         for name, table in tables.items():
-            _write(table, place / f"{name}.parquet")
+            write_table(table, place / f"{name}.parquet")
         manifest = whole.model_copy(
             update={
                 "protocol": protocol.name,

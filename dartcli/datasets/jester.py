@@ -16,7 +16,7 @@ import polars as pl
 from dartcli.columns import ITEM, NOISY, RATING, USER
 from dartcli.data.contained import BROKEN, convert_excel
 from dartcli.data.dataset import Counts, DataOptions, Dataset, SourceFile
-from dartcli.errors import DataError
+from dartcli.errors import DataError, first_line
 from dartcli.files import reason, temporary
 
 MISSING: Final = 99
@@ -48,8 +48,7 @@ def read_matrix(path: Path) -> pl.DataFrame:
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}.") from error
     except BROKEN as error:
-        first = str(error).splitlines()[0].rstrip(".")
-        raise DataError(f"cannot read {path}: {first}; download it again.") from error
+        raise DataError(f"cannot read {path}: {first_line(error)}; download it again.") from error
     if table.is_empty() or table.width < 2:
         raise DataError(f"{path} holds no matrix of ratings; download it again.")
     numbers = table.select(pl.all().cast(pl.Float64, strict=False))

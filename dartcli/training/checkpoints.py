@@ -29,7 +29,15 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from dartcli.errors import DartError, RunError, StoppedError, UsageError
-from dartcli.files import building, read_sealed, sha256, write_sealed, write_table, write_tensors
+from dartcli.files import (
+    building,
+    fault,
+    read_sealed,
+    sha256,
+    write_sealed,
+    write_table,
+    write_tensors,
+)
 from dartcli.settings import Options
 from dartcli.training.loop import MEASURES, EpochRecord, Position, rows_of
 from dartcli.training.stepping import named, part
@@ -242,12 +250,9 @@ def _verified(place: Path) -> Document:
     if document.format != FORMAT or set(document.files) != set(FILES):
         raise RunError(f"{broken} ({DOCUMENT} is of another version of this program).")
     for name, digest in document.files.items():
-        try:
-            found = sha256(place / name)
-        except OSError as error:
-            raise RunError(f"{broken} ({name} cannot be read).") from error
-        if found != digest:
-            raise RunError(f"{broken} ({name} has another SHA-256).")
+        wrong = fault(place / name, digest)
+        if wrong:
+            raise RunError(f"{broken} ({name}: {wrong}).")
     return document
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from dartcli.errors import TrainingError, UsageError
+from dartcli.errors import TrainingError, UsageError, first_line
 from dartcli.files import memory
 
 M_TRIM_THRESHOLD: Final = -1
@@ -79,8 +79,9 @@ def keeping_freed_memory() -> Iterator[None]:
 def deterministic(device: torch.device, *, wanted: bool | None) -> Iterator[None]:
     """Let operations give the same bytes whenever they are repeated, for the block.
 
-    ``wanted`` None means: on a CPU, where it costs nothing; not on a GPU, where some operations
-    have a faster form whose sums come in any order.
+    ``wanted`` None means: on a CPU, where only compiled steps take longer for it (``dart bench
+    deterministic``); not on a GPU, where some operations have a faster form whose sums come in any
+    order.
     """
     before = torch.are_deterministic_algorithms_enabled()
     module: Any = torch.utils.deterministic
@@ -117,7 +118,7 @@ def explained(device: torch.device) -> Iterator[None]:
     except torch.AcceleratorError as error:
         raise TrainingError(_failed(device, error)) from error
     except MemoryError as error:
-        raise TrainingError(f"memory ran out ({_words(error)}); {LOWER}.") from error
+        raise TrainingError(f"memory ran out ({first_line(error)}); {LOWER}.") from error
     except RuntimeError as error:
         said = str(error)
         wanted = re.search(r"can't allocate memory: you tried to allocate (\d+) bytes", said)
@@ -146,14 +147,9 @@ def _out_of_memory(device: torch.device, said: str) -> str:
 
 def _failed(device: torch.device, error: Exception) -> str:
     return (
-        f"{device} failed ({_words(error)}); look at it with nvidia-smi, then go on with "
+        f"{device} failed ({first_line(error)}); look at it with nvidia-smi, then go on with "
         "dart train --resume where a checkpoint was written, or use --device cpu."
     )
-
-
-def _words(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
 
 
 def _size(count: int) -> str:

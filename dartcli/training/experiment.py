@@ -132,14 +132,20 @@ def make_model(
     kind = catalog.load("models", settings.model.name)
     options = parsed(kind.Options, settings.model.options, "model")
     purpose = (0, network) if network else (0,)
-    with torch.device("meta"):
-        # nothing is allocated, only counted
-        outline: nn.Module = kind(prepared.field_sizes, options)
-    check_room(sum(parameter.numel() for parameter in outline.parameters()), device)
     with torch.random.fork_rng([]):
         torch.manual_seed(derived_seed(seed, *purpose))
         model: nn.Module = kind(prepared.field_sizes, options)
     return model.to(device)
+
+
+def _check_room(settings: Settings, prepared: Prepared, device: torch.device) -> None:
+    kind = catalog.load("models", settings.model.name)
+    with torch.device("meta"):
+        # nothing is allocated, only counted
+        outline: nn.Module = kind(
+            prepared.field_sizes, parsed(kind.Options, settings.model.options, "model")
+        )
+    check_room(sum(parameter.numel() for parameter in outline.parameters()), device)
 
 
 def gather(settings: Settings, prepared: Prepared, seed: int, device: torch.device) -> Ingredients:
@@ -148,8 +154,9 @@ def gather(settings: Settings, prepared: Prepared, seed: int, device: torch.devi
     Raises
     ------
     TrainingError
-        If there is nothing to train on.
+        If there is nothing to train on, or the model cannot fit into memory.
     """
+    _check_room(settings, prepared, device)
     protocol = PROTOCOLS[settings.protocol]
     kind: type[Strategy] = catalog.load("strategies", settings.strategy.name)
     options: Options = parsed(kind.Options, settings.strategy.options, "strategy")

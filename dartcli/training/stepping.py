@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dartcli.data.batches import Batch
 from dartcli.denoising import Decision, Strategy, denoised_loss, observe
+from dartcli.errors import first_line
 from dartcli.layers import JointTable
 from dartcli.settings import Training
 
@@ -187,7 +188,7 @@ class Stepper:
         except Exception as error:
             # nothing of the step was done yet: what fails is to translate it
             self._eager_steps = None
-            self.remark = f"every step is eager: {_first_line(error)}"
+            self.remark = f"every step is eager: {first_line(error)}."
             return self.eager(batch)
         self._fast, self.engine = made, engine  # type: ignore[assignment]
         return taken
@@ -433,8 +434,3 @@ def _with_own_code(function: Callable[P, R]) -> Callable[P, R]:
         closure=function.__closure__,
     )
     return cast("Callable[P, R]", own)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".") + "."
