@@ -246,7 +246,8 @@ def logs() -> Iterator[Finding]:
             remedy = f"dart preprocess --input FILES --name {name}"
             yield Finding("data", name, "broken", _found(error), remedy)
             continue
-        yield Finding("data", name, "well", f"your own log, {len(files)} files")
+        count = f"{len(files)} {'file' if len(files) == 1 else 'files'}"
+        yield Finding("data", name, "well", f"your own log, {count}")
 
 
 def all_runs() -> Iterator[Finding]:
