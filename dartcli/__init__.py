@@ -10,29 +10,35 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from dartcli.version import __version__
+from dartcli._version import __version__
 
 if TYPE_CHECKING:
+    from dartcli.data.prepare import download, preprocess
     from dartcli.denoising import TrainingTable
+    from dartcli.denoising.denoiser import Denoiser, strategy
     from dartcli.errors import DartError
-    from dartcli.library import Denoiser, strategy
+    from dartcli.experiments.evaluate import evaluate_run as evaluate
+    from dartcli.experiments.sweep_plan import Plan
+    from dartcli.experiments.sweep_runner import run_sweep as sweep
+    from dartcli.experiments.train import train_run as train
+    from dartcli.reporting.analyze import run_analysis as analyze
+    from dartcli.reporting.build import write_report as report
     from dartcli.settings import Settings
-    from dartcli.steps import analyze, download, evaluate, preprocess, train
-    from dartcli.sweeping import Plan, sweep
 
 _HOME = {
-    "TrainingTable": "dartcli.denoising",
-    "DartError": "dartcli.errors",
-    "Denoiser": "dartcli.library",
-    "Plan": "dartcli.sweeping",
-    "Settings": "dartcli.settings",
-    "analyze": "dartcli.steps",
-    "download": "dartcli.steps",
-    "evaluate": "dartcli.steps",
-    "preprocess": "dartcli.steps",
-    "strategy": "dartcli.library",
-    "sweep": "dartcli.sweeping",
-    "train": "dartcli.steps",
+    "TrainingTable": "dartcli.denoising:TrainingTable",
+    "DartError": "dartcli.errors:DartError",
+    "Denoiser": "dartcli.denoising.denoiser:Denoiser",
+    "Plan": "dartcli.experiments.sweep_plan:Plan",
+    "Settings": "dartcli.settings:Settings",
+    "analyze": "dartcli.reporting.analyze:run_analysis",
+    "download": "dartcli.data.prepare:download",
+    "evaluate": "dartcli.experiments.evaluate:evaluate_run",
+    "preprocess": "dartcli.data.prepare:preprocess",
+    "report": "dartcli.reporting.build:write_report",
+    "strategy": "dartcli.denoising.denoiser:strategy",
+    "sweep": "dartcli.experiments.sweep_runner:run_sweep",
+    "train": "dartcli.experiments.train:train_run",
 }
 
 __all__ = [
@@ -46,6 +52,7 @@ __all__ = [
     "download",
     "evaluate",
     "preprocess",
+    "report",
     "strategy",
     "sweep",
     "train",
@@ -55,7 +62,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'dartcli' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    module, _, attribute = _HOME[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,7 @@
 """Find a component by its name: the file name is the option name.
 
 Every file in ``dartcli/<kind>/`` holds one constant (``DATASET``, ``MODEL``, ``STRATEGY``,
-``ANALYSIS``, ``BENCHMARK``): either the component itself, offered under the file's name with
+``ANALYSIS``): either the component itself, offered under the file's name with
 dashes for underscores, or a mapping from full names to components. A name in such a mapping
 starts with the file's name (``dart``, ``dart-disc``, ``dart-rel`` in ``dart.py``), so a component
 is found without importing any other file. Other packages add components through the entry-point
@@ -19,21 +19,19 @@ from typing import Any, Final, Literal
 
 from dartcli.errors import UsageError
 
-Kind = Literal["datasets", "models", "strategies", "analyses", "benchmarks"]
+Kind = Literal["datasets", "models", "strategies", "analyses"]
 
 CONSTANT: Final[dict[Kind, str]] = {
     "datasets": "DATASET",
     "models": "MODEL",
     "strategies": "STRATEGY",
     "analyses": "ANALYSIS",
-    "benchmarks": "BENCHMARK",
 }
 SINGULAR: Final[dict[Kind, str]] = {
-    "datasets": "data set",
+    "datasets": "dataset",
     "models": "model",
     "strategies": "strategy",
     "analyses": "analysis",
-    "benchmarks": "benchmark",
 }
 
 

@@ -34,7 +34,7 @@ class DownloadError(DartError):
 
 
 class RunError(DartError):
-    """A run that cannot be read, continued or analysed."""
+    """A run that cannot be read, continued or analyzed."""
 
 
 class StoppedError(DartError):

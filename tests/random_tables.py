@@ -2,12 +2,12 @@
 
 import torch
 
-from dartcli.data.batches import FALSE_POSITIVE, NEGATIVE, TRUE_POSITIVE, Table
+from dartcli.data.tensors import FALSE_POSITIVE, NEGATIVE, TRUE_POSITIVE, Interactions
 
 USERS, ITEMS, ROWS = 30, 20, 400
 
 
-def table(seed: int, rows: int = ROWS) -> Table:
+def table(seed: int, rows: int = ROWS) -> Interactions:
     """Return interactions of random users, items and kinds; none of unknown kind."""
     generator = torch.Generator().manual_seed(seed)
     fields = torch.stack(
@@ -19,4 +19,4 @@ def table(seed: int, rows: int = ROWS) -> Table:
     )
     kind = torch.randint(0, 3, (rows,), generator=generator).to(torch.int8)
     assert {NEGATIVE, TRUE_POSITIVE, FALSE_POSITIVE} == {0, 1, 2}
-    return Table(fields, (kind != NEGATIVE).float(), kind)
+    return Interactions(fields, (kind != NEGATIVE).float(), kind)

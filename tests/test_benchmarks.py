@@ -7,20 +7,21 @@ from typing import Any
 import pytest
 import torch
 
-from dartcli import measuring, steps
-from dartcli.benchmarks import _data
+from benchmarks import timing
+from benchmarks.__main__ import run_benchmark
+from benchmarks._data import SIZES
+from benchmarks.timing import interleaved, peak_memory
 from dartcli.errors import UsageError
-from dartcli.measuring import interleaved, peak_memory
-from dartcli.training.stepping import COMPILERS
+from dartcli.training.acceleration import COMPILERS
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(_data.SIZES, "movielens-100k", (50, 40, 6_000))
+    monkeypatch.setitem(SIZES, "movielens-100k", (50, 40, 6_000))
 
 
 def measured(what: str, **options: Any) -> dict[str, Any]:
-    found = steps.bench(what, rounds=1, **options)
+    found = run_benchmark(what, rounds=1, **options)
     assert found["benchmark"] == what
     json.dumps(found, allow_nan=False)
     keys = [tuple(row) for row in found["rows_measured"]]
@@ -37,7 +38,7 @@ def measured(what: str, **options: Any) -> dict[str, Any]:
 def test_contenders_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     ticks = iter(range(100))
-    monkeypatch.setattr(measuring.time, "perf_counter", lambda: next(ticks) ** 2)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(ticks) ** 2)
     found = interleaved(
         {name: lambda name=name: log.append(name) for name in "ab"}, 3, torch.device("cpu")
     )
@@ -108,4 +109,4 @@ def test_eval_measures_by_size() -> None:
 @pytest.mark.parametrize("rows", ["many", "0", "1,,2", "-1", "nan", "1e9"])
 def test_sizes_that_are_none_are_refused(rows: str) -> None:
     with pytest.raises(UsageError, match="--rows"):
-        steps.bench("eval", rounds=1, rows=rows)
+        run_benchmark("eval", rounds=1, rows=rows)

@@ -1,4 +1,4 @@
-"""The catalogue: a file is a component, a plug-in is one too, a slip is answered with a hint."""
+"""The catalog: a file is a component, a plug-in is one too, a slip is answered with a hint."""
 
 import subprocess
 import sys
@@ -82,7 +82,7 @@ def test_a_variant_is_found_through_the_file_it_begins_with() -> None:
     assert catalog.load("strategies", "adt-ce-t") is adt.AdtTruncated
 
 
-def test_a_component_is_found_without_importing_its_neighbours() -> None:
+def test_a_component_is_found_without_importing_its_neighbors() -> None:
     program = (
         "import sys; from dartcli import catalog; catalog.load('strategies', 'dart-rel');"
         "print([name for name in sys.modules if name.startswith('dartcli.strategies.')])"
@@ -119,7 +119,7 @@ def test_a_name_like_no_other_is_answered_with_all_of_them(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "word"),
-    [("datasets", "data set"), ("models", "model"), ("analyses", "analysis")],
+    [("datasets", "dataset"), ("models", "model"), ("analyses", "analysis")],
 )
 def test_the_sentence_names_the_kind(kind: catalog.Kind, word: str) -> None:
     with pytest.raises(UsageError, match=f"^there is no {word} named 'qqqqqq'; choose from "):

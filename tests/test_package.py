@@ -1,4 +1,4 @@
-"""What is installed and what is shipped: no code from strings or files, no data set."""
+"""What is installed and what is shipped: no code from strings or files, no dataset."""
 
 import ast
 import subprocess

@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 import torch
 
-from dartcli import analysis, metrics
-from dartcli.analysis import Floats
-from dartcli.columns import LABEL, NOISY
-from dartcli.runs import Run
+from dartcli import metrics
+from dartcli.data.columns import LABEL, NOISY
+from dartcli.experiments.run import Run
+from dartcli.reporting.figures import BASELINE_STYLES, RUN_COLORS, Floats
+from dartcli.reporting.table import Cell, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,17 +101,17 @@ def sentence(name: str, found: dict[str, Any]) -> str:
     )
 
 
-def table(found: dict[str, dict[str, Any]]) -> analysis.Table:
+def table(found: dict[str, dict[str, Any]]) -> Table:
     """Return precision at some shares, a row for each run and score."""
     places = [int(np.flatnonzero(np.isclose(SHARES, share))[0]) for share in TABLE_SHARES]
-    rows: list[tuple[analysis.Cell, ...]] = []
+    rows: list[tuple[Cell, ...]] = []
     for number, (name, one) in enumerate(found.items()):
         # the baselines need no model: once is enough
         for key, label in SCORES.items() if number == 0 else [("loss", SCORES["loss"])]:
             auc = float(np.mean([seed["detectors"][key]["auc"] for seed in one["seeds"]]))
             curve = _mean(one, key)
             rows.append((name, label, auc, *(float(curve[place]) for place in places)))
-    return analysis.Table(
+    return Table(
         title="Precision at the top of the ranking of the training positives",
         columns=("run", "ranked by", "AUC", *(f"top {share:.0%}" for share in TABLE_SHARES)),
         rows=tuple(rows),
@@ -120,18 +121,18 @@ def table(found: dict[str, dict[str, Any]]) -> analysis.Table:
 def draw(panel: Axes, found: dict[str, dict[str, Any]]) -> None:
     """Draw precision over the share of the ranking: a curve a run, and the baselines."""
     for number, (name, one) in enumerate(found.items()):
-        colour = analysis.RUN_COLOURS[number % len(analysis.RUN_COLOURS)]
+        color = RUN_COLORS[number % len(RUN_COLORS)]
         if len(one["seeds"]) > 1:
             for seed in one["seeds"]:
                 panel.plot(
-                    100 * SHARES, seed["detectors"]["loss"]["precision"], color=colour, lw=0.5,
+                    100 * SHARES, seed["detectors"]["loss"]["precision"], color=color, lw=0.5,
                     alpha=0.35,
                 )  # fmt: skip
-        panel.plot(100 * SHARES, _mean(one, "loss"), color=colour, label=f"{name}: highest loss")
+        panel.plot(100 * SHARES, _mean(one, "loss"), color=color, label=f"{name}: highest loss")
     first = next(iter(found.values()))
     share = float(np.mean([seed["false_positive_share"] for seed in first["seeds"]]))
-    panel.axhline(share, color="#444444", lw=1.1, ls=analysis.BASELINE_STYLES[0], label="random")
-    for style, key in zip(analysis.BASELINE_STYLES[1:], list(SCORES)[1:], strict=True):
+    panel.axhline(share, color="#444444", lw=1.1, ls=BASELINE_STYLES[0], label="random")
+    for style, key in zip(BASELINE_STYLES[1:], list(SCORES)[1:], strict=True):
         panel.plot(
             100 * SHARES, _mean(first, key), color="#444444", lw=1.1, ls=style, label=SCORES[key]
         )

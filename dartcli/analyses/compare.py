@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from dartcli import analysis
-from dartcli.analysis import Table
-from dartcli.comparison import Comparison, Contender, Difference, Where
 from dartcli.errors import RunError
-from dartcli.rendering import Marked
-from dartcli.runs import MEASURES, Run
+from dartcli.experiments.comparison import Comparison, Contender, Difference, Where
+from dartcli.experiments.run import Run
+from dartcli.experiments.sweep import Sweep
+from dartcli.reporting.analysis import Analysis, AnalysisResult
+from dartcli.reporting.figures import new_figure
+from dartcli.reporting.table import Cell, Marked, Table
 from dartcli.settings import Options
-from dartcli.sweeps import Sweep
+from dartcli.training.results import METRIC_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,21 +39,21 @@ FEWEST = 4
 class Chosen(Options):
     """What is compared."""
 
-    measure: Literal[MEASURES] = "test_auc"  # type: ignore[valid-type]
+    measure: Literal[METRIC_NAMES] = "test_auc"  # type: ignore[valid-type]
     """Measure of a run that is compared."""
 
 
-def examine(subjects: Sequence[Run | Sweep], chosen: Chosen) -> analysis.Report:
+def examine(subjects: Sequence[Run | Sweep], chosen: Chosen) -> AnalysisResult:
     """Return the table of means, the paired differences to base, and their figures."""
     found = Comparison(subjects, str(chosen.measure))
     differences = found.differences()
     if not differences:
         raise RunError(
             f"there is nothing to compare {found.base.label} with: no other strategy was trained "
-            "on the same data set, model and seed; train one with dart train or dart sweep."
+            "on the same dataset, model and seed; train one with dart train or dart sweep."
         )
     by_cell = {(one.where, one.contender.label): one for one in differences}
-    return analysis.Report(
+    return AnalysisResult(
         name="compare",
         title="Strategies beside plain training",
         sentences=_sentences(found, differences),
@@ -87,7 +88,7 @@ def _means(found: Comparison, by_cell: dict[tuple[Where, str], Difference]) -> l
         rows = []
         for label in found.contenders:
             cells = [_mean(found, by_cell, where, label) for where in part]
-            deltas: tuple[analysis.Cell, ...] = ()
+            deltas: tuple[Cell, ...] = ()
             if last:
                 delta = None if label == found.base.label else found.delta_percent(label)
                 tenfold = None if delta is None else 10 * delta
@@ -96,7 +97,7 @@ def _means(found: Comparison, by_cell: dict[tuple[Where, str], Difference]) -> l
         tables.append(
             Table(
                 title=f"Mean {words(found.measure)} over {over}, protocol {found.protocol}"
-                + (" (best bold; * worse than base; grey: not significant)" if last else ""),
+                + (" (best bold; * worse than base; gray: not significant)" if last else ""),
                 columns=(*columns, *(("Delta %", "thesis's tenfold") if last else ())),
                 rows=tuple(rows),
             )
@@ -278,7 +279,7 @@ def _figures(found: Comparison, differences: Sequence[Difference]) -> dict[str, 
     heads = max(1 + _wrapped(_cell_name(where)).count("\n") for where in found.cells)
     width = 1.9 + 2.3 * columns
     height = rows * (0.8 + 0.17 * heads + 0.2 * lines)
-    with analysis.figure(width, height, columns, rows) as (forest, axes):
+    with new_figure(width, height, columns, rows) as (forest, axes):
         for panel, where in zip(axes, found.cells, strict=False):
             first = axes.index(panel) % columns == 0
             _forest(panel, found, where, rivals, differences, named=first)
@@ -287,7 +288,7 @@ def _figures(found: Comparison, differences: Sequence[Difference]) -> dict[str, 
     drawn = {"forest": forest}
     if len(methods) >= FEWEST:
         size = (2.2 + 0.95 * len(found.cells), 1.6 + 0.3 * len(methods))
-        with analysis.figure(*size) as (heat, (panel,)):
+        with new_figure(*size) as (heat, (panel,)):
             _heat(heat, panel, found, methods, differences)
         drawn["heat-map"] = heat
     return drawn
@@ -308,10 +309,10 @@ def _forest(
         if one is None:
             continue
         gain = one.paired.mean * found.better_sign
-        colour = UNCLEAR if not one.clear else BETTER if gain > 0 else WORSE
+        color = UNCLEAR if not one.clear else BETTER if gain > 0 else WORSE
         low, high = one.paired.t_interval or (one.paired.mean, one.paired.mean)
-        panel.plot([low, high], [height, height], color=colour, lw=1.8, solid_capstyle="butt")
-        panel.plot([one.paired.mean], [height], "o", color=colour, ms=4.5)
+        panel.plot([low, high], [height, height], color=color, lw=1.8, solid_capstyle="butt")
+        panel.plot([one.paired.mean], [height], "o", color=color, ms=4.5)
     panel.axvline(0, color="#000000", lw=0.8)
     panel.set_yticks(
         range(len(methods)), [_wrapped(one.label) for one in reversed(methods)] if named else []
@@ -344,8 +345,8 @@ def _heat(
         row, column = methods.index(one.contender), found.cells.index(one.where)
         value = grid[row, column]
         shown = f"{value:+.0f}" + ("" if one.clear else " ?")
-        colour = "white" if abs(value) > limit else "black"
-        panel.text(column, row, shown, ha="center", va="center", fontsize=7.5, color=colour)
+        color = "white" if abs(value) > limit else "black"
+        panel.text(column, row, shown, ha="center", va="center", fontsize=7.5, color=color)
     image = panel.imshow(
         grid,
         cmap="PuOr_r" if found.better_sign > 0 else "PuOr",
@@ -372,7 +373,7 @@ def _heat(
     )
 
 
-ANALYSIS = analysis.Analysis(
+ANALYSIS = Analysis(
     title="Strategies beside plain training (Table 2)",
     question="Which strategies differ from plain training by more than chance?",
     examine=examine,

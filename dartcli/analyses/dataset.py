@@ -1,4 +1,4 @@
-"""What is in a data set: Table 1, its long tails, and where its false positives are."""
+"""What is in a dataset: Table 1, its long tails, and where its false positives are."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ import numpy as np
 import polars as pl
 import torch
 
-from dartcli import analysis, metrics
-from dartcli.analysis import Table
-from dartcli.columns import ITEM, LABEL, NOISY, USER
-from dartcli.runs import Run
+from dartcli import metrics
+from dartcli.data.columns import ITEM, LABEL, NOISY, USER
+from dartcli.experiments.run import Run
+from dartcli.reporting.analysis import Analysis, AnalysisResult
+from dartcli.reporting.figures import RUN_COLORS, new_figure
+from dartcli.reporting.table import Cell, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GROUPS = 10
 SIDES = {"user": (USER, "users"), "item": (ITEM, "items")}
-COLOURS = {"user": analysis.RUN_COLOURS[0], "item": analysis.RUN_COLOURS[2]}
+COLORS = {"user": RUN_COLORS[0], "item": RUN_COLORS[2]}
 
 
-def examine(runs: Sequence[Run]) -> analysis.Report:
+def examine(runs: Sequence[Run]) -> AnalysisResult:
     """Return counts, tails and noise of each run's data: every recorded positive, all splits."""
     numbers = []
     for run in {run.metrics.dataset: run for run in runs}.values():
         table = run.scores(run.seeds[0]).filter(pl.col(LABEL) > 0)
         numbers.append(_numbers(run, table))
-    with analysis.figure(7.4, 3.1 * len(numbers), 2, len(numbers)) as (drawing, axes):
+    with new_figure(7.4, 3.1 * len(numbers), 2, len(numbers)) as (drawing, axes):
         for row, one in enumerate(numbers):
             _draw_tails(axes[2 * row], one)
             _draw_noise(axes[2 * row + 1], one)
-    return analysis.Report(
+    return AnalysisResult(
         name="dataset",
         title="The data",
         sentences=tuple(_sentence(one) for one in numbers),
@@ -122,7 +124,7 @@ def _sentence(one: dict[str, Any]) -> str:
 
 
 def _counts(numbers: Sequence[dict[str, Any]]) -> Table:
-    rows: list[tuple[analysis.Cell, ...]] = []
+    rows: list[tuple[Cell, ...]] = []
     for label, value in (
         ("users", lambda one: one["user"]["number"]),
         ("items", lambda one: one["item"]["number"]),
@@ -174,7 +176,7 @@ def _draw_tails(panel: Axes, one: dict[str, Any]) -> None:
         panel.step(
             one[side]["interactions"],
             np.array(one[side]["at_least_as_many"]) * 100,
-            color=COLOURS[side],
+            color=COLORS[side],
             label=f"{plural} (Gini {one[side]['gini']:.2f})",
             where="post",
         )
@@ -191,7 +193,7 @@ def _draw_noise(panel: Axes, one: dict[str, Any]) -> None:
         shares = [group["false_positive_share"] for group in one[side]["groups"]]
         values = [np.nan if share is None else 100 * share for share in shares]
         panel.plot(
-            range(1, len(values) + 1), values, "o-", ms=4, color=COLOURS[side],
+            range(1, len(values) + 1), values, "o-", ms=4, color=COLORS[side],
             label=f"by activity of {plural}",
         )  # fmt: skip
     known = one["true_positives"] + one["false_positives"]
@@ -206,7 +208,7 @@ def _draw_noise(panel: Axes, one: dict[str, Any]) -> None:
     panel.legend(loc="best")
 
 
-ANALYSIS = analysis.Analysis(
+ANALYSIS = Analysis(
     title="The data (Table 1)",
     question="How much was recorded, how uneven is it, and where are the false positives?",
     examine=examine,

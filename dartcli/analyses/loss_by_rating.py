@@ -9,11 +9,12 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from dartcli import analysis
-from dartcli.analysis import Table
-from dartcli.columns import LABEL, NOISY, RATING
+from dartcli.data.columns import LABEL, NOISY, RATING
 from dartcli.errors import RunError
-from dartcli.runs import Run
+from dartcli.experiments.run import Run
+from dartcli.reporting.analysis import Analysis, AnalysisResult
+from dartcli.reporting.figures import FALSE_POSITIVE, RUN_COLORS, TRUE_POSITIVE, new_figure
+from dartcli.reporting.table import Cell, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,12 +23,12 @@ MOST_VALUES = 25
 """More distinct ratings than that are rounded to whole numbers."""
 
 
-def examine(runs: Sequence[Run]) -> analysis.Report:
+def examine(runs: Sequence[Run]) -> AnalysisResult:
     """Return the mean loss per rating, its correlation with the rating, and what a run adds."""
     tables = [_of_run(run) for run in runs]
     numbers = [_numbers(run, table) for run, table in zip(runs, tables, strict=True)]
     increases = [_increase(numbers[0], other) for other in numbers[1:]]
-    return analysis.Report(
+    return AnalysisResult(
         name="loss-by-rating",
         title="Loss by rating",
         sentences=(
@@ -49,7 +50,7 @@ def _of_run(run: Run) -> pl.DataFrame:
     table = pl.concat(parts).drop_nulls(RATING)
     if table[RATING].n_unique() < 2:
         raise RunError(
-            f"the data set of {run.name} ({run.metrics.dataset}) has no ratings, so the loss has "
+            f"the dataset of {run.name} ({run.metrics.dataset}) has no ratings, so the loss has "
             "nothing to be set against; train a run on data with ratings, such as movielens-100k."
         )
     if _rounded(table[RATING]):
@@ -155,7 +156,7 @@ def _table(numbers: Sequence[dict[str, Any]]) -> Table:
     ratings = sorted({rating for one in numbers for rating in one["ratings"]})
     rows = []
     for rating in ratings:
-        cells: list[analysis.Cell] = [f"{rating:g}"]
+        cells: list[Cell] = [f"{rating:g}"]
         for one in numbers:
             found = rating in one["ratings"]
             place = one["ratings"].index(rating) if found else 0
@@ -173,16 +174,16 @@ def _table(numbers: Sequence[dict[str, Any]]) -> Table:
 
 
 def _figure(runs: Sequence[Run], numbers: Sequence[dict[str, Any]]) -> Figure:
-    with analysis.figure(5.2, 3.2) as (drawing, (panel,)):
+    with new_figure(5.2, 3.2) as (drawing, (panel,)):
         for number, (run, one) in enumerate(zip(runs, numbers, strict=True)):
-            colour = analysis.RUN_COLOURS[number % len(analysis.RUN_COLOURS)]
+            color = RUN_COLORS[number % len(RUN_COLORS)]
             label = f"{run.name}: {run.metrics.strategy}"
             if one["pearson"] is not None:
                 label += f" (Pearson {one['pearson']:+.2f})"
             error = [np.nan if value is None else value for value in one["standard_error"]]
             panel.errorbar(
                 one["ratings"], one["mean_loss"], error, fmt="o-", ms=4, capsize=2,
-                color=colour, label=label,
+                color=color, label=label,
             )  # fmt: skip
         share = np.array(
             [np.nan if one is None else one for one in numbers[0]["share_known_false"]]
@@ -191,13 +192,13 @@ def _figure(runs: Sequence[Run], numbers: Sequence[dict[str, Any]]) -> Figure:
         if (share > 0.5).any() and (share <= 0.5).any():
             edge = (ratings[share > 0.5].max() + ratings[share <= 0.5].min()) / 2
             panel.axvline(edge, color="#8A8A8A", lw=1, ls=(0, (4, 2)))
-            for side, words, colour in (
-                (-1, "false positives", analysis.FALSE_POSITIVE),
-                (1, "true positives", analysis.TRUE_POSITIVE),
+            for side, words, color in (
+                (-1, "false positives", FALSE_POSITIVE),
+                (1, "true positives", TRUE_POSITIVE),
             ):
                 panel.annotate(
                     words, (edge, 1), (6 * side, -2), xycoords=("data", "axes fraction"),
-                    textcoords="offset points", color=colour, va="top", fontsize=8,
+                    textcoords="offset points", color=color, va="top", fontsize=8,
                     ha="left" if side > 0 else "right",
                 )  # fmt: skip
         panel.set_title(f"Validation of {numbers[0]['dataset']}")
@@ -211,7 +212,7 @@ def _figure(runs: Sequence[Run], numbers: Sequence[dict[str, Any]]) -> Figure:
     return drawing
 
 
-ANALYSIS = analysis.Analysis(
+ANALYSIS = Analysis(
     title="Loss by rating (Fig. 4)",
     question="Is the loss of an interaction lower, the more the user liked the item?",
     examine=examine,

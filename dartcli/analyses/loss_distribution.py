@@ -11,11 +11,13 @@ import torch
 from pydantic import Field
 from scipy import stats
 
-from dartcli import analysis, metrics
-from dartcli.analysis import Floats, Table
-from dartcli.columns import LABEL, NOISY
+from dartcli import metrics
+from dartcli.data.columns import LABEL, NOISY
 from dartcli.errors import RunError
-from dartcli.runs import Run
+from dartcli.experiments.run import Run
+from dartcli.reporting.analysis import Analysis, AnalysisResult
+from dartcli.reporting.figures import FALSE_POSITIVE, TRUE_POSITIVE, Floats, new_figure
+from dartcli.reporting.table import Table
 from dartcli.settings import Options
 
 if TYPE_CHECKING:
@@ -31,14 +33,14 @@ class Chosen(Options):
     """Iteration of a snapshot; none = the last one that was kept, else the reported weights."""
 
 
-def examine(runs: Sequence[Run], chosen: Chosen) -> analysis.Report:
+def examine(runs: Sequence[Run], chosen: Chosen) -> AnalysisResult:
     """Return both distributions, Welch's test, Cohen's d, and the loss as a detector."""
     found = {run.name: _of_run(run, chosen.iteration) for run in runs}
     numbers = [_numbers(run, *found[run.name]) for run in runs]
-    with analysis.figure(3.6 * len(runs) + 1.0, 3.2, columns=len(runs)) as (drawing, axes):
+    with new_figure(3.6 * len(runs) + 1.0, 3.2, columns=len(runs)) as (drawing, axes):
         for panel, run, one in zip(axes, runs, numbers, strict=True):
             _draw(panel, run, one)
-    return analysis.Report(
+    return AnalysisResult(
         name="loss-distribution",
         title="Losses of true and false positives on validation",
         sentences=tuple(_sentence(one) for one in numbers),
@@ -167,15 +169,15 @@ def _table(numbers: Sequence[dict[str, Any]]) -> Table:
 
 def _draw(panel: Axes, run: Run, numbers: dict[str, Any]) -> None:
     edges = np.array(numbers["pooled"]["bin_edges"])
-    for kind, label, colour in (
-        ("true_positive", "true positives", analysis.TRUE_POSITIVE),
-        ("false_positive", "false positives", analysis.FALSE_POSITIVE),
+    for kind, label, color in (
+        ("true_positive", "true positives", TRUE_POSITIVE),
+        ("false_positive", "false positives", FALSE_POSITIVE),
     ):
         share = 100 * np.array(numbers["pooled"]["share_per_bin"][kind])
         mean = numbers["mean_over_seeds"][f"mean_loss_{kind}"]
-        panel.stairs(share, edges, color=colour, fill=True, alpha=0.25)
-        panel.stairs(share, edges, color=colour, lw=1.2, label=f"{label}, mean {mean:.3f}")
-        panel.axvline(mean, color=colour, lw=1.2, ls=(0, (4, 2)))
+        panel.stairs(share, edges, color=color, fill=True, alpha=0.25)
+        panel.stairs(share, edges, color=color, lw=1.2, label=f"{label}, mean {mean:.3f}")
+        panel.axvline(mean, color=color, lw=1.2, ls=(0, (4, 2)))
     moment = numbers["iteration"]
     when = "reported weights" if moment is None else f"iteration {moment:,}"
     panel.set_title(f"{run.name}: {run.metrics.strategy} on {run.metrics.dataset}, {when}")
@@ -186,7 +188,7 @@ def _draw(panel: Axes, run: Run, numbers: dict[str, Any]) -> None:
     panel.legend(loc="upper right")
 
 
-ANALYSIS = analysis.Analysis(
+ANALYSIS = Analysis(
     title="Losses of true and false positives on validation (Fig. 3)",
     question="Is the loss of false positives higher, and by how much?",
     examine=examine,

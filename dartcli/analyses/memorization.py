@@ -1,4 +1,4 @@
-"""How true positives, false positives and sampled negatives are memorised (Fig. 2)."""
+"""How true positives, false positives and sampled negatives are memorized (Fig. 2)."""
 
 from __future__ import annotations
 
@@ -8,34 +8,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from dartcli import analysis
-from dartcli.runs import Run
+from dartcli.experiments.run import Run
+from dartcli.reporting import analysis, figures
+from dartcli.reporting.analysis import Analysis, AnalysisResult
+from dartcli.reporting.figures import FALSE_POSITIVE, NEGATIVE, TRUE_POSITIVE, new_figure
+from dartcli.reporting.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KINDS = {
-    "false_positive": ("false positives", analysis.FALSE_POSITIVE),
-    "true_positive": ("true positives", analysis.TRUE_POSITIVE),
-    "negative": ("sampled negatives", analysis.NEGATIVE),
+    "false_positive": ("false positives", FALSE_POSITIVE),
+    "true_positive": ("true positives", TRUE_POSITIVE),
+    "negative": ("sampled negatives", NEGATIVE),
 }
 
 
-def examine(runs: Sequence[Run]) -> analysis.Report:
+def examine(runs: Sequence[Run]) -> AnalysisResult:
     """Return the mean loss of each kind of row per iteration, one panel a run."""
     for run in runs:
         analysis.needs_known_false_positives(run)
     found = {run.name: {seed: _of_seed(run.iterations(seed)) for seed in run.seeds} for run in runs}
     summaries = {name: _summary(seeds) for name, seeds in found.items()}
-    with analysis.figure(3.6 * max(len(runs), 1) + 1.2, 3.2, columns=len(runs)) as (drawing, axes):
+    with new_figure(3.6 * max(len(runs), 1) + 1.2, 3.2, columns=len(runs)) as (drawing, axes):
         for panel, run in zip(axes, runs, strict=True):
             _draw(panel, run, found[run.name])
         top = max(panel.get_ylim()[1] for panel in axes)
         for panel in axes:
             panel.set_ylim(0, top)
-    return analysis.Report(
+    return AnalysisResult(
         name="memorization",
-        title="Memorisation of true and false positives",
+        title="Memorization of true and false positives",
         sentences=tuple(_sentence(name, summary) for name, summary in summaries.items()),
         tables=(_table(summaries),),
         figures={"memorization": drawing},
@@ -94,12 +97,12 @@ def _sentence(name: str, summary: dict[str, dict[str, float | None]]) -> str:
     relation = "harder" if false > true else "no harder"
     return (
         f"{name}: in the last epoch false positives had a mean loss of {false:.3f}, true positives "
-        f"of {true:.3f}: they are {relation} to memorise (ratio {false / true:.2f})."
+        f"of {true:.3f}: they are {relation} to memorize (ratio {false / true:.2f})."
     )
 
 
-def _table(summaries: dict[str, dict[str, dict[str, float | None]]]) -> analysis.Table:
-    return analysis.Table(
+def _table(summaries: dict[str, dict[str, dict[str, float | None]]]) -> Table:
+    return Table(
         title="Mean loss, all seeds together",
         columns=("run", "epoch", *(label for label, _ in KINDS.values())),
         rows=tuple(
@@ -115,16 +118,16 @@ def _draw(panel: Axes, run: Run, seeds: dict[int, dict[str, Any]]) -> None:
     first = next(iter(seeds.values()))
     iteration = first["iteration"][:length]
     window = int(np.bincount(first["epoch"]).max())
-    for kind, (label, colour) in KINDS.items():
+    for kind, (label, color) in KINDS.items():
         every = np.stack([values[kind][:length] for values in seeds.values()])
         mean = every.mean(axis=0)
         panel.fill_between(
-            iteration, every.min(axis=0), every.max(axis=0), color=colour, alpha=0.18, lw=0
+            iteration, every.min(axis=0), every.max(axis=0), color=color, alpha=0.18, lw=0
         )
         if len(seeds) == 1:
-            panel.plot(iteration, mean, color=colour, lw=0.4, alpha=0.3)
+            panel.plot(iteration, mean, color=color, lw=0.4, alpha=0.3)
         panel.plot(
-            iteration, analysis.smooth(mean, np.ones(length), window), color=colour, label=label
+            iteration, figures.smooth(mean, np.ones(length), window), color=color, label=label
         )
     panel.set_title(f"{run.name}: {run.metrics.strategy} on {run.metrics.dataset}")
     panel.set_xlabel("iteration")
@@ -133,8 +136,8 @@ def _draw(panel: Axes, run: Run, seeds: dict[int, dict[str, Any]]) -> None:
     panel.legend(loc="best")
 
 
-ANALYSIS = analysis.Analysis(
-    title="Memorisation of true and false positives (Fig. 2)",
+ANALYSIS = Analysis(
+    title="Memorization of true and false positives (Fig. 2)",
     question="How does the loss of true and false positives develop while the model learns?",
     examine=examine,
 )

@@ -1,8 +1,8 @@
 """How well false positives are identified (Fig. 5), beside honest baselines.
 
 The thesis compares precision with the share of noise in the whole batch, though only positives
-are ever handled. The yardsticks here are drawn among the positives: chance, and rarity of the
-item. The thesis's own is kept, and labelled so.
+are ever flagged. The yardsticks here are drawn among the positives: chance, and rarity of the
+item. The thesis's own is kept, and labeled so.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from dartcli import analysis
 from dartcli.analyses import _ranking
-from dartcli.analysis import Floats
 from dartcli.errors import RunError
-from dartcli.runs import Run
+from dartcli.experiments.run import Run
+from dartcli.reporting import analysis, figures
+from dartcli.reporting.analysis import Analysis, AnalysisResult
+from dartcli.reporting.figures import BASELINE_STYLES, RUN_COLORS, Floats, new_figure
+from dartcli.reporting.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,41 +31,41 @@ BASELINES = {
 }
 
 
-def examine(runs: Sequence[Run]) -> analysis.Report:
+def examine(runs: Sequence[Run]) -> AnalysisResult:
     """Return precision and recall per iteration, and precision over the final ranking.
 
-    A run that handled nothing has no view over time; one of an older version no ranking.
+    A run that flagged nothing has no view over time; one of an older version no ranking.
     """
     for run in runs:
         analysis.needs_known_false_positives(run)
-    handled = [run for run in runs if _handled(run)]
+    flagged = [run for run in runs if _flagged(run)]
     ranked = {run.name: found for run in runs if (found := _ranking.ranking(run)) is not None}
-    if not handled and not ranked:
-        raise RunError(_nothing_handled(runs[0]))
+    if not flagged and not ranked:
+        raise RunError(_nothing_flagged(runs[0]))
     found = {
-        run.name: {seed: _of_seed(run.iterations(seed)) for seed in run.seeds} for run in handled
+        run.name: {seed: _of_seed(run.iterations(seed)) for seed in run.seeds} for run in flagged
     }
     summaries = {name: _summary(seeds) for name, seeds in found.items()}
     figures = {}
-    if handled:
-        with analysis.figure(7.2, 3.3, columns=2) as (drawing, axes):
+    if flagged:
+        with new_figure(7.2, 3.3, columns=2) as (drawing, axes):
             for panel, quantity in zip(axes, ("precision", "recall"), strict=True):
                 _draw(panel, found, quantity)
         figures["precision-recall"] = drawing
     if ranked:
-        with analysis.figure(5.2, 3.4) as (drawing, (panel,)):
+        with new_figure(5.2, 3.4) as (drawing, (panel,)):
             _ranking.draw(panel, ranked)
         figures["ranking"] = drawing
-    return analysis.Report(
+    return AnalysisResult(
         name="precision-recall",
         title="Identification of false positives",
         sentences=(
             *(_sentence(name, summary) for name, summary in summaries.items()),
-            *(_nothing_handled(run) for run in runs if run not in handled),
+            *(_nothing_flagged(run) for run in runs if run not in flagged),
             *(_ranking.sentence(name, one) for name, one in ranked.items()),
         ),
         tables=(
-            *([_table(summaries)] if handled else []),
+            *([_table(summaries)] if flagged else []),
             *([_ranking.table(ranked)] if ranked else []),
         ),
         figures=figures,
@@ -89,15 +91,15 @@ def _run_numbers(
     }
 
 
-def _handled(run: Run) -> bool:
-    return any(run.iterations(seed)["handled"].sum() > 0 for seed in run.seeds)
+def _flagged(run: Run) -> bool:
+    return any(run.iterations(seed)["flagged"].sum() > 0 for seed in run.seeds)
 
 
-def _nothing_handled(run: Run) -> str:
+def _nothing_flagged(run: Run) -> str:
     last = max(seed.iterations for seed in run.metrics.seeds)
     return (
         f"{run.name} (strategy {run.metrics.strategy}, {last:,} iterations) never discarded or "
-        "relabelled an interaction, so nothing can be said over time; train one that does with "
+        "relabeled an interaction, so nothing can be said over time; train one that does with "
         f"dart train {run.metrics.dataset} --strategy dart (and a --t-i that training reaches)."
     )
 
@@ -109,9 +111,9 @@ def _of_seed(table: pl.DataFrame) -> dict[str, Any]:
         "rows",
         "positives",
         "false_positives",
-        "handled",
-        "hit",
-        "hit_by_popularity",
+        "flagged",
+        "flagged_false_positives",
+        "rarest_false_positives",
     )
     columns: dict[str, Any] = {name: table[name].cast(pl.Float64).to_numpy() for name in names}
     columns["epoch"] = table["epoch"].to_numpy()
@@ -124,13 +126,13 @@ def _ratio(above: Floats, below: Floats) -> Floats:
 
 
 PARTS = {
-    "precision": ("hit", "handled"),
-    "recall": ("hit", "false_positives"),
+    "precision": ("flagged_false_positives", "flagged"),
+    "recall": ("flagged_false_positives", "false_positives"),
     "precision_random_among_positives": ("false_positives", "positives"),
     "precision_thesis_noise_share_of_batch": ("false_positives", "rows"),
-    "precision_item_popularity": ("hit_by_popularity", "handled"),
-    "recall_random_among_positives": ("handled", "positives"),
-    "recall_item_popularity": ("hit_by_popularity", "false_positives"),
+    "precision_item_popularity": ("rarest_false_positives", "flagged"),
+    "recall_random_among_positives": ("flagged", "positives"),
+    "recall_item_popularity": ("rarest_false_positives", "false_positives"),
 }
 """Every curve is a ratio of two counts: pooled over windows and epochs, not averaged."""
 
@@ -142,7 +144,7 @@ def _json(values: dict[str, Any]) -> dict[str, Any]:
     }
     return {
         "iteration": [int(number) for number in values["iteration"]],
-        "handled": [int(number) for number in values["handled"]],
+        "flagged": [int(number) for number in values["flagged"]],
         "precision": curves["precision"],
         "recall": curves["recall"],
         "baselines": {
@@ -157,10 +159,10 @@ def _json(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _summary(seeds: dict[int, dict[str, Any]]) -> dict[str, float | None]:
-    """Return each curve's value over the last epoch in which anything was handled, all seeds."""
+    """Return each curve's value over the last epoch in which anything was flagged, all seeds."""
     totals: dict[str, float] = {}
     for values in seeds.values():
-        active = values["epoch"][values["handled"] > 0]
+        active = values["epoch"][values["flagged"] > 0]
         if len(active) == 0:
             continue
         chosen = values["epoch"] == active[-1]
@@ -179,21 +181,21 @@ def _sentence(name: str, summary: dict[str, float | None]) -> str:
     precision, chance = summary["precision"], summary["precision_random_among_positives"]
     rarity, recall = summary["precision_item_popularity"], summary["recall"]
     if precision is None or chance is None or rarity is None or recall is None:
-        return f"{name}: nothing was handled."
+        return f"{name}: nothing was flagged."
     verdict = "more than chance" if precision > chance else "no more than chance"
     against = "better" if precision > rarity else "worse"
     return (
-        f"{name}: in the last epoch {precision:.1%} of what was handled were false positives, "
+        f"{name}: in the last epoch {precision:.1%} of what was flagged were false positives, "
         f"{precision / chance:.2f} times {chance:.1%}, the share among all positives ({verdict}); "
         f"taking the rarest items instead would have given {rarity:.1%}, so the loss does "
         f"{against} than rarity. {recall:.1%} of the false positives were found."
     )
 
 
-def _table(summaries: dict[str, dict[str, float | None]]) -> analysis.Table:
-    return analysis.Table(
+def _table(summaries: dict[str, dict[str, float | None]]) -> Table:
+    return Table(
         title="Last epoch, all seeds together",
-        columns=("run", "precision", "random", "rarest", "thesis", "lift", "recall", "handled"),
+        columns=("run", "precision", "random", "rarest", "thesis", "lift", "recall", "flagged"),
         rows=tuple(
             (
                 name,
@@ -211,25 +213,23 @@ def _table(summaries: dict[str, dict[str, float | None]]) -> analysis.Table:
 
 
 TITLES = {
-    "precision": "Share of the handled that are false",
-    "recall": "Share of the false that are handled",
+    "precision": "Share of the flagged that are false",
+    "recall": "Share of the false that are flagged",
 }
 
 
 def _draw(panel: Axes, found: dict[str, dict[int, dict[str, Any]]], quantity: str) -> None:
     for number, (name, seeds) in enumerate(found.items()):
-        colour = analysis.RUN_COLOURS[number % len(analysis.RUN_COLOURS)]
+        color = RUN_COLORS[number % len(RUN_COLORS)]
         pooled = _pooled(seeds)
         for seed in seeds.values():
             if len(seeds) > 1:
                 panel.plot(
-                    seed["iteration"], _curve(seed, quantity), color=colour, lw=0.5, alpha=0.35
+                    seed["iteration"], _curve(seed, quantity), color=color, lw=0.5, alpha=0.35
                 )
-        panel.plot(pooled["iteration"], _curve(pooled, quantity), color=colour, label=name)
+        panel.plot(pooled["iteration"], _curve(pooled, quantity), color=color, label=name)
         if number == 0:
-            for style, (baseline, label) in zip(
-                analysis.BASELINE_STYLES, BASELINES.items(), strict=True
-            ):
+            for style, (baseline, label) in zip(BASELINE_STYLES, BASELINES.items(), strict=True):
                 key = f"{quantity}_{baseline}"
                 if key in PARTS:
                     panel.plot(
@@ -255,7 +255,7 @@ LEAST = 25
 def _curve(values: dict[str, Any], name: str) -> Floats:
     above, below = PARTS[name]
     window = int(np.bincount(values["epoch"]).max())
-    return analysis.smooth(values[above], values[below], window, least=LEAST)
+    return figures.smooth(values[above], values[below], window, least=LEAST)
 
 
 def _pooled(seeds: dict[int, dict[str, Any]]) -> dict[str, Any]:
@@ -268,8 +268,8 @@ def _pooled(seeds: dict[int, dict[str, Any]]) -> dict[str, Any]:
     return pooled
 
 
-ANALYSIS = analysis.Analysis(
+ANALYSIS = Analysis(
     title="Identification of false positives (Fig. 5)",
-    question="How many of the handled interactions are false positives, and how many are found?",
+    question="How many of the flagged interactions are false positives, and how many are found?",
     examine=examine,
 )

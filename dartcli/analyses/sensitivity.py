@@ -8,20 +8,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dartcli import analysis
-from dartcli.analysis import Table
-from dartcli.comparison import Comparison, Contender, Where
 from dartcli.errors import RunError
-from dartcli.paired import Paired, paired
-from dartcli.rendering import Marked
-from dartcli.runs import Run
-from dartcli.sweeps import Sweep
+from dartcli.experiments.comparison import Comparison, Contender, Where
+from dartcli.experiments.run import Run
+from dartcli.experiments.sweep import Sweep
+from dartcli.metrics.statistics import PairedDifference, compare_paired
+from dartcli.reporting.analysis import Analysis, AnalysisResult
+from dartcli.reporting.figures import RUN_COLORS, new_figure
+from dartcli.reporting.table import Marked, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEASURE = "test_auc"
-AUC, PRECISION, RECALL = analysis.RUN_COLOURS[0], "#009E73", "#E69F00"
+AUC, PRECISION, RECALL = RUN_COLORS[0], "#009E73", "#E69F00"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Curve:
     """Value of the option -> contender, ascending."""
 
 
-def examine(subjects: Sequence[Run | Sweep]) -> analysis.Report:
+def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
     """Return AUC, precision and recall along every option that was varied."""
     found = Comparison(subjects)
     curves = [curve for where in found.cells for curve in _curves(found, where)]
@@ -46,7 +46,7 @@ def examine(subjects: Sequence[Run | Sweep]) -> analysis.Report:
             "--preset sensitivity, or --set strategy.tau_m=0.01,0.02,0.04."
         )
     numbers = [_numbers(found, curve) for curve in curves]
-    return analysis.Report(
+    return AnalysisResult(
         name="sensitivity",
         title="Sensitivity to the hyper-parameters",
         sentences=tuple(_sentence(curve, one) for curve, one in zip(curves, numbers, strict=True)),
@@ -80,14 +80,14 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _against_base(found: Comparison, where: Where, label: str) -> Paired | None:
+def _against_base(found: Comparison, where: Where, label: str) -> PairedDifference | None:
     try:
         base = found.values(where, found.base.label)
     except RunError:
         return None
     mine = found.values(where, label)
     shared = sorted(base.keys() & mine.keys())
-    return paired([mine[seed] - base[seed] for seed in shared]) if shared else None
+    return compare_paired([mine[seed] - base[seed] for seed in shared]) if shared else None
 
 
 def _numbers(found: Comparison, curve: Curve) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def _sentence(curve: Curve, numbers: dict[str, Any]) -> str:
         return f"{name}: too few values have a test AUC."
     best = max(known, key=lambda point: float(point["mean"]))
     worst = min(known, key=lambda point: float(point["mean"]))
-    across = paired(
+    across = compare_paired(
         [one - other for one, other in zip(best[MEASURE], worst[MEASURE], strict=False)]
     )
     clear = across.t_interval is not None and across.t_interval[0] > 0
@@ -183,7 +183,7 @@ def _figures(
 
 def _figure(found: Comparison, mine: Sequence[tuple[Curve, dict[str, Any]]]) -> Figure:
     count = len(mine)
-    with analysis.figure(0.8 + 2.3 * count, 4.2, count, 2) as (drawing, axes):
+    with new_figure(0.8 + 2.3 * count, 4.2, count, 2) as (drawing, axes):
         for column, (curve, numbers) in enumerate(mine):
             points = numbers["points"]
             place = list(range(len(points)))
@@ -195,9 +195,9 @@ def _figure(found: Comparison, mine: Sequence[tuple[Curve, dict[str, Any]]]) -> 
             top.plot(place, means, "o-", color=AUC, ms=4, label=curve.strategy)
             _draw_base(found, curve, top)
             top.set_title(f"{curve.option}")
-            for key, colour in (("precision", PRECISION), ("recall", RECALL)):
+            for key, color in (("precision", PRECISION), ("recall", RECALL)):
                 values = [_or_nan(point[key]) for point in points]
-                bottom.plot(place, values, "o-", color=colour, ms=4, label=key)
+                bottom.plot(place, values, "o-", color=color, ms=4, label=key)
             bottom.set_ylim(0, 1)
             bottom.set_xlabel(curve.option)
             for panel in (top, bottom):
@@ -228,7 +228,7 @@ def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-ANALYSIS = analysis.Analysis(
+ANALYSIS = Analysis(
     title="Sensitivity to the hyper-parameters (Fig. 7)",
     question="How much does the result depend on each hyper-parameter, all others fixed?",
     examine=examine,

@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 import torch
 
-from dartcli import analysis, metrics
-from dartcli.analysis import Table
-from dartcli.columns import ITEM, LABEL, NOISY, USER
+from dartcli import metrics
+from dartcli.data.columns import ITEM, LABEL, NOISY, USER
 from dartcli.errors import RunError
-from dartcli.paired import paired
-from dartcli.rendering import Marked
-from dartcli.runs import Run
+from dartcli.experiments.run import Run
+from dartcli.metrics.statistics import compare_paired
+from dartcli.reporting.analysis import Analysis, AnalysisResult
+from dartcli.reporting.figures import RUN_COLORS, new_figure
+from dartcli.reporting.table import Cell, Marked, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,14 +25,14 @@ GROUPS = 5
 SIDES = {"users": (USER, "user_positives"), "items": (ITEM, "item_positives")}
 
 
-def examine(runs: Sequence[Run]) -> analysis.Report:
+def examine(runs: Sequence[Run]) -> AnalysisResult:
     """Return the AUC of each group, for every run, and what the others add to the first run."""
     first = runs[0]
     if any(run.settings.dataset != first.settings.dataset for run in runs):
         raise RunError(
-            "user-activity sets runs on one data set beside each other, but these were trained on "
-            f"{' and '.join(dict.fromkeys(run.metrics.dataset for run in runs))}; analyse those "
-            "of one data set together."
+            "user-activity sets runs on one dataset beside each other, but these were trained on "
+            f"{' and '.join(dict.fromkeys(run.metrics.dataset for run in runs))}; analyze those "
+            "of one dataset together."
         )
     numbers: list[dict[str, Any]] = [
         {
@@ -46,11 +47,11 @@ def examine(runs: Sequence[Run]) -> analysis.Report:
     for one in numbers:
         one["mean"] = {side: _mean_of_groups(one, side) for side in SIDES}
     differences = [_differences(numbers[0], one) for one in numbers[1:]]
-    with analysis.figure(8.0, 3.3, 2) as (drawing, axes):
+    with new_figure(8.0, 3.3, 2) as (drawing, axes):
         for panel, side in zip(axes, SIDES, strict=True):
             _draw(panel, numbers, side)
         axes[0].legend(loc="best")
-    return analysis.Report(
+    return AnalysisResult(
         name="user-activity",
         title="Active and inactive users, popular and unpopular items",
         sentences=(
@@ -117,7 +118,7 @@ def _differences(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]
             known = [
                 late - early for early, late in pairs if early is not None and late is not None
             ]
-            pair = paired(known) if known else None
+            pair = compare_paired(known) if known else None
             result[side].append(
                 {
                     "group": number,
@@ -166,7 +167,7 @@ def _table(
     rows = []
     for number in range(GROUPS):
         group = numbers[0]["seeds"][0][side][number]
-        cells: list[analysis.Cell] = [_range(group), group["members"], group["test_positives"]]
+        cells: list[Cell] = [_range(group), group["members"], group["test_positives"]]
         cells += [one["mean"][side][number] for one in numbers]
         for one in differences:
             mean, bounds = one[side][number]["mean"], one[side][number]["t_interval"]
@@ -191,17 +192,17 @@ def _draw(panel: Axes, numbers: Sequence[dict[str, Any]], side: str) -> None:
     place = np.arange(GROUPS)
     for number, one in enumerate(numbers):
         shift = 0.12 * (number - (len(numbers) - 1) / 2)
-        colour = analysis.RUN_COLOURS[number % len(analysis.RUN_COLOURS)]
+        color = RUN_COLORS[number % len(RUN_COLORS)]
         for seed in one["seeds"]:
             values = [np.nan if g["auc"] is None else g["auc"] for g in seed[side]]
-            panel.plot(place + shift, values, ".", color=colour, alpha=0.35, ms=5)
+            panel.plot(place + shift, values, ".", color=color, alpha=0.35, ms=5)
         mean = [np.nan if value is None else value for value in one["mean"][side]]
         panel.plot(
             place + shift,
             mean,
             "o-",
             ms=4.5,
-            color=colour,
+            color=color,
             label=f"{one['run']}: {one['strategy']}",
         )
     labels = [_range(group) for group in numbers[0]["seeds"][0][side]]
@@ -211,7 +212,7 @@ def _draw(panel: Axes, numbers: Sequence[dict[str, Any]], side: str) -> None:
     panel.set_ylabel("test AUC (dots: seeds)")
 
 
-ANALYSIS = analysis.Analysis(
+ANALYSIS = Analysis(
     title="Active and inactive users, popular and unpopular items (Fig. 6)",
     question="Are inactive users, or unpopular items, served worse, and does that change?",
     examine=examine,

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from dartcli import __version__, paths
+from dartcli._version import __version__
 from dartcli.cli import (
     analyze,
-    bench,
+    console,
     doctor,
     download,
     evaluate,
@@ -22,9 +22,10 @@ from dartcli.cli import (
     sweep,
     train,
 )
-from dartcli.cli.guard import guarded, interrupt
+from dartcli.cli.errors import guarded, interrupt
 from dartcli.errors import DartError
-from dartcli.files import own_folder
+from dartcli.storage import paths
+from dartcli.storage.atomic import process_directory
 
 app = typer.Typer(
     name="dart",
@@ -44,7 +45,6 @@ app.command("analyze")(guarded(analyze.analyze))
 app.add_typer(runs.app, name="runs")
 app.command("report")(guarded(report.report))
 app.command("doctor")(guarded(doctor.doctor))
-app.command("bench")(guarded(bench.bench))
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - the signature of Typer's callbacks
@@ -55,7 +55,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - the signature of Type
 
 @app.callback()
 def root(
-    version: Annotated[
+    _version: Annotated[
         bool,
         typer.Option(
             "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
@@ -63,6 +63,7 @@ def root(
     ] = False,
 ) -> None:
     """Find and handle false-positive interactions while training recommenders."""
+    console.show_log()
 
 
 def _prepare_libraries() -> None:
@@ -71,7 +72,7 @@ def _prepare_libraries() -> None:
     The user's word counts.
     """
     try:
-        home, compiled = paths.home(), own_folder(paths.compiled())
+        home, compiled = paths.home(), process_directory(paths.compiled())
     except DartError:
         return  # the command says so
     for name, value in {

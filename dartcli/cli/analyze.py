@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dartcli.cli import options, show
+from dartcli.cli import console, options, tables
 from dartcli.errors import UsageError
 
 
@@ -42,28 +42,29 @@ def analyze(
 
     Examples: dart analyze precision-recall run_03; dart analyze compare table2-reference.
     """
-    from dartcli import catalog, rendering, runs, settings, steps
+    from dartcli import catalog, settings
+    from dartcli.experiments.run_index import last_run
+    from dartcli.reporting.analyze import run_analysis
+    from dartcli.reporting.formats import FORMATS
 
     catalog.load("analyses", what)
-    if form is not None and form not in rendering.FORMATS:
-        raise UsageError(
-            f"there is no format {form!r}; choose from {', '.join(rendering.FORMATS)}."
-        )
-    chosen = names or [runs.last().name]
+    if form is not None and form not in FORMATS:
+        raise UsageError(f"there is no format {form!r}; choose from {', '.join(FORMATS)}.")
+    chosen = names or [last_run().name]
     assigned = settings.parse_assignments(set_ or [])
     if iteration is not None:
         assigned["iteration"] = iteration
-    report = steps.analyze(what, chosen, assigned)
+    report = run_analysis(what, chosen, assigned)
     if json:
-        show.document(
+        console.document(
             {"analysis": report.name, "sentences": list(report.sentences), **report.numbers}
         )
     elif form is not None:
-        typer.echo("\n".join(rendering.FORMATS[form](view) for view in report.tables), nl=False)
+        typer.echo("\n".join(FORMATS[form](view) for view in report.tables), nl=False)
     else:
         for view in report.tables:
-            show.table(view.title, view.columns, view.rows)
+            tables.table(view.title, view.columns, view.rows)
         for sentence in report.sentences:
-            show.out().print(sentence, markup=False)
+            console.out().print(sentence, markup=False)
     for path in report.files:
-        show.note(str(path))
+        console.note(str(path))

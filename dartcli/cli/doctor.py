@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dartcli.cli import options, show
+from dartcli.cli import console, options, tables
 
 if TYPE_CHECKING:
-    from dartcli.doctor import Finding
+    from dartcli.experiments.checks import Finding
 
 
 def doctor(
@@ -22,13 +22,13 @@ def doctor(
 
     Every file is hashed. The exit code is 1 where something is broken.
     """
-    from dartcli.doctor import examine
+    from dartcli.experiments.checks import run_checks
 
-    found = list(examine(repair=repair))
+    found = list(run_checks(repair=repair))
     if json:
-        show.document([_entry(finding) for finding in found])
+        console.document([_entry(finding) for finding in found])
     else:
-        show.table(
+        tables.table(
             "Examined",
             ["what", "name", "state", "found"],
             [
@@ -38,12 +38,12 @@ def doctor(
         )
     wrong = [finding for finding in found if finding.state != "well"]
     for finding in wrong:
-        show.note(" ".join(_sentences(finding)))
+        console.note(" ".join(_sentences(finding)))
     broken = sum(finding.state == "broken" for finding in wrong)
     if broken:
         mendable = any(finding.mend for finding in wrong if finding.state == "broken")
         if mendable and not repair:
-            show.next_command("dart doctor --repair")
+            console.next_command("dart doctor --repair")
         raise typer.Exit(1)
 
 

@@ -6,71 +6,72 @@ from typing import Annotated
 
 import typer
 
-from dartcli.cli import options, show
+from dartcli.cli import console, options, progress, tables
 from dartcli.errors import UsageError
 
 
 def download(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="DATASET", help="Data sets to fetch.", show_default=False),
+        typer.Argument(metavar="DATASET", help="Datasets to fetch.", show_default=False),
     ] = None,
     source: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="DIR|FILE|URL",
-            help="Take the files from here instead of from the data set's own addresses.",
+            help="Take the files from here instead of from the dataset's own addresses.",
         ),
     ] = None,
     list_: Annotated[
-        bool, typer.Option("--list", help="Show the data sets, their licences, what is here.")
+        bool, typer.Option("--list", help="Show the datasets, their licenses, what is here.")
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Fetch, verify and unpack data sets; DART_MIRROR names a local copy of the sources."""
-    from dartcli import steps
+    """Fetch, verify and unpack datasets; DART_MIRROR names a local copy of the sources."""
+    from dartcli.data import prepare
+    from dartcli.data.registry import find_dataset
 
     if list_:
         _list(json=json)
         return
     if not names:
-        raise UsageError("name a data set, such as dart download movielens-100k; --list shows all.")
+        raise UsageError("name a dataset, such as dart download movielens-100k; --list shows all.")
     if source is not None and len(names) > 1:
-        raise UsageError("--from fits one data set at a time.")
+        raise UsageError("--from fits one dataset at a time.")
     fetched = []
     for name in names:
-        with show.download_bar() as bar:
-            folder = steps.download(name, source, note=show.note, progress=bar)
+        with progress.download_bar() as bar:
+            folder = prepare.download(name, source, progress=bar)
         fetched.append({"dataset": name, "folder": str(folder)})
         if not json:
-            show.out().print(f"{name}: {folder}", markup=False, soft_wrap=True)
-        about = steps.dataset(name)
-        show.note(f"licence: {about.licence}")
-        show.note(f"please cite: {about.citation}")
+            console.out().print(f"{name}: {folder}", markup=False, soft_wrap=True)
+        about = find_dataset(name)
+        console.note(f"license: {about.license}")
+        console.note(f"please cite: {about.citation}")
     if json:
-        show.document(fetched)
-    show.next_command(f"dart preprocess {names[-1]}")
+        console.document(fetched)
+    console.next_command(f"dart preprocess {names[-1]}")
 
 
 def _list(*, json: bool) -> None:
-    from dartcli import steps
+    from dartcli.data.registry import list_datasets
 
-    known = steps.datasets()
+    known = list_datasets()
     if json:
-        show.document(known)
+        console.document(known)
         return
     words = {True: "yes", False: "partial", None: "not known"}
-    show.table(
-        "Data sets",
-        ["name", "size", "here", "complete", "what, and under which licence"],
+    tables.table(
+        "Datasets",
+        ["name", "size", "here", "complete", "what, and under which license"],
         [
             (
                 row["name"],
                 _size(row["bytes"]),
                 row["here"],
                 "yes" if row["here"] == "built in" else words[row["complete"]],
-                f"{row['title']}; {row['licence']}",
+                f"{row['title']}; {row['license']}",
             )
             for row in known
         ],

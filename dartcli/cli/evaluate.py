@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dartcli.cli import options, show
+from dartcli.cli import console, options, tables
 
 
 def evaluate(
@@ -16,12 +16,13 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Measure finished runs on a split: AUC, AUC without false positives, log loss."""
-    from dartcli import runs, steps
+    from dartcli.experiments.evaluate import evaluate_run
+    from dartcli.experiments.run_index import last_run
 
-    chosen = names or [runs.last().name]
-    documents = [steps.evaluate(name, split, device=device, note=show.note) for name in chosen]  # type: ignore[arg-type]
+    chosen = names or [last_run().name]
+    documents = [evaluate_run(name, split, device=device) for name in chosen]  # type: ignore[arg-type]
     if json:
-        show.document(documents[0] if len(documents) == 1 else documents)
+        console.document(documents[0] if len(documents) == 1 else documents)
         return
     for found in documents:
         keys = [f"{split}_auc", f"{split}_auc_without_fp", f"{split}_log_loss"]
@@ -31,7 +32,7 @@ def evaluate(
                 (statistic, *(found["summary"][key][statistic] for key in keys))
                 for statistic in ("mean", "std")
             ]
-        show.table(
+        tables.table(
             f"{found['run']}: {found['strategy']}, {found['model']} on {found['dataset']}, "
             f"protocol {found['protocol']}, {split} split",
             ["seed", "AUC", "without FP", "log loss"],

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dartcli.cli import options, show
+from dartcli.cli import console, options, tables
 from dartcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from dartcli.data.own import OwnOptions
-    from dartcli.data.store import Manifest
+    from dartcli.data.logs.schema import LogOptions
+    from dartcli.data.manifest import Manifest
 
 OWN = "Your own log"
 
@@ -20,7 +20,7 @@ OWN = "Your own log"
 def preprocess(
     dataset: Annotated[
         str | None,
-        typer.Argument(metavar="DATASET", help="Data set to encode and split.", show_default=False),
+        typer.Argument(metavar="DATASET", help="Dataset to encode and split.", show_default=False),
     ] = None,
     protocol: options.Protocol = None,
     split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
@@ -80,8 +80,7 @@ def preprocess(
     split: Annotated[
         str | None,
         typer.Option(
-            help="random (default), temporal or leave-last-out. Data sets with a time take it, "
-            "too.",
+            help="random (default), temporal or leave-last-out. Datasets with a time take it, too.",
         ),
     ] = None,
     test_clean: Annotated[
@@ -100,12 +99,14 @@ def preprocess(
         ),
     ] = False,
 ) -> None:
-    """Encode and split a data set, or your own log, into Parquet.
+    """Encode and split a dataset, or your own log, into Parquet.
 
-    A data set is downloaded first if need be. Example of a log:
+    A dataset is downloaded first if need be. Example of a log:
     dart preprocess --input 'logs/*.parquet' --user user_id --item item_id --name shop.
     """
-    from dartcli import settings, steps
+    from dartcli import settings
+    from dartcli.data import prepare
+    from dartcli.data.registry import register_log
 
     tree = settings.parse_assignments(set_ or [])
     if set(tree) - {"dataset"}:
@@ -130,7 +131,7 @@ def preprocess(
             _describe(log, json=json)
             return
         assert name is not None  # noqa: S101 - _log looked
-        steps.register(name, log)
+        register_log(name, log)
         dataset, chosen = name, {}
     else:
         given = [key for key, value in columns.items() if value] + ["name"] * bool(name)
@@ -138,25 +139,24 @@ def preprocess(
             flag = given[0].replace("_", "-").removesuffix("s") if given else "describe"
             raise UsageError(f"--{flag} belongs to your own log: give its files with --input.")
     if dataset is None:
-        raise UsageError("name a data set, or give your own log with --input; see --help.")
-    data = steps.preprocess(
+        raise UsageError("name a dataset, or give your own log with --input; see --help.")
+    data = prepare.preprocess(
         dataset,
         protocol=protocol or "strict",
         split_seed=split_seed,
         options=chosen,
-        note=show.note,
     )
     manifest = data.manifest
     if not data.fresh:
-        show.note(f"{dataset} was prepared before, and nothing has changed: nothing to do.")
+        console.note(f"{dataset} was prepared before, and nothing has changed: nothing to do.")
     for warning in manifest.warnings:
-        show.note(warning)
+        console.note(warning)
     if json:
-        show.document({"folder": str(data.folder), **manifest.model_dump(mode="json")})
+        console.document({"folder": str(data.folder), **manifest.model_dump(mode="json")})
     else:
         _show(manifest)
-        show.note(f"folder: {data.folder}")
-    show.next_command(f"dart train {dataset}")
+        console.note(f"folder: {data.folder}")
+    console.next_command(f"dart train {dataset}")
 
 
 def _log(
@@ -166,13 +166,13 @@ def _log(
     *,
     name: str | None,
     needs_name: bool,
-) -> OwnOptions:
+) -> LogOptions:
     """Return the description of a log from the flags."""
-    from dartcli.data.own import OwnOptions
-    from dartcli.settings import parsed
+    from dartcli.data.logs.schema import LogOptions
+    from dartcli.settings import validate
 
     if dataset is not None:
-        raise UsageError(f"give a data set ({dataset}) or --input, not both; --name names a log.")
+        raise UsageError(f"give a dataset ({dataset}) or --input, not both; --name names a log.")
     if name is None and needs_name:
         raise UsageError("--input needs --name: what the log shall be called, such as --name shop.")
     for flag in ("user", "item"):
@@ -180,34 +180,34 @@ def _log(
             raise UsageError(f"--input needs --{flag}: the column that holds the {flag}.")
     files = [path if path.startswith(("/", "~")) else str(Path.cwd() / path) for path in inputs]
     given = {key: value for key, value in given.items() if value is not None}
-    return parsed(OwnOptions, {"inputs": files, **given}, "dataset")
+    return validate(LogOptions, {"inputs": files, **given}, "dataset")
 
 
-def _describe(log: OwnOptions, *, json: bool) -> None:
-    from dartcli import steps
+def _describe(log: LogOptions, *, json: bool) -> None:
+    from dartcli.data.registry import preview_log
 
-    found = steps.describe(log)
+    found = preview_log(log)
     if json:
-        show.document(found)
+        console.document(found)
         return
-    show.table("Columns found", ["column", "type"], list(found["columns"].items()))
+    tables.table("Columns found", ["column", "type"], list(found["columns"].items()))
     if found["rows"]:
-        show.table(
+        tables.table(
             "First rows, as understood",
             list(found["rows"][0]),
             [tuple(row.values()) for row in found["rows"]],
         )
-    show.table("Counts", list(found["counts"]), [tuple(found["counts"].values())])
+    tables.table("Counts", list(found["counts"]), [tuple(found["counts"].values())])
     for sentence in found["plan"]:
-        show.out().print(f"- {sentence}", markup=False)
-    show.note("nothing was written; leave --describe out to prepare the log.")
+        console.out().print(f"- {sentence}", markup=False)
+    console.note("nothing was written; leave --describe out to prepare the log.")
 
 
 def _show(manifest: Manifest) -> None:
     counts = manifest.counts
     known = counts.true_positives + counts.false_positives
     partial = " (partial)" if manifest.complete is False else ""
-    show.table(
+    tables.table(
         f"{manifest.dataset}{partial}, protocol {manifest.protocol}, "
         f"split seed {manifest.split_seed}",
         ["users", "items", "true positives", "false positives", "FP share"],
@@ -222,12 +222,12 @@ def _show(manifest: Manifest) -> None:
         ],
     )
     rows = ", ".join(f"{name} {count:,}" for name, count in manifest.rows.items())
-    show.out().print(f"rows: {rows}", markup=False)
+    console.out().print(f"rows: {rows}", markup=False)
     further = [f"{field.name} ({field.size:,})" for field in manifest.fields[2:]]
     if further:
-        show.out().print(f"further fields: {', '.join(further)}", markup=False)
+        console.out().print(f"further fields: {', '.join(further)}", markup=False)
     if manifest.duplicates_dropped:
-        show.note(
+        console.note(
             f"{manifest.duplicates_dropped:,} rows were dropped: a later one has the same user and "
             "item."
         )

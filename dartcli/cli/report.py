@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dartcli.cli import options, show
+from dartcli.cli import console, options
 
 
 def report(
@@ -28,11 +28,12 @@ def report(
     It holds what was run, the measures, every analysis that fits, and how to repeat it, and
     needs no network. Example: dart report run_01 run_02.
     """
-    from dartcli import runs, steps
+    from dartcli.experiments.run_index import last_run
+    from dartcli.reporting.build import write_report
 
-    page = steps.report(names or [runs.last().name], output)
+    page = write_report(names or [last_run().name], output)
     if json:
-        show.document(
+        console.document(
             {
                 "report": str(page.path),
                 "summary": list(page.summary),
@@ -41,6 +42,6 @@ def report(
             }
         )
     else:
-        show.out().print(str(page.path), markup=False, soft_wrap=True)
+        console.out().print(str(page.path), markup=False, soft_wrap=True)
     for name, sentence in page.absent.items():
-        show.note(f"{name} is not included because {sentence}")
+        console.note(f"{name} is not included because {sentence}")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dartcli.cli import options, show
-from dartcli.cli.guard import guarded
+from dartcli.cli import console, options, tables
+from dartcli.cli.errors import guarded
 from dartcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from dartcli.analysis import Cell
-    from dartcli.runs import Entry
+    from dartcli.experiments.run_index import RunListing
+    from dartcli.reporting.table import Cell
 
 app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
 
@@ -29,25 +29,25 @@ def runs(context: typer.Context, json: options.Json = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from dartcli import paths
-    from dartcli.runs import entries
+    from dartcli.experiments.run_index import list_runs
+    from dartcli.storage import paths
 
-    found = entries()
+    found = list_runs()
     if json:
-        show.document([dataclasses.asdict(entry) for entry in found])
+        console.document([dataclasses.asdict(entry) for entry in found])
         return
     if not found:
-        show.note(f"there are no runs in {paths.runs()} yet.")
-        show.next_command("dart train")
+        console.note(f"there are no runs in {paths.runs()} yet.")
+        console.next_command("dart train")
         return
-    show.table(
+    tables.table(
         "Runs",
-        ["run", "strategy, model", "data set, protocol", "seeds", "test AUC", "ended"],
+        ["run", "strategy, model", "dataset, protocol", "seeds", "test AUC", "ended"],
         [_row(entry) for entry in found],
     )
 
 
-def _row(entry: Entry) -> tuple[Cell, ...]:
+def _row(entry: RunListing) -> tuple[Cell, ...]:
     from dartcli.settings import seeds_text
 
     when = (entry.ended or "")[:10]
@@ -72,13 +72,14 @@ def show_(
     json: options.Json = False,
 ) -> None:
     """Show one finished run: every setting and every measure."""
-    from dartcli.runs import MEASURES, find, flat
+    from dartcli.experiments.run_index import find_run, flatten_settings
     from dartcli.settings import seeds_text
+    from dartcli.training.results import METRIC_NAMES
 
-    run = find(name)
-    metrics, settings = run.metrics, flat(run.settings)
+    run = find_run(name)
+    metrics, settings = run.metrics, flatten_settings(run.settings)
     if json:
-        show.document(
+        console.document(
             {
                 "run": run.name,
                 "folder": str(run.folder),
@@ -88,11 +89,11 @@ def show_(
             }
         )
         return
-    show.table(
+    tables.table(
         f"{run.name}: settings", ["setting", "value"], [(k, _toml(v)) for k, v in settings.items()]
     )
-    known = [name for name in MEASURES if name in metrics.summary]
-    show.table(
+    known = [name for name in METRIC_NAMES if name in metrics.summary]
+    tables.table(
         f"{run.name}: measures over seeds {seeds_text(run.seeds)}",
         ["measure", "mean", "std"],
         [
@@ -100,29 +101,29 @@ def show_(
             for name in known
         ],
     )
-    show.note(f"run folder: {run.folder}")
+    console.note(f"run folder: {run.folder}")
 
 
 @app.command("diff")
 @guarded
 def diff(names: Names, json: options.Json = False) -> None:
     """Show the settings in which runs differ, side by side."""
-    from dartcli.runs import differences, find
+    from dartcli.experiments.run_index import find_differences, find_run
 
     if len(names) < 2:
         raise UsageError("dart runs diff compares runs: name at least two.")
-    chosen = [find(name) for name in names]
-    found = differences(chosen)
+    chosen = [find_run(name) for name in names]
+    found = find_differences(chosen)
     if json:
-        show.document({"runs": [run.name for run in chosen], "settings": found})
+        console.document({"runs": [run.name for run in chosen], "settings": found})
     elif found:
-        show.table(
+        tables.table(
             "Settings that differ",
             ["setting", *(run.name for run in chosen)],
             [(key, *(_toml(value) for value in values)) for key, values in found.items()],
         )
     else:
-        show.out().print("The settings of these runs are the same.", markup=False)
+        console.out().print("The settings of these runs are the same.", markup=False)
 
 
 @app.command("remove")
@@ -133,24 +134,24 @@ def remove(
     json: options.Json = False,
 ) -> None:
     """Remove runs with everything in their folders; it asks first."""
-    from dartcli import runs as folders
+    from dartcli.experiments.run_index import find_folder, remove_runs
 
-    found = [folders.folder_of(name) for name in dict.fromkeys(names)]
+    found = [find_folder(name) for name in dict.fromkeys(names)]
     words = ", ".join(folder.name for folder in found)
     if not yes:
-        if not show.can_ask():
+        if not console.can_ask():
             raise UsageError(
                 f"dart runs remove would remove {words}, and there is no terminal to ask on; "
                 "add --yes."
             )
         if not typer.confirm(f"Remove {words} with weights, measures and figures?", err=True):
-            show.note("nothing was removed.")
+            console.note("nothing was removed.")
             return
-    removed = folders.discard([folder.name for folder in found])
+    removed = remove_runs([folder.name for folder in found])
     if json:
-        show.document({"removed": removed})
+        console.document({"removed": removed})
     else:
-        show.out().print(f"Removed {', '.join(removed)}.", markup=False, soft_wrap=True)
+        console.out().print(f"Removed {', '.join(removed)}.", markup=False, soft_wrap=True)
 
 
 def _toml(value: object) -> str:

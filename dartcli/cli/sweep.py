@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dartcli.cli import options, show
+from dartcli.cli import console, options, progress, tables
 from dartcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from dartcli.sweeping import Plan
-    from dartcli.sweeps import Sweep
+    from dartcli.experiments.sweep import Sweep
+    from dartcli.experiments.sweep_plan import Plan
 
 
 def sweep(
@@ -21,7 +21,7 @@ def sweep(
     ] = None,
     datasets: Annotated[
         str | None,
-        typer.Option(help="Data sets, such as movielens-100k,jester-1. Default: the preset's."),
+        typer.Option(help="Datasets, such as movielens-100k,jester-1. Default: the preset's."),
     ] = None,
     models: Annotated[
         str | None, typer.Option(help="Models, such as fm,deepfm. Default: the preset's, or fm.")
@@ -71,7 +71,7 @@ def sweep(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Train every contender on every data set, model and seed; then compare them.
+    """Train every contender on every dataset, model and seed; then compare them.
 
     What was trained before is not trained again, so an interrupted sweep goes on, and more seeds
     or contenders can be added later.
@@ -79,23 +79,26 @@ def sweep(
     Examples: dart sweep --preset table2 --datasets movielens-100k --seeds 0-9;
     dart sweep --datasets shop --strategies base,dart,lcd-re --set strategy.tau_m=0.02,0.05.
     """
-    from dartcli import settings, steps, sweeping, sweeps
+    from dartcli import settings
+    from dartcli.data import registry
+    from dartcli.experiments import sweep_plan
+    from dartcli.experiments.sweep import find_sweep
+    from dartcli.experiments.sweep_plan import PRESETS, Plan
+    from dartcli.experiments.sweep_runner import run_sweep
 
-    base = sweeping.PRESETS.get(preset) if preset else None
+    base = PRESETS.get(preset) if preset else None
     if preset and base is None:
-        raise UsageError(
-            f"there is no preset {preset!r}; choose from {', '.join(sweeping.PRESETS)}."
-        )
+        raise UsageError(f"there is no preset {preset!r}; choose from {', '.join(PRESETS)}.")
     arms = _listed(strategies) or ((base.arms if base else ()) if arm or base else ())
     if not arms and not arm:
         arms = ("base", "dart")
-    plan = sweeping.Plan(
-        datasets=_listed(datasets) or (base.datasets if base else (steps.default_dataset(),)),
+    plan = Plan(
+        datasets=_listed(datasets) or (base.datasets if base else (registry.default_dataset(),)),
         models=_listed(models) or (base.models if base else ("fm",)),
         arms=(*arms, *(arm or ())),
         seeds=settings.parse_seeds(seeds),
         protocol=protocol or "strict",
-        grid=sweeping.parse_grid(set_ or []),
+        grid=sweep_plan.parse_grid(set_ or []),
         tune_base=tune_base,
         device=device,
     )
@@ -103,12 +106,12 @@ def sweep(
     if dry_run:
         _rehearse(plan, chosen, json=json)
         return
-    with show.sweep_bar() as bar:
-        found = sweeping.sweep(plan, chosen, jobs=jobs, note=show.note, progress=bar)
+    with progress.sweep_bar() as bar:
+        found = run_sweep(plan, chosen, jobs=jobs, progress=bar)
     _show(found, json=json)
-    show.note(f"sweep folder: {found.folder}")
-    if any(entry.strategy == "base" for entry in sweeps.find(chosen).document.entries):
-        show.next_command(f"dart analyze compare {chosen}")
+    console.note(f"sweep folder: {found.folder}")
+    if any(entry.strategy == "base" for entry in find_sweep(chosen).document.entries):
+        console.next_command(f"dart analyze compare {chosen}")
 
 
 def _listed(text: str | None) -> tuple[str, ...]:
@@ -116,19 +119,18 @@ def _listed(text: str | None) -> tuple[str, ...]:
 
 
 def _rehearse(plan: Plan, name: str, *, json: bool) -> None:
-    from dartcli import sweeping, sweeps
+    from dartcli.experiments.sweep import find_sweep, list_sweeps
+    from dartcli.experiments.sweep_plan import plan_trainings
 
-    planned = sweeping.trainings(plan)
+    planned = plan_trainings(plan)
     known = (
-        {entry.key for entry, _ in sweeps.find(name).finished()}
-        if name in sweeps.names()
-        else set()
+        {entry.key for entry, _ in find_sweep(name).finished()} if name in list_sweeps() else set()
     )
     missing = sum(training.entry.key not in known for training in planned)
     if json:
-        show.document({"sweep": name, "trainings": len(planned), "missing": missing})
+        console.document({"sweep": name, "trainings": len(planned), "missing": missing})
     else:
-        show.out().print(
+        console.out().print(
             f"{name}: {len(planned)} trainings, {missing} of them missing "
             "(before any tuning of the base).",
             markup=False,
@@ -138,7 +140,7 @@ def _rehearse(plan: Plan, name: str, *, json: bool) -> None:
 def _show(found: Sweep, *, json: bool) -> None:
     rows = found.finished()
     if json:
-        show.document(
+        console.document(
             {
                 "sweep": found.name,
                 "protocol": found.document.protocol,
@@ -159,9 +161,9 @@ def _show(found: Sweep, *, json: bool) -> None:
     for entry, row in rows:
         cells[entry.dataset, entry.model] = cells.get((entry.dataset, entry.model), 0) + 1
         seconds += row.seconds
-    show.table(
+    tables.table(
         f"{found.name}: {len(rows):,} trainings, protocol {found.document.protocol}, "
         f"{seconds / 60:.1f} minutes of training",
-        ["data set", "model", "trainings"],
+        ["dataset", "model", "trainings"],
         [(*cell, count) for cell, count in cells.items()],
     )

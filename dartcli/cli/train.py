@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dartcli.cli import options, show
-from dartcli.cli.guard import gently
+from dartcli.cli import console, options, progress, tables
+from dartcli.cli.errors import gently
 from dartcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from dartcli.runs import Run
+    from dartcli.experiments.run import Run
 
 THESIS = "Hyper-parameters of the thesis"
 FITTING = "Fitting"
@@ -25,7 +25,7 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATASET",
-            help="Data set. Default: the one prepared last, else synthetic.",
+            help="Dataset. Default: the one prepared last, else synthetic.",
             show_default=False,
         ),
     ] = None,
@@ -46,7 +46,7 @@ def train(
         float | None,
         typer.Option(
             "--r",
-            help="Share of the identified interactions that is relabelled.",
+            help="Share of the identified interactions that is relabeled.",
             rich_help_panel=THESIS,
         ),
     ] = None,
@@ -57,7 +57,7 @@ def train(
     t_i: Annotated[
         str | None,
         typer.Option(
-            help="Iterations, or epochs as 2ep, before anything is handled.", rich_help_panel=THESIS
+            help="Iterations, or epochs as 2ep, before anything is flagged.", rich_help_panel=THESIS
         ),
     ] = None,
     t_m: Annotated[
@@ -192,7 +192,12 @@ def train(
     Examples: dart train --strategy dart --r 0.5 --device cuda;
     dart train movielens-100k --strategy base --seeds 0-9.
     """
-    from dartcli import runs, settings, steps
+    from dartcli import settings
+    from dartcli.data import registry
+    from dartcli.experiments import configure
+    from dartcli.experiments.run import Run
+    from dartcli.experiments.run_index import find_folder
+    from dartcli.experiments.train import resume_run, train_run
 
     if seed is not None and seeds is not None:
         raise UsageError("give --seed or --seeds, not both.")
@@ -225,24 +230,23 @@ def train(
             raise UsageError(
                 "--resume goes on with the settings that the run began with; give no others."
             )
-        resolved = runs.Run(runs.folder_of(resume)).settings
+        resolved = Run(find_folder(resume)).settings
     else:
-        resolved = steps.resolve(
-            {"dataset": {"name": steps.default_dataset()}},
+        resolved = configure.resolve(
+            {"dataset": {"name": registry.default_dataset()}},
             settings.load_tree(config) if config else {},
-            settings.merged(settings.parse_assignments(set_ or []), flags),
+            settings.merge(settings.parse_assignments(set_ or []), flags),
         )
-    with show.epoch_bar(resolved.training.epochs or 0, len(resolved.seeds)) as bar:
+    with progress.epoch_bar(resolved.training.epochs or 0, len(resolved.seeds)) as bar:
         how: dict[str, Any] = {
-            "note": show.note,
             "progress": bar,
             "checkpoint_every": checkpoint_every,
             "stopping": gently,
         }
         if resume is not None:
-            run = steps.resume(resume, **how)
+            run = resume_run(resume, **how)
         else:
-            run = steps.train(resolved, name=run_name, **how)
+            run = train_run(resolved, name=run_name, **how)
     _show(run, json=json)
 
 
@@ -255,10 +259,10 @@ def _any(flags: object) -> bool:
 
 def _show(run: Run, *, json: bool) -> None:
     if json:
-        show.document(run.metrics.model_dump(mode="json"))
+        console.document(run.metrics.model_dump(mode="json"))
     else:
         _table(run)
-    show.next_command(_next(run))
+    console.next_command(_next(run))
 
 
 def _table(run: Run) -> None:
@@ -280,7 +284,7 @@ def _table(run: Run) -> None:
     if len(metrics.seeds) > 1:
         rows.append(("mean", *(metrics.summary[key].mean for key in keys), ""))
         rows.append(("std", *(metrics.summary[key].std for key in keys), ""))
-    show.table(
+    tables.table(
         f"{run.name}: {metrics.strategy}, {metrics.model} on {metrics.dataset}, "
         f"protocol {metrics.protocol}",
         [*heads, "epoch"],
@@ -289,12 +293,12 @@ def _table(run: Run) -> None:
     )
     ran_out = [str(seed.seed) for seed in metrics.seeds if seed.stopped == "epochs"]
     if ran_out:
-        show.note(
+        console.note(
             f"training ended because its {run.settings.training.epochs} epochs ran out "
             f"(seed {', '.join(ran_out)}), not because validation AUC stopped improving; "
             "--epochs allows more."
         )
-    show.note(f"run folder: {run.folder}")
+    console.note(f"run folder: {run.folder}")
 
 
 def _next(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""What a data set is: where its files are, how they are read, what is expected in them."""
+"""What a dataset is: where its files are, how they are read, what is expected in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BIN_PREFIX: Final = "bin:"
 
 
 class DataOptions(settings.Options):
-    """Options that every data set has."""
+    """Options that every dataset has."""
 
     split: Literal["random", "temporal", "leave-last-out"] = "random"
     """``random``: 8 : 1 : 1. ``temporal``: the earliest 80 % are trained on, the latest 10 % test.
@@ -25,7 +25,7 @@ class DataOptions(settings.Options):
 
 @dataclass(frozen=True)
 class Counts:
-    """What is in a data set, as the thesis's Table 1 has it; None = not known."""
+    """What is in a dataset, as the thesis's Table 1 has it; None = not known."""
 
     users: int | None = None
     """Distinct users."""
@@ -50,10 +50,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file that a data set is read from, as the reader finds it after downloading."""
+    """One file that a dataset is read from, as the reader finds it after downloading."""
 
     path: str
-    """Path as the source itself names it (``ml-100k/u.data``): under the data set's raw folder,
+    """Path as the source itself names it (``ml-100k/u.data``): under the dataset's raw folder,
     in a mirror, and in an archive."""
     urls: tuple[str, ...]
     """Where it is, tried in turn: the file itself, or a zip archive that holds it."""
@@ -64,7 +64,7 @@ class SourceFile:
     limit: int = 1 << 30
     """Most bytes that the file may have."""
     required: bool = True
-    """False: the data set can be read without it, and is then partial."""
+    """False: the dataset can be read without it, and is then partial."""
 
     archive_sha256: str | None = None
     """Hash of the archive that ``urls`` lead to; none = not known."""
@@ -83,13 +83,13 @@ def _no_counts(_options: DataOptions) -> Counts | None:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set: everything that this program knows of it."""
+    """A dataset: everything that this program knows of it."""
 
     name: str
-    """Name in the catalogue."""
+    """Name in the catalog."""
     title: str
     """One line that says what was recorded."""
-    licence: str
+    license: str
     """What one may do with it."""
     citation: str
     """How its makers want to be cited."""

@@ -1,220 +1,343 @@
-"""Raw interactions to dense codes, in two passes and compact memory.
-
-The first pass checks the rows and finds the distinct ids of each field, the second one codes the
-rows; neither holds the raw ids of all rows at once.
-"""
+"""The data pipeline: download, read, encode, split, cached as Parquet."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
 
-import numpy as np
 import polars as pl
 
-from dartcli.columns import ITEM, LABEL, NOISY, RATING, RESERVED, TIME, USER
-from dartcli.data.contained import BROKEN
-from dartcli.data.dataset import BIN_PREFIX
-from dartcli.errors import DataError, first_line
+from dartcli._version import __version__
+from dartcli.data.columns import LABEL, NOISY
+from dartcli.data.dataset import Counts, DataOptions, Dataset
+from dartcli.data.download import fetch_dataset, is_readable, source_hashes
+from dartcli.data.features import Field
+from dartcli.data.manifest import (
+    FORMAT,
+    IDS,
+    INTERACTIONS,
+    MANIFEST,
+    SPLIT_FOLDER,
+    TEST_CLEAN,
+    DataCounts,
+    FileRecord,
+    Manifest,
+    Prepared,
+    _key,
+    _manifest,
+    _table,
+)
+from dartcli.data.registry import _described, _last, find_dataset, last_prepared
+from dartcli.errors import DataError, UsageError
+from dartcli.settings import PROTOCOLS, Protocol, validate
+from dartcli.storage import paths
+from dartcli.storage.atomic import atomic_directory
+from dartcli.storage.checksums import find_mismatch, hash_file, read_document, write_document
+from dartcli.storage.locks import lock
+from dartcli.storage.tables import write_table
 
-CODE = "code"
-RAW = "raw"
+logger = logging.getLogger(__name__)
+
+HASHES: Final = "hashes.json"
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """Interactions with dense codes, and the way back to the raw ids."""
+def prepare_split(
+    dataset: Dataset,
+    options: DataOptions,
+    protocol: Protocol,
+    split_seed: int,
+) -> Prepared:
+    """Return the split of ``dataset``, doing what is missing: fetch, encode, split.
 
-    interactions: pl.DataFrame
-    """``user``, ``item`` and further fields UInt32, ``label`` UInt8, ``noisy`` Boolean, and where
-    the source has them ``rating`` Float32, ``time``, and numbers to be binned (``bin:...``,
-    Float32); rows in source order."""
-    ids: Mapping[str, pl.DataFrame]
-    """Field -> table of ``code`` and ``raw``, in the order of the codes."""
-    duplicates_dropped: int
-    """Interactions that a later one of the same user and item replaced."""
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Names of the fields: user, item, then any further ones."""
-        return tuple(self.ids)
-
-
-def encode(raw: pl.LazyFrame, where: str) -> Encoded:
-    """Give every id a dense code, in the order of the raw ids; keep the last of duplicates.
+    Where everything is there, only manifests are read and files looked at, not opened.
 
     Parameters
     ----------
-    raw
-        ``user``, ``item``; optionally ``label`` (0 or 1; 1 where it is missing), ``noisy`` (true
-        or false, null = unknown), ``rating`` (NaN becomes null), ``time``; a column whose name
-        begins with ``bin:`` is a number to be binned later; every other column is a field.
-    where
-        Name of the data for error messages.
+    dataset, options
+        What to read, and how.
+    protocol
+        Decides how negatives are drawn (see :func:`dartcli.data.split.split`) and names the split.
+    split_seed
+        The only source of randomness.
 
     Raises
     ------
-    DataError
-        If a column is missing or of the wrong type, there is no row, an id is missing, a label is
-        neither 0 nor 1, or the source cannot be read.
+    DataError, DownloadError
+        If the sources cannot be had or read.
     """
-    try:
-        schema = raw.collect_schema()
-        fields = _checked_fields(schema, where)
-        _check_rows(raw, schema, fields, where)
-        ids = {name: _codes(raw, name) for name in fields}
-        table = coded(raw, ids)
-    except BROKEN as error:
-        raise DataError(f"cannot read {where}: {first_line(error)}.") from error
-    last, dropped = _last_of_each_pair(table, len(ids[ITEM]))
-    if last is not None:
-        table, ids = _compacted(table[last], ids)
-    return Encoded(table, ids, dropped)
+    if dataset.local_files is not None:
+        sources = hash_local_files(dataset.local_files(options))
+    else:
+        if not is_readable(dataset):
+            logger.info(f"{dataset.name} is not here yet: fetching it")
+            fetch_dataset(dataset)
+        sources = source_hashes(dataset)
+    key = _key(dataset.name, options.model_dump(mode="json"), sources)
+    home = paths.processed_data(dataset.name) / key
+    folder = home / SPLIT_FOLDER / f"{protocol.name}-{split_seed}"
+    manifest, fresh = _manifest(folder), False
+    if manifest is None:
+        with lock(home.parent / f".{home.name}.lock"):
+            manifest = _manifest(folder)
+            if manifest is None:
+                fresh = True
+                whole = _manifest(home)
+                if whole is None:
+                    logger.info(f"preparing {dataset.name}")
+                    whole = _encode(dataset, options, sources, home)
+                manifest = _split(dataset, options, whole, home, folder, protocol, split_seed)
+    if last_prepared() != dataset.name:
+        write_document(_last(), {"dataset": dataset.name})
+    return Prepared(folder, manifest, fresh)
 
 
-def coded(raw: pl.LazyFrame, ids: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """Return the rows of ``raw`` with the codes of ``ids``; an id that has none becomes null."""
-    schema = raw.collect_schema()
-    label = pl.col(LABEL).cast(pl.UInt8) if LABEL in schema else pl.lit(1, pl.UInt8)
-    noisy = pl.col(NOISY).cast(pl.Boolean) if NOISY in schema else pl.lit(None, pl.Boolean)
-    columns = [_code_of(name, schema[name], table[RAW]) for name, table in ids.items()]
-    columns.append(label.alias(LABEL))
-    # what was not clicked is no false positive, whatever the mark says
-    columns.append(pl.when(label == 0).then(statement=False).otherwise(noisy).alias(NOISY))
-    columns += [pl.col(RATING).cast(pl.Float32).fill_nan(None)] * (RATING in schema)
-    columns += [pl.col(TIME)] * (TIME in schema)
-    columns += [pl.col(name).cast(pl.Float32) for name in schema if _is_binned(name)]
-    return raw.select(columns).collect(engine="streaming")
+def _encode(
+    dataset: Dataset, options: DataOptions, sources: Mapping[str, str], home: Path
+) -> Manifest:
+    """Read and encode the source; write ``home``."""
+    from dartcli.data.encode import encode, encode_rows
+
+    encoded = encode(dataset.read(paths.raw_data(dataset.name), options), dataset.name)
+    _check_sources(dataset, sources)
+    sizes = {name: len(ids) for name, ids in encoded.ids.items()}
+    counts = _counts(encoded.interactions, sizes)
+    complete, warnings = _compared(dataset, options, counts)
+    with atomic_directory(home) as place:
+        write_table(encoded.interactions, place / INTERACTIONS)
+        (place / IDS).mkdir()
+        for name, ids in encoded.ids.items():
+            write_table(ids, place / IDS / f"{name}.parquet")
+        test = dataset.read_test(options) if dataset.read_test else None
+        if test is not None:
+            write_table(encode_rows(test, encoded.ids), place / TEST_CLEAN)
+        manifest = Manifest(
+            format=FORMAT,
+            program=__version__,
+            dataset=dataset.name,
+            title=dataset.title,
+            options=options.model_dump(mode="json"),
+            sources=dict(sources),
+            counts=counts,
+            complete=complete,
+            warnings=warnings,
+            duplicates_dropped=encoded.duplicates_dropped,
+            fields=tuple(Field(name=name, size=n, values=n) for name, n in sizes.items()),
+            sampled_negatives=counts.impressions == 0,
+            files=_files(place),
+        )
+        write_document(place / MANIFEST, manifest.model_dump(mode="json"))
+    return manifest
 
 
-def _is_binned(name: str) -> bool:
-    return name.startswith(BIN_PREFIX)
+def _check_sources(dataset: Dataset, sources: Mapping[str, str]) -> None:
+    """Raise DataError where what was read is not what the key is made of.
+
+    Until here size and time of a file were enough; what is prepared of it is kept for long.
+    """
+    folder = paths.raw_data(dataset.name)
+    for name, digest in sources.items():
+        path = folder / name  # a user's own files have absolute names
+        wrong = find_mismatch(path, digest)
+        if wrong:
+            again = "let nobody write it meanwhile, and run the command again"
+            if dataset.local_files is None:
+                again = f"remove it and run dart download {dataset.name} again"
+            raise DataError(f"{path} is not the file that was looked at before ({wrong}); {again}.")
 
 
-def _checked_fields(schema: pl.Schema, where: str) -> list[str]:
-    """Return the names of the fields; refuse columns that cannot be what their name says."""
-    missing = sorted({USER, ITEM} - set(schema))
-    if missing:
-        raise DataError(f"{where} has no column {' and no column '.join(missing)}.")
-    fields = [USER, ITEM, *(n for n in schema if n not in RESERVED and not _is_binned(n))]
-    for name in fields:
-        if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\0'):
-            raise DataError(f"{where}: the column {name!r} cannot be a field; rename it.")
-        if schema[name].is_nested() or schema[name] in (pl.Object, pl.Binary):
-            raise DataError(
-                f"{where}: the column {name} holds {schema[name]}; a field must hold text or "
-                "numbers."
-            )
-    for name, expected in ((LABEL, "0 or 1"), (NOISY, "0 or 1"), (RATING, "numbers")):
-        kind = schema.get(name, pl.Null())
-        if not (kind.is_numeric() or kind in (pl.Boolean, pl.Null)):
-            raise DataError(f"{where}: the column {name} holds {kind}; it must hold {expected}.")
-    return fields
-
-
-def _check_rows(raw: pl.LazyFrame, schema: pl.Schema, fields: list[str], where: str) -> None:
-    """Refuse missing ids, and labels and marks other than 0 and 1, naming the first such row."""
-    absent = {name: _absent(name, schema) for name in fields}
-    if LABEL in schema:
-        absent[LABEL] = _absent(LABEL, schema)
-    wrong = {
-        name: ~pl.col(name).cast(pl.Float64).is_in([0.0, 1.0])
-        for name in (LABEL, NOISY)
-        if name in schema and schema[name] not in (pl.Boolean, pl.Null)
+def _files(folder: Path) -> dict[str, FileRecord]:
+    return {
+        path.relative_to(folder).as_posix(): FileRecord(
+            sha256=hash_file(path), size=path.stat().st_size
+        )
+        for path in sorted(folder.rglob("*.parquet"))
     }
-    counts = raw.select(
-        pl.len().alias("rows"),
-        *(mask.sum().alias(f"absent {name}") for name, mask in absent.items()),
-        *(mask.sum().alias(f"wrong {name}") for name, mask in wrong.items()),
-    ).collect(engine="streaming")
-    if counts["rows"][0] == 0:
-        raise DataError(f"{where} holds no interaction; give a file with at least 10 rows.")
-    for name, mask in absent.items():
-        if number := counts[f"absent {name}"][0]:
-            row, _ = _first(raw, name, mask)
-            raise DataError(
-                f"{where}: the column {name} is empty in row {row:,} (and {number:,} rows in all); "
-                "every interaction needs one, so fill or drop those rows."
-            )
-    for name, mask in wrong.items():
-        if counts[f"wrong {name}"][0]:
-            row, value = _first(raw, name, mask)
-            raise DataError(
-                f"{where}: the column {name} is {value} in row {row:,}; it must be 0 or 1."
-            )
 
 
-def _absent(name: str, schema: pl.Schema) -> pl.Expr:
-    absent = pl.col(name).is_null()
-    return absent | pl.col(name).is_nan() if schema[name].is_float() else absent
+def _counts(interactions: pl.DataFrame, sizes: Mapping[str, int]) -> DataCounts:
+    positive = interactions.filter(pl.col(LABEL) > 0)
+    false = int(positive[NOISY].sum())
+    unknown = positive[NOISY].null_count()
+    return DataCounts(
+        users=sizes["user"],
+        items=sizes["item"],
+        interactions=len(interactions),
+        true_positives=len(positive) - false - unknown,
+        false_positives=false,
+        unknown=unknown,
+        impressions=len(interactions) - len(positive),
+    )
 
 
-def _first(raw: pl.LazyFrame, name: str, mask: pl.Expr) -> tuple[int, object]:
-    """Return number (from 1) and value of the first row where ``mask`` is true."""
-    rows = raw.select(pl.col(name), mask.alias("found")).with_row_index("row")
-    first = rows.filter("found").sort("row").head(1).collect()
-    return first["row"][0] + 1, first[name][0]
+def _compared(
+    dataset: Dataset, options: DataOptions, counts: DataCounts
+) -> tuple[bool | None, tuple[str, ...]]:
+    """Compare with what the dataset should hold: complete or not, and the warnings."""
+    expected = dataset.expected(options)
+    if expected is None:
+        return None, ()
+    found = Counts(
+        counts.users,
+        counts.items,
+        counts.true_positives,
+        counts.false_positives,
+        counts.interactions,
+    )
+    differences = found.differences(expected)
+    if not differences:
+        return True, ()
+    for what, partial in dataset.partial.items():
+        if not found.differences(partial):
+            return False, (f"{dataset.name} is partial: {what} ({'; '.join(differences)}).",)
+    return False, (
+        f"{dataset.name} is partial, or not the dataset it should be: {'; '.join(differences)}.",
+    )
 
 
-def _codes(raw: pl.LazyFrame, name: str) -> pl.DataFrame:
-    column = pl.col(name)
-    if raw.collect_schema()[name] in (pl.Categorical, pl.Enum):
-        column = column.cast(pl.String)
-    distinct = raw.select(column.unique()).collect(engine="streaming")[name].sort()
-    return _ids(distinct)
+def _shortage(whole: Manifest, tables: Mapping[str, pl.DataFrame], protocol: Protocol) -> list[str]:
+    """Return a warning where too few pairs were left to draw as many negatives as positives."""
+    if not whole.sampled_negatives:
+        return []
+    names = ("valid", "test") if protocol.resample_negatives else tuple(tables)
+    labels = pl.concat([tables[name][LABEL] for name in names])
+    positives = int((labels > 0).sum())
+    negatives = len(labels) - positives
+    if negatives == positives:
+        return []
+    return [
+        f"{whole.dataset} is so dense that only {negatives:,} negatives could be sampled for "
+        f"{positives:,} positives ({', '.join(names)})."
+    ]
 
 
-def _ids(raw: pl.Series) -> pl.DataFrame:
-    codes = pl.arange(0, len(raw), dtype=pl.UInt32, eager=True).alias(CODE)
-    return pl.DataFrame([codes, raw.alias(RAW)])
+def _split(
+    dataset: Dataset,
+    options: DataOptions,
+    whole: Manifest,
+    home: Path,
+    folder: Path,
+    protocol: Protocol,
+    split_seed: int,
+) -> Manifest:
+    """Split the encoded interactions in ``home``; write ``folder``."""
+    from dartcli.data.features import fit_features
+    from dartcli.data.split import split
+
+    tables: Mapping[str, pl.DataFrame] = split(
+        _table(home, INTERACTIONS, whole),
+        whole.fields[0].values,
+        whole.fields[1].values,
+        negatives_first=not protocol.resample_negatives,
+        seed=split_seed,
+        how=options.split,
+        test=_table(home, TEST_CLEAN, whole) if TEST_CLEAN in whole.files else None,
+    )
+    fields = whole.fields
+    shortage = _shortage(whole, tables, protocol)
+    if dataset.unknown_ids:
+        tables, fields = fit_features(tables, fields, getattr(options, "bins", 10))
+    with atomic_directory(folder) as place:
+        for name, table in tables.items():
+            write_table(table, place / f"{name}.parquet")
+        manifest = whole.model_copy(
+            update={
+                "protocol": protocol.name,
+                "split_seed": split_seed,
+                "fields": fields,
+                "rows": {name: len(table) for name, table in tables.items()},
+                "warnings": (*whole.warnings, *shortage),
+                "files": _files(place),
+            }
+        )
+        write_document(place / MANIFEST, manifest.model_dump(mode="json"))
+    return manifest
 
 
-def _code_of(name: str, dtype: pl.DataType, distinct: pl.Series) -> pl.Expr:
-    """Return the expression that turns raw ids into codes, row by row."""
-    if dtype in (pl.String, pl.Categorical, pl.Enum):
-        # an enumeration of the sorted ids is stored as their positions: exactly the codes
-        kind = pl.Enum(distinct)
-        text = pl.col(name).cast(pl.String)
-        return text.cast(kind, strict=False).to_physical().cast(pl.UInt32)
-    known = distinct.to_physical().to_numpy()
+def hash_local_files(files: list[Path]) -> dict[str, str]:
+    """Return path -> SHA-256 of a user's own files, hashing anew only what changed.
 
-    def look_up(column: pl.Series) -> pl.Series:
-        values = column.to_physical().to_numpy()
-        if len(known) == 0:
-            return pl.Series(name, [None] * len(column), pl.UInt32)
-        position = np.searchsorted(known, values).clip(max=len(known) - 1)
-        codes = pl.Series(name, position.astype(np.uint32))
-        found = known[position] == values
-        if not found.all():
-            codes = codes.set(pl.Series(~found), None)
-        return codes
-
-    return pl.col(name).map_batches(look_up, return_dtype=pl.UInt32, is_elementwise=True)
-
-
-def _last_of_each_pair(table: pl.DataFrame, items: int) -> tuple[pl.Series | None, int]:
-    """Return the positions of each pair's last row (None: every row), and how many rows go."""
-    pairs = table[USER].to_numpy().astype(np.int64) * items + table[ITEM].to_numpy()
-    in_order = np.sort(pairs)
-    dropped = int((in_order[1:] == in_order[:-1]).sum())
-    if dropped == 0:
-        return None, 0
-    del in_order
-    order = np.argsort(pairs, kind="stable")
-    ordered = pairs[order]
-    is_last = np.append(ordered[1:] != ordered[:-1], [True])
-    return pl.Series(np.sort(order[is_last])), dropped
+    Size and time of a file that was hashed before are remembered; both must be the same.
+    """
+    remembered = paths.home() / "own" / HASHES
+    try:
+        known = read_document(remembered)
+    except DataError:
+        known = {}
+    result = {}
+    for path in files:
+        stat = path.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns]
+        entry = known.get(str(path))
+        if not (isinstance(entry, list) and entry[:2] == stamp):
+            known[str(path)] = [*stamp, hash_file(path)]
+        result[str(path)] = known[str(path)][2]
+    write_document(remembered, known)
+    return result
 
 
-def _compacted(
-    table: pl.DataFrame, ids: Mapping[str, pl.DataFrame]
-) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
-    """Take out the codes that no row has any more."""
-    kept: dict[str, pl.DataFrame] = {}
-    for name, known in ids.items():
-        used = table[name].unique().sort()
-        if len(used) < len(known):
-            position = np.searchsorted(used.to_numpy(), table[name].to_numpy())
-            table = table.with_columns(pl.Series(name, position.astype(np.uint32)))
-        kept[name] = _ids(known[RAW][used])
-    return table, kept
+def download(
+    name: str,
+    source: str | None = None,
+    *,
+    progress: Callable[[str, int, int | None], None] | None = None,
+) -> Path:
+    """Fetch, verify and unpack the files of dataset ``name``; return their folder.
+
+    Parameters
+    ----------
+    name
+        A dataset of the catalog.
+    source
+        A directory, file or URL to take them from, instead of ``DART_MIRROR`` and the dataset's
+        own addresses.
+    progress
+        Called with (file, bytes so far, bytes in all or None).
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset.
+    DownloadError
+        If the files cannot be had, or are not what they should be.
+    """
+    return fetch_dataset(find_dataset(name), source, progress=progress)
+
+
+def preprocess(
+    name: str,
+    *,
+    protocol: str = "strict",
+    split_seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> Prepared:
+    """Encode and split dataset ``name``; what was done before is not done again.
+
+    Parameters
+    ----------
+    name
+        A dataset of the catalog.
+    protocol
+        ``strict`` or ``reference``.
+    split_seed
+        Seed of the split and of the negatives of validation and test.
+    options
+        Options of the dataset, such as ``{"tp_threshold": 3}``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset, protocol or option.
+    DataError, DownloadError
+        If the source cannot be had or read.
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"there is no protocol {protocol!r}; choose {' or '.join(PROTOCOLS)}.")
+    known = find_dataset(name)
+    return prepare_split(
+        known,
+        validate(known.options, {**_described(name), **(options or {})}, "dataset"),
+        PROTOCOLS[protocol],
+        split_seed,
+    )

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import polars as pl
 import torch
 
-from dartcli.columns import ITEM, LABEL, NOISY, RATING, TIME, USER
+from dartcli.data.columns import ITEM, LABEL, NOISY, RATING, TIME, USER
 from dartcli.data.negatives import pair_codes, sample_distinct_pairs
 from dartcli.data.seeds import derived_seed
 from dartcli.errors import DataError

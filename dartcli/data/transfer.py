@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from dartcli.errors import DartError, DataError, DownloadError
-from dartcli.files import CHUNK, ensure_directory, read_sealed, write_sealed
+from dartcli.storage.atomic import ensure_directory
+from dartcli.storage.checksums import CHUNK, read_document, write_document
 
 if TYPE_CHECKING:
     import requests
@@ -171,7 +172,7 @@ class _Arriving:
         file.flush()
         os.fsync(file.fileno())
         whole = {"have": self.have, "sha256": self.digest.hexdigest()}
-        write_sealed(_about(self.part), {**self.description, **whole})
+        write_document(_about(self.part), {**self.description, **whole})
         self.noted = self.have
 
 
@@ -183,7 +184,7 @@ def _known(url: str, part: Path) -> tuple[Mapping[str, Any] | None, hashlib._Has
     """Return what is known of the part, if it can go on with ``url``, and its hash so far."""
     digest = hashlib.sha256()
     try:
-        about = read_sealed(_about(part))
+        about = read_document(_about(part))
         if about.get("url") != url or not about.get("validator"):
             return None, digest
         with part.open("rb") as file:

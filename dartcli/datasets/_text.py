@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from dartcli.errors import DataError
-from dartcli.files import reason
+from dartcli.storage.atomic import os_reason
 
 
 def cells(path: Path, columns: Sequence[str], separator: str = "\t") -> pl.DataFrame:
@@ -23,7 +23,7 @@ def cells(path: Path, columns: Sequence[str], separator: str = "\t") -> pl.DataF
     try:
         lines = path.read_text(encoding="latin-1").splitlines()
     except OSError as error:
-        raise DataError(f"cannot read {path}: {reason(error)}.") from error
+        raise DataError(f"cannot read {path}: {os_reason(error)}.") from error
     if not lines:
         raise DataError(f"{path} is empty; download it again.")
     parts = pl.Series("line", lines).str.split(separator)

@@ -13,7 +13,7 @@ from typing import Final
 
 import polars as pl
 
-from dartcli.columns import ITEM, NOISY, USER
+from dartcli.data.columns import ITEM, NOISY, USER
 from dartcli.data.dataset import Counts, DataOptions, Dataset, SourceFile
 from dartcli.datasets._text import whole_numbers
 from dartcli.errors import DataError
@@ -62,7 +62,7 @@ def _source(part: str, *, required: bool, sha256: str | None = None) -> SourceFi
 DATASET = Dataset(
     name="adressa",
     title="news clicks of Adresseavisen, with reading time",
-    licence="for research; cite the paper",
+    license="for research; cite the paper",
     citation=(
         "J. A. Gulla et al. The Adressa dataset for news recommendation. WI 2017. "
         "https://doi.org/10.1145/3106426.3109436"

@@ -12,10 +12,10 @@ from typing import Final
 import polars as pl
 from pydantic import Field
 
-from dartcli.columns import ITEM, NOISY, RATING, USER
+from dartcli.data.columns import ITEM, NOISY, RATING, USER
 from dartcli.data.dataset import Counts, DataOptions, Dataset, SourceFile
 from dartcli.errors import DataError
-from dartcli.files import reason
+from dartcli.storage.atomic import os_reason
 
 PATH: Final = "book-crossing/BX-Book-Ratings.csv"
 LINE: Final = r'^"?(\d+)"?;"?(.*?)"?;"?(\d+)"?\s*$'
@@ -44,7 +44,7 @@ def read(folder: Path, options: DataOptions) -> pl.LazyFrame:
     try:
         lines = path.read_text(encoding="latin-1").splitlines()
     except OSError as error:
-        raise DataError(f"cannot read {path}: {reason(error)}.") from error
+        raise DataError(f"cannot read {path}: {os_reason(error)}.") from error
     if not lines or "Book-Rating" not in lines[0]:
         found = repr(lines[0][:60]) if lines else "nothing"
         raise DataError(
@@ -82,7 +82,7 @@ def expected(options: DataOptions) -> Counts | None:
 DATASET = Dataset(
     name="book-crossing",
     title="433,671 book ratings (1 to 10) of BookCrossing",
-    licence="for research; cite the paper",
+    license="for research; cite the paper",
     citation=(
         "C.-N. Ziegler et al. Improving recommendation lists through topic diversification. "
         "WWW 2005. https://doi.org/10.1145/1060745.1060754"

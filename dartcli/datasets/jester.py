@@ -13,11 +13,12 @@ from typing import Final
 
 import polars as pl
 
-from dartcli.columns import ITEM, NOISY, RATING, USER
-from dartcli.data.contained import BROKEN, convert_excel
+from dartcli.data.columns import ITEM, NOISY, RATING, USER
 from dartcli.data.dataset import Counts, DataOptions, Dataset, SourceFile
+from dartcli.data.logs.contained import convert_excel
 from dartcli.errors import DataError, first_line
-from dartcli.files import reason, temporary
+from dartcli.storage.atomic import os_reason, temporary_path
+from dartcli.storage.tables import READ_ERRORS
 
 MISSING: Final = 99
 HOME: Final = "https://eigentaste.berkeley.edu/dataset/"
@@ -40,14 +41,14 @@ def read_matrix(path: Path) -> pl.DataFrame:
         with path.open("rb") as file:
             is_excel = file.read(4) in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
         if is_excel:
-            with temporary(path) as converted:
+            with temporary_path(path) as converted:
                 convert_excel(path, converted)
                 table = pl.read_parquet(converted, memory_map=False, glob=False)
         else:
             table = pl.read_csv(path, has_header=False, infer_schema=False, glob=False)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {reason(error)}.") from error
-    except BROKEN as error:
+        raise DataError(f"cannot read {path}: {os_reason(error)}.") from error
+    except READ_ERRORS as error:
         raise DataError(f"cannot read {path}: {first_line(error)}; download it again.") from error
     if table.is_empty() or table.width < 2:
         raise DataError(f"{path} holds no matrix of ratings; download it again.")
@@ -114,7 +115,7 @@ def _dataset(
     return Dataset(
         name=name,
         title=title,
-        licence="free for research; cite the paper",
+        license="free for research; cite the paper",
         citation=CITATION,
         homepage=HOME,
         files=files,

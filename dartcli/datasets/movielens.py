@@ -12,7 +12,7 @@ from typing import Final
 import polars as pl
 from pydantic import Field
 
-from dartcli.columns import ITEM, NOISY, RATING, TIME, USER
+from dartcli.data.columns import ITEM, NOISY, RATING, TIME, USER
 from dartcli.data.dataset import Counts, DataOptions, Dataset, SourceFile
 from dartcli.datasets._text import whole_numbers
 
@@ -64,7 +64,7 @@ DATASET = {
     "movielens-100k": Dataset(
         name="movielens-100k",
         title="100,000 film ratings (1 to 5) by 943 users",
-        licence="for research; no redistribution without permission (GroupLens)",
+        license="for research; no redistribution without permission (GroupLens)",
         citation=CITATION,
         homepage="https://grouplens.org/datasets/movielens/100k/",
         files=(
@@ -83,7 +83,7 @@ DATASET = {
     "movielens-1m": Dataset(
         name="movielens-1m",
         title="1,000,209 film ratings (1 to 5) by 6,040 users",
-        licence="for research; no redistribution without permission (GroupLens)",
+        license="for research; no redistribution without permission (GroupLens)",
         citation=CITATION,
         homepage="https://grouplens.org/datasets/movielens/1m/",
         files=(

@@ -32,7 +32,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
-from dartcli.columns import ITEM, NOISY, RATING, USER
+from dartcli.data.columns import ITEM, NOISY, RATING, USER
 from dartcli.data.dataset import DataOptions, Dataset
 from dartcli.errors import UsageError
 
@@ -202,15 +202,15 @@ def _top(
 
 def _ratings(satisfaction: Floats, *, noisy: bool) -> Floats:
     """Map satisfaction to 1..6 (disliked) or 7..10 (liked), rising in steps of equal width."""
-    low, high, centre = (1, 6, 3.5) if noisy else (7, 10, 8.0)
-    return np.clip(np.round(centre + 0.75 * satisfaction), low, high)
+    low, high, center = (1, 6, 3.5) if noisy else (7, 10, 8.0)
+    return np.clip(np.round(center + 0.75 * satisfaction), low, high)
 
 
 def _dataset() -> Dataset:
     return Dataset(
         name="synthetic",
         title="simulated clicks with known false positives",
-        licence="none needed: made by this program",
+        license="none needed: made by this program",
         citation="none needed",
         homepage="built in",
         files=(),

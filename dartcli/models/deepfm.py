@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import Field
 from torch import Tensor
 
-from dartcli.layers import MultiLayerPerceptron, pairwise_interactions
+from dartcli.models._layers import MultiLayerPerceptron, pairwise_interactions
 from dartcli.models.fm import FactorizationMachine
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dartcli import settings
-from dartcli.layers import FieldEmbedding, pairwise_interactions
+from dartcli.models._layers import FieldEmbedding, pairwise_interactions
 
 
 class FactorizationMachine(nn.Module):

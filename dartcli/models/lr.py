@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dartcli import settings
-from dartcli.layers import FieldEmbedding
+from dartcli.models._layers import FieldEmbedding
 
 
 class LogisticRegression(nn.Module):

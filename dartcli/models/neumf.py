@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dartcli import settings
-from dartcli.layers import JointTable, MultiLayerPerceptron, xavier
+from dartcli.models._layers import JointTable, MultiLayerPerceptron, xavier
 
 
 class NeuralMatrixFactorization(nn.Module):
-    """Generalised matrix factorisation of user and item beside a perceptron over all fields.
+    """Generalized matrix factorization of user and item beside a perceptron over all fields.
 
     The two parts have embeddings of their own (in one table); their outputs are added, which is
     the paper's joint output layer.

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from dartcli.columns import LABEL, NOISY
+from dartcli.data.columns import LABEL, NOISY
 from dartcli.errors import TrainingError
 from dartcli.strategies.base import Base
 
@@ -20,7 +20,7 @@ def _known(interactions: pl.DataFrame) -> pl.Expr:
     if unknown:
         raise TrainingError(
             f"the strategies clean and clean-relabel need to know which positives are false, but "
-            f"{unknown:,} positives have no such mark; use a data set with explicit feedback."
+            f"{unknown:,} positives have no such mark; use a dataset with explicit feedback."
         )
     return pl.col(NOISY).fill_null(value=False)
 

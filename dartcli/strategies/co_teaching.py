@@ -2,7 +2,7 @@
 
 Source: Han et al., "Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy
 Labels" (NeurIPS 2018), Algorithm 1. Two networks from different initial weights make different
-errors; what one of them would memorise, the other may still find hard.
+errors; what one of them would memorize, the other may still find hard.
 """
 
 from __future__ import annotations

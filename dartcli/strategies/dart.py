@@ -32,18 +32,18 @@ class Dart(Strategy):
     ``basis="positives"`` (Eq. 5) identifies the ``floor(tau * |D+|)`` positives of the batch with
     the highest loss. ``basis="batch"`` is what the authors' program does: it takes the
     ``floor(tau * N)`` highest losses of the whole batch, splits that list at ``floor(r * n)``, and
-    handles only the positives in it. No positives: nothing is handled.
+    handles only the positives in it. No positives: nothing is flagged.
     """
 
     class Options(settings.Options):
         """Hyper-parameters of the thesis, under its names."""
 
         r: float = Field(0.5, ge=0, le=1)
-        """Share of the identified interactions that is relabelled; the others are discarded."""
+        """Share of the identified interactions that is relabeled; the others are discarded."""
         tau_m: float = Field(0.02, ge=0, le=1)
         """Highest handling rate, reached t_i + t_m iterations after the start."""
         t_i: settings.Duration = 0
-        """Iterations (or epochs: 2ep) before anything is handled."""
+        """Iterations (or epochs: 2ep) before anything is flagged."""
         t_m: settings.Duration = 5000
         """Iterations (or epochs: 3ep) in which the rate rises from 0 to tau_m; above 0."""
         basis: Literal["positives", "batch"] = "positives"
@@ -62,20 +62,20 @@ class Dart(Strategy):
             )
 
     def decide(self, observed: Observed) -> Decision:
-        """Return weight 0 for the discarded rows and label 0 for the relabelled ones."""
+        """Return weight 0 for the discarded rows and label 0 for the relabeled ones."""
         tau = schedule(observed.iteration, self.t_i, self.t_m, self.options.tau_m)
         positive = observed.label > 0
         ranked = positive if self.options.basis == "positives" else torch.ones_like(positive)
         keys = rank_keys(observed.loss, observed.row, ranked)
         top_keys = top(keys, self.options.tau_m * len(keys))
         identified = share(tau, ranked.sum())
-        handled = positive & highest(top_keys, keys, identified)
+        flagged = positive & highest(top_keys, keys, identified)
         if self.options.r == 0:
-            return Decision((~handled).to(observed.label.dtype), observed.label)
-        relabelled = handled & highest(top_keys, keys, share(self.options.r, identified))
+            return Decision((~flagged).to(observed.label.dtype), observed.label)
+        relabeled = flagged & highest(top_keys, keys, share(self.options.r, identified))
         return Decision(
-            weight=(~handled | relabelled).to(observed.label.dtype),
-            label=observed.label.masked_fill(relabelled, 0.0),
+            weight=(~flagged | relabeled).to(observed.label.dtype),
+            label=observed.label.masked_fill(relabeled, 0.0),
         )
 
 
@@ -96,7 +96,7 @@ class DartRel(Dart):
         """As for ``dart``, with r fixed."""
 
         r: float = Field(1.0, ge=1, le=1)
-        """Fixed at 1: everything identified is relabelled."""
+        """Fixed at 1: everything identified is relabeled."""
 
 
 STRATEGY = {"dart": Dart, "dart-disc": DartDisc, "dart-rel": DartRel}

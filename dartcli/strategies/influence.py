@@ -1,7 +1,7 @@
 """Influence: relabel the positives that make the loss on a small clean set worse.
 
 Source: Eq. 1 of the thesis; Koh and Liang, "Understanding Black-box Predictions via Influence
-Functions" (ICML 2017); relabelling as in Kong et al., "Resolving Training Biases via
+Functions" (ICML 2017); relabeling as in Kong et al., "Resolving Training Biases via
 Influence-based Data Relabeling" (ICLR 2022).
 """
 
@@ -42,7 +42,7 @@ class Influence(Strategy):
         clean_rows: int = Field(1000, ge=1)
         """Rows of the validation split whose true labels are used."""
         tau_m: float = Field(0.05, ge=0, le=1)
-        """Largest share of the training positives that is relabelled."""
+        """Largest share of the training positives that is relabeled."""
         burn_in: int = Field(5, ge=1)
         """Plain epochs at the start: Eq. 1 assumes a model that is nearly fitted."""
         every: int = Field(10, ge=1)
@@ -55,7 +55,7 @@ class Influence(Strategy):
         """Residual, relative to the right-hand side, at which they stop."""
 
     options: Options
-    relabelled: Tensor
+    relabeled: Tensor
 
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
@@ -65,11 +65,11 @@ class Influence(Strategy):
                 "it works in dart train, on data with explicit feedback."
             )
         rows = context.table.rows
-        self.register_buffer("relabelled", torch.zeros(rows, dtype=torch.bool))
+        self.register_buffer("relabeled", torch.zeros(rows, dtype=torch.bool))
 
     def decide(self, observed: Observed) -> Decision:
         """Return label 0 for the rows that the last look found harmful."""
-        label = observed.label.masked_fill(self.relabelled[observed.row], 0.0)
+        label = observed.label.masked_fill(self.relabeled[observed.row], 0.0)
         return Decision(torch.ones_like(label), label)
 
     def study(self, epoch: int, model: nn.Module, fields: Tensor, label: Tensor) -> None:
@@ -82,8 +82,8 @@ class Influence(Strategy):
         row = torch.arange(len(label), device=label.device)
         keys = rank_keys(harm, row, (label > 0) & (harm > 0))
         worst = torch.argsort(keys, descending=True)[:most]
-        self.relabelled.zero_()
-        self.relabelled[worst] = harm[worst] > 0
+        self.relabeled.zero_()
+        self.relabeled[worst] = harm[worst] > 0
 
     def influence(self, model: nn.Module, fields: Tensor, label: Tensor) -> Tensor:
         """Return Float[M], ``phi(z, clean)`` of each row: positive = the row does harm."""

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from dartcli.errors import TrainingError, UsageError, first_line
-from dartcli.files import memory
+from dartcli.storage.system import total_memory
 
 M_TRIM_THRESHOLD: Final = -1
 M_MMAP_MAX: Final = -4
@@ -79,9 +79,9 @@ def keeping_freed_memory() -> Iterator[None]:
 def deterministic(device: torch.device, *, wanted: bool | None) -> Iterator[None]:
     """Let operations give the same bytes whenever they are repeated, for the block.
 
-    ``wanted`` None means: on a CPU, where only compiled steps take longer for it (``dart bench
-    deterministic``); not on a GPU, where some operations have a faster form whose sums come in any
-    order.
+    ``wanted`` None means: on a CPU, where only compiled steps take longer for it (``python -m
+    benchmarks deterministic``); not on a GPU, where some operations have a faster form whose sums
+    come in any order.
     """
     before = torch.are_deterministic_algorithms_enabled()
     module: Any = torch.utils.deterministic
@@ -166,7 +166,7 @@ def check_room(parameters: int, device: torch.device) -> None:
     if device.type == "cuda":
         _free, whole = torch.cuda.mem_get_info(device)
     else:
-        whole = memory()
+        whole = total_memory()
     if needed > whole > 0:
         raise TrainingError(
             f"a model of {parameters:,} parameters takes {_size(needed)} to train, but {device} "

@@ -7,93 +7,25 @@ to measure the validation AUC, and to decide whether to go on.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, Literal, NoReturn, Protocol
+from typing import Literal, NoReturn, Protocol
 
-import polars as pl
 import torch
 from torch import Tensor, nn
 
 from dartcli import metrics
-from dartcli.data.batches import Epoch, Table, TrainingSet
 from dartcli.data.seeds import derived_seed
+from dartcli.data.tensors import Epoch, Interactions, TrainingSet
 from dartcli.denoising import Strategy
 from dartcli.errors import TrainingError
 from dartcli.settings import Training
-from dartcli.training import evaluate, trace
-from dartcli.training.stepping import Engine, Program, State, Stepper, named, part
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch came to."""
-
-    epoch: int
-    """From 1."""
-    iteration: int
-    """Steps taken so far."""
-    train_loss: float
-    """Mean of the optimised loss over the epoch's steps."""
-    valid_auc: float
-    """AUC on the validation split, under the protocol's labels."""
-    valid_log_loss: float
-    """Mean binary cross-entropy on the validation split, under the protocol's labels."""
-    handled: int
-    """Positives that were discarded or relabelled."""
-    improved: bool
-    """The validation AUC is the best so far."""
-    seconds: float
-    """Wall-clock time of the epoch, validation included."""
-    iterations: pl.DataFrame
-    """The trace: one row an iteration."""
-    snapshots: dict[int, Tensor]
-    """Iteration -> Float[W], logits of the watched rows right after it, where asked for."""
-    engine: Engine
-    """How the steps were taken at the end of the epoch."""
-    remark: str | None
-    """Why they were eager where something faster was asked for."""
-
-
-MEASURES: Final[Mapping[str, type[pl.DataType]]] = {
-    "epoch": pl.Int64,
-    "iteration": pl.Int64,
-    "train_loss": pl.Float64,
-    "valid_auc": pl.Float64,
-    "valid_log_loss": pl.Float64,
-    "handled": pl.Int64,
-    "improved": pl.Boolean,
-}
-"""The numbers of an epoch's record: columns of the history of a run."""
-
-
-def rows_of(
-    records: Sequence[EpochRecord], columns: Mapping[str, type[pl.DataType]]
-) -> pl.DataFrame:
-    """Return the fields ``columns`` (name -> type) of ``records`` as a table, one row each."""
-    values = {name: [getattr(record, name) for record in records] for name in columns}
-    return pl.DataFrame(values, schema=dict(columns))
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a training stands between two steps: everything that the rest of it depends on."""
-
-    epoch: int
-    """Being trained, from 1."""
-    step: int
-    """Steps taken in it; 0 = it has not begun."""
-    tensors: State
-    """Weights, optimiser, strategy, counters, best weights; within an epoch also the state of the
-    random generator and the epoch's trace and snapshots."""
-    finished: Sequence[EpochRecord]
-    """The epochs before."""
-
-    @property
-    def iteration(self) -> int:
-        """Steps taken so far."""
-        return _steps_in(self.finished) + self.step
+from dartcli.training.epochs import EpochRecord, Position, _steps_in
+from dartcli.training.program import Program, State, add_prefix, strip_prefix
+from dartcli.training.recorder import Recorder, summary_table
+from dartcli.training.scoring import score
+from dartcli.training.step import Stepper
 
 
 class Keeper(Protocol):
@@ -127,12 +59,12 @@ def fit(  # noqa: PLR0913 - the parts of a training
     models: Sequence[nn.Module],
     strategy: Strategy,
     training: TrainingSet,
-    valid: Table,
+    valid: Interactions,
     valid_label: Tensor,
     plan: Training,
     seed: int,
     *,
-    watched: Table | None = None,
+    watched: Interactions | None = None,
     keeper: Keeper | None = None,
     resume: Position | None = None,
 ) -> Generator[EpochRecord, None, Outcome]:
@@ -143,11 +75,11 @@ def fit(  # noqa: PLR0913 - the parts of a training
     models
         As many as the strategy's ``networks``, on the device of the data. The first is validated.
     strategy
-        On the same device. Its parameters are optimised along.
+        On the same device. Its parameters are optimized along.
     training, valid
         What to train and to stop on; ``valid_label`` is Float[N], the protocol's labels.
     plan
-        Batch size, optimiser and stopping, all resolved.
+        Batch size, optimizer and stopping, all resolved.
     seed
         With the number of an epoch it determines batches, sampled negatives and dropout.
     watched
@@ -177,7 +109,7 @@ def fit(  # noqa: PLR0913 - the parts of a training
         epoch, record, snapshots = course.steps_of(number, begun)
         summary = record.summary(epoch, item_counts)
         course.check_finite(summary["objective"])
-        valid_logit = evaluate.logits(models[0], valid)
+        valid_logit = score(models[0], valid)
         valid_auc = metrics.auc(valid_logit, valid_label)
         if valid_auc != valid_auc:  # noqa: PLR0124 - true for NaN only
             raise TrainingError(
@@ -191,10 +123,10 @@ def fit(  # noqa: PLR0913 - the parts of a training
             train_loss=float(summary["objective"].mean()),
             valid_auc=valid_auc,
             valid_log_loss=metrics.log_loss(valid_logit, valid_label),
-            handled=int(summary["handled"].sum()),
+            flagged=int(summary["flagged"].sum()),
             improved=valid_auc > course.best_auc,
             seconds=time.perf_counter() - began,
-            iterations=trace.frame(summary, number, course.iteration + 1),
+            iterations=summary_table(summary, number, course.iteration + 1),
             snapshots=snapshots,
             engine=stepper.engine,
             remark=stepper.remark,
@@ -218,7 +150,7 @@ class _Course:
         self,
         stepper: Stepper,
         training: TrainingSet,
-        watched: Table,
+        watched: Interactions,
         seed: int,
         keeper: Keeper | None,
     ) -> None:
@@ -258,12 +190,12 @@ class _Course:
     def restore(self, position: Position) -> None:
         """Go to ``position``; what belongs to a begun epoch is left to :meth:`steps_of`."""
         self.finished = list(position.finished)
-        self.best = part(position.tensors, "best.")
+        self.best = strip_prefix(position.tensors, "best.")
         self.stepper.restore(position.tensors, position.iteration)
 
     def position(self, epoch: int, step: int, within: State | None = None) -> Position:
         """Return where the training stands; ``within`` is what belongs to a begun epoch."""
-        tensors = {**self.stepper.state(), **named("best.", self.best), **(within or {})}
+        tensors = {**self.stepper.state(), **add_prefix("best.", self.best), **(within or {})}
         return Position(epoch, step, tensors, tuple(self.finished))
 
     def check_finite(self, objective: Tensor) -> None:
@@ -294,14 +226,14 @@ class _Course:
 
     def steps_of(
         self, number: int, begun: Position | None
-    ) -> tuple[Epoch, trace.Trace, dict[int, Tensor]]:
+    ) -> tuple[Epoch, Recorder, dict[int, Tensor]]:
         """Take the steps of one epoch, or those that are left of it."""
         plan, program, device = self.stepper.plan, self.stepper.program, self.stepper.device
         recorded = self.training.recorded
         if begun is None:
             program.strategy.study(number, self.model, recorded.fields, recorded.label)
         epoch = self.training.epoch(self.seed, number)
-        record = trace.Trace(len(epoch.table), plan.batch_size, device)
+        record = Recorder(len(epoch.table), plan.batch_size, device)
         snapshots: dict[int, Tensor] = {}
         self.stepper.epoch.fill_(number)
         for network in (*program.models, program.strategy):
@@ -313,22 +245,22 @@ class _Course:
             if begun is not None:
                 done = begun.step
                 _set_random(device, begun.tensors["random"])
-                record.restore(part(begun.tensors, "trace."))
-                kept = part(begun.tensors, "snapshot.")
+                record.restore(strip_prefix(begun.tensors, "trace."))
+                kept = strip_prefix(begun.tensors, "snapshot.")
                 snapshots = {int(name): logits for name, logits in kept.items()}
             rest = islice(epoch.batches(plan.batch_size), done, None)
             for step, batch in enumerate(rest, done + 1):
                 record.record(*self.stepper(batch))
                 if self.iteration + step in plan.snapshots:
-                    snapshots[self.iteration + step] = evaluate.logits(self.model, self.watched)
+                    snapshots[self.iteration + step] = score(self.model, self.watched)
                 if self.keeper is not None and self.keeper.due():
                     # a checkpoint from which nothing can go on is worth less than the one before
                     self.check_finite(record.objective[: record.done])
                     self.check_weights(self.iteration + step)
                     within = {
                         "random": _random(device),
-                        **named("trace.", record.state()),
-                        **named("snapshot.", snapshots),
+                        **add_prefix("trace.", record.state()),
+                        **add_prefix("snapshot.", snapshots),
                     }
                     self.keeper.keep(self.position(number, step, within))
         return epoch, record, snapshots
@@ -337,10 +269,6 @@ class _Course:
 def snapshot(model: nn.Module) -> State:
     """Return a copy of the model's weights, on its device."""
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def _steps_in(finished: Sequence[EpochRecord]) -> int:
-    return finished[-1].iteration if finished else 0
 
 
 def _random(device: torch.device) -> Tensor:

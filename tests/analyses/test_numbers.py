@@ -7,13 +7,14 @@ import polars as pl
 import pytest
 
 import dartcli
-from dartcli import analysis, runs
+from dartcli.experiments.run import Run
+from dartcli.reporting import figures
 
 SMALL = {"users": 80, "items": 90, "interactions": 1500}
 
 
 @pytest.fixture
-def run(home: Path) -> runs.Run:
+def run(home: Path) -> Run:
     return dartcli.train(
         dataset={"name": "synthetic", "options": SMALL},
         strategy={"name": "dart", "options": {"tau_m": 0.3, "t_i": 3, "t_m": 5}},
@@ -22,7 +23,7 @@ def run(home: Path) -> runs.Run:
     )
 
 
-def numbers(run: runs.Run, what: str) -> dict[str, object]:
+def numbers(run: Run, what: str) -> dict[str, object]:
     dartcli.analyze(what, [run])
     folder = run.folder / "analysis" / what
     assert {path.suffix for path in folder.iterdir()} == {
@@ -34,15 +35,19 @@ def numbers(run: runs.Run, what: str) -> dict[str, object]:
     return found
 
 
-def test_precision_recall_repeats_the_counts_of_the_trace(run: runs.Run) -> None:
+def test_precision_recall_repeats_the_counts_of_the_trace(run: Run) -> None:
     found = numbers(run, "precision-recall")["runs"][0]  # type: ignore[index]
-    hits = handled = false = positives = rare = 0
+    hits = flagged = false = positives = rare = 0
     for entry in found["seeds"]:
         table = pl.read_parquet(run.seed_folder(entry["seed"]) / "iterations.parquet")
         assert entry["iteration"] == table["iteration"].to_list()
         for position, row in enumerate(table.iter_rows(named=True)):
-            precision = row["hit"] / row["handled"] if row["handled"] else None
-            recall = row["hit"] / row["false_positives"] if row["false_positives"] else None
+            precision = row["flagged_false_positives"] / row["flagged"] if row["flagged"] else None
+            recall = (
+                row["flagged_false_positives"] / row["false_positives"]
+                if row["false_positives"]
+                else None
+            )
             assert entry["precision"][position] == precision
             assert entry["recall"][position] == recall
             baselines = entry["baselines"]
@@ -52,27 +57,27 @@ def test_precision_recall_repeats_the_counts_of_the_trace(run: runs.Run) -> None
                 baselines["precision"]["thesis_noise_share_of_batch"][position]
                 == row["false_positives"] / row["rows"]
             )
-            share = row["handled"] / row["positives"]
+            share = row["flagged"] / row["positives"]
             assert baselines["recall"]["random_among_positives"][position] == share
-            if row["handled"]:
+            if row["flagged"]:
                 assert (
                     baselines["precision"]["item_popularity"][position]
-                    == row["hit_by_popularity"] / row["handled"]
+                    == row["rarest_false_positives"] / row["flagged"]
                 )
         last = table.filter(pl.col("epoch") == pl.col("epoch").max())
-        hits += last["hit"].sum()
-        rare += last["hit_by_popularity"].sum()
-        handled += last["handled"].sum()
+        hits += last["flagged_false_positives"].sum()
+        rare += last["rarest_false_positives"].sum()
+        flagged += last["flagged"].sum()
         false += last["false_positives"].sum()
         positives += last["positives"].sum()
     summary = found["last_epoch"]
-    assert summary["precision"] == pytest.approx(hits / handled)
+    assert summary["precision"] == pytest.approx(hits / flagged)
     assert summary["recall"] == pytest.approx(hits / false)
-    assert summary["precision_item_popularity"] == pytest.approx(rare / handled)
-    assert summary["lift"] == pytest.approx((hits / handled) / (false / positives))
+    assert summary["precision_item_popularity"] == pytest.approx(rare / flagged)
+    assert summary["lift"] == pytest.approx((hits / flagged) / (false / positives))
 
 
-def test_memorization_repeats_the_losses_of_the_trace(run: runs.Run) -> None:
+def test_memorization_repeats_the_losses_of_the_trace(run: Run) -> None:
     found = numbers(run, "memorization")["runs"][0]  # type: ignore[index]
     for entry in found["seeds"]:
         table = pl.read_parquet(run.seed_folder(entry["seed"]) / "iterations.parquet")
@@ -83,7 +88,7 @@ def test_memorization_repeats_the_losses_of_the_trace(run: runs.Run) -> None:
     assert found["first_epoch"]["false_positive"] == pytest.approx(expected)
 
 
-def test_figures_are_the_same_bytes_when_drawn_again(run: runs.Run) -> None:
+def test_figures_are_the_same_bytes_when_drawn_again(run: Run) -> None:
     path = run.folder / "analysis/memorization/memorization.svg"
     dartcli.analyze("memorization", [run])
     first = path.read_bytes()
@@ -91,7 +96,7 @@ def test_figures_are_the_same_bytes_when_drawn_again(run: runs.Run) -> None:
     assert path.read_bytes() == first
 
 
-def test_two_runs_stand_in_one_report(run: runs.Run) -> None:
+def test_two_runs_stand_in_one_report(run: Run) -> None:
     second = dartcli.train(run.settings, strategy="base", name="plain")
     report = dartcli.analyze("memorization", [second, run])
     assert [row[0] for row in report.tables[0].rows] == ["plain", "plain", "run_01", "run_01"]
@@ -103,13 +108,13 @@ def test_smooth_pools_windows() -> None:
 
     above = np.array([1.0, 2.0, np.nan, 0.0, 4.0])
     below = np.array([2.0, 2.0, 1.0, 0.0, 8.0])
-    found = analysis.smooth(above, below, 3)
+    found = figures.smooth(above, below, 3)
     expected = [3 / 4, 3 / 4, 2 / 2, 4 / 8, 4 / 8]
     assert found.tolist() == pytest.approx(expected)
-    assert np.isnan(analysis.smooth(np.zeros(2), np.zeros(2), 1)).all()
+    assert np.isnan(figures.smooth(np.zeros(2), np.zeros(2), 1)).all()
 
 
-def test_data_without_known_false_positives_cannot_be_analysed(home: Path) -> None:
+def test_data_without_known_false_positives_cannot_be_analyzed(home: Path) -> None:
     clean = {**SMALL, "false_positive_rate": 0.0}
     run = dartcli.train(
         dataset={"name": "synthetic", "options": clean}, training={"epochs": 1, "batch_size": 256}

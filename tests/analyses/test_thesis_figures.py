@@ -15,9 +15,12 @@ from resealing import reseal
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from dartcli import runs, steps
+from dartcli.data.registry import register_log
 from dartcli.errors import RunError, UsageError
-from dartcli.files import write_json
+from dartcli.experiments.run_index import find_run
+from dartcli.experiments.train import train_run
+from dartcli.reporting.analyze import run_analysis
+from dartcli.storage.atomic import write_json
 
 SMALL = {"name": "synthetic", "options": {"interactions": 4000}}
 
@@ -30,7 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("COLUMNS", "80")
         for name in ("base", "dart"):
             options = {"name": name, "options": {"t_m": 1, "tau_m": 0.2} if name == "dart" else {}}
-            steps.train(
+            train_run(
                 dataset=SMALL,
                 strategy=options,
                 seeds=(0, 1),
@@ -41,11 +44,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def numbers(what: str, *names: str, **options: Any) -> Any:
-    return steps.analyze(what, list(names), options).numbers
+    return run_analysis(what, list(names), options).numbers
 
 
 def rows(run: str, seed: int, split: str | None = None, snapshot: int | None = None) -> Any:
-    found = runs.find(run)
+    found = find_run(run)
     table = found.scores(seed) if snapshot is None else found.snapshot(seed, snapshot)
     return [row for row in table.to_dicts() if split is None or row["split"] == split]
 
@@ -93,19 +96,19 @@ def test_loss_distribution_takes_the_last_snapshot_and_says_which_are_there(trai
 
 def test_a_snapshot_is_the_model_after_that_iteration(trained: Path) -> None:
     # the run before its first snapshot is the run that ends there
-    steps_an_epoch = runs.find("base").metrics.seeds[0].iterations // 6
-    steps.train(
+    steps_an_epoch = find_run("base").metrics.seeds[0].iterations // 6
+    train_run(
         dataset=SMALL,
         strategy="base",
         name="short",
         training={"epochs": 1, "batch_size": 256, "snapshots": [steps_an_epoch]},
     )
-    kept = runs.find("short").snapshot(0, steps_an_epoch)
-    assert kept.equals(runs.find("short").scores(0).filter(pl.col("split") == "valid"))
+    kept = find_run("short").snapshot(0, steps_an_epoch)
+    assert kept.equals(find_run("short").scores(0).filter(pl.col("split") == "valid"))
 
 
 def test_a_million_rows_of_validation_are_drawn(trained: Path) -> None:
-    folder = runs.find("base").folder
+    folder = find_run("base").folder
     copy = folder.parent / "large"
     shutil.copytree(folder, copy)
     random = np.random.default_rng(0)
@@ -198,7 +201,7 @@ def test_user_activity_has_equal_groups_and_scikit_learns_auc(trained: Path) -> 
 
 def test_the_measures_of_a_run_are_those_of_the_least_active_group(trained: Path) -> None:
     found = numbers("user-activity", "dart")["runs"][0]
-    for metrics, seed in zip(runs.find("dart").metrics.seeds, found["seeds"], strict=True):
+    for metrics, seed in zip(find_run("dart").metrics.seeds, found["seeds"], strict=True):
         assert metrics.test_auc_inactive_users == pytest.approx(seed["users"][0]["auc"])
         assert metrics.test_auc_tail_items == pytest.approx(seed["items"][0]["auc"])
 
@@ -265,7 +268,7 @@ def test_dataset_counts_and_tails(trained: Path) -> None:
 def test_a_run_of_an_older_version_says_what_to_do_or_shows_what_it_can(
     trained: Path, what: str
 ) -> None:
-    folder = runs.find("dart").folder
+    folder = find_run("dart").folder
     old = folder.parent / f"old-{what}"
     shutil.copytree(folder, old)
     newer = {
@@ -276,7 +279,7 @@ def test_a_run_of_an_older_version_says_what_to_do_or_shows_what_it_can(
     import json
 
     document = json.loads((old / "metrics.json").read_text())
-    del document["format"], document["files"], document["seal"]
+    del document["format"], document["files"], document["checksum"]
     document["seeds"] = [
         {key: value for key, value in seed.items() if key not in newer}
         for seed in document["seeds"]
@@ -285,7 +288,7 @@ def test_a_run_of_an_older_version_says_what_to_do_or_shows_what_it_can(
     for seed in (0, 1):
         (old / f"seed_{seed}/scores.parquet").unlink()
         shutil.rmtree(old / f"seed_{seed}/snapshots")
-    run = runs.find(old.name)
+    run = find_run(old.name)
     assert run.metrics.format == 1
     assert run.metrics.seeds[0].test_auc is not None
     if what == "precision-recall":
@@ -302,20 +305,20 @@ def test_data_without_ratings_or_known_false_positives_are_refused_with_a_reason
         {"user": [i % 40 for i in range(1200)], "item": [(i * 7) % 31 for i in range(1200)]}
     ).unique()
     log.write_parquet(tmp_path / "log.parquet")
-    from dartcli.data.own import OwnOptions
+    from dartcli.data.logs.schema import LogOptions
 
-    steps.register(
-        "shop", OwnOptions(inputs=(str(tmp_path / "log.parquet"),), user="user", item="item")
+    register_log(
+        "shop", LogOptions(inputs=(str(tmp_path / "log.parquet"),), user="user", item="item")
     )
-    run = steps.train(dataset="shop", strategy="base", training={"epochs": 1})
+    run = train_run(dataset="shop", strategy="base", training={"epochs": 1})
     for what, sentence in (
         ("loss-by-rating", "has no ratings"),
         ("loss-distribution", "0 positives known to be true"),
         ("precision-recall", "no known false positives"),
     ):
         with pytest.raises(RunError, match=sentence):
-            steps.analyze(what, [run])
-    assert "no positive is known to be false" in steps.analyze("dataset", [run]).sentences[0]
+            run_analysis(what, [run])
+    assert "no positive is known to be false" in run_analysis("dataset", [run]).sentences[0]
     with pytest.raises(RunError, match="trained on shop and synthetic"):
-        other = steps.train(dataset=SMALL, strategy="base", training={"epochs": 1})
-        steps.analyze("user-activity", [run, other])
+        other = train_run(dataset=SMALL, strategy="base", training={"epochs": 1})
+        run_analysis("user-activity", [run, other])

@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
 
-from dartcli import runs
 from dartcli.cli import app
+from dartcli.experiments.run import Metrics
+from dartcli.experiments.run_index import find_run, list_finished, list_runs
 
 TINY = [
     "--set", "dataset.users=80", "--set", "dataset.items=90", "--set", "dataset.interactions=1500",
@@ -83,13 +84,13 @@ def test_the_same_settings_give_the_same_bytes(trained: Path) -> None:
 def test_train_json_follows_the_schema_and_agrees_with_the_run_folder(home: Path) -> None:
     result = dart("train", "synthetic", *TINY, "--seeds", "0,1", "--json")
     document = json.loads(result.stdout)
-    jsonschema.validate(document, runs.Metrics.model_json_schema(mode="serialization"))
+    jsonschema.validate(document, Metrics.model_json_schema(mode="serialization"))
     assert document["run"] == "run_01"
     assert [seed["seed"] for seed in document["seeds"]] == [0, 1]
     aucs = [seed["test_auc"] for seed in document["seeds"]]
     assert document["summary"]["test_auc"]["mean"] == pytest.approx(sum(aucs) / 2)
     on_disk = json.loads((home / "runs" / "run_01" / "metrics.json").read_text())
-    assert {"run": "run_01"} | on_disk == document | {k: on_disk[k] for k in ("files", "seal")}
+    assert {"run": "run_01"} | on_disk == document | {k: on_disk[k] for k in ("files", "checksum")}
 
 
 @pytest.mark.parametrize("protocol", ["strict", "reference"])
@@ -142,7 +143,7 @@ def test_training_takes_the_data_set_prepared_last(home: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["train", "sinthetic"], 2, r"no data set named 'sinthetic'; did you mean synthetic\?"),
+        (["train", "sinthetic"], 2, r"no dataset named 'sinthetic'; did you mean synthetic\?"),
         (["train", "--strategy", "drat"], 2, r"no strategy named 'drat'; did you mean dart"),
         (["train", "--model", "fmm"], 2, r"no model named 'fmm'; did you mean"),
         (["train", "--r", "1.5"], 2, r"strategy\.r is 1\.5: input should be less than"),
@@ -164,11 +165,9 @@ def test_training_takes_the_data_set_prepared_last(home: Path) -> None:
         (["eval"], 2, r"there is no finished run"),
         (["analyze", "precision"], 2, r"no analysis named 'precision'; did you mean"),
         (["analyze", "memorization", "run_99"], 2, r"there is no run 'run_99'"),
-        (["download"], 2, r"name a data set"),
+        (["download"], 2, r"name a dataset"),
         (["download", "synthetic", "movielens-100k", "--from", "x"], 2, r"--from fits one"),
         (["download", "movielens-100k", "--from", "/nowhere/u.data"], 1, r"/nowhere/u\.data"),
-        (["bench", "nothing"], 2, r"no benchmark named 'nothing'"),
-        (["bench", "train", "--size", "huge"], 2, r"no size 'huge'"),
     ],
 )  # fmt: skip
 def test_a_mistake_gets_one_sentence_and_its_exit_code(
@@ -183,7 +182,7 @@ def test_a_mistake_gets_one_sentence_and_its_exit_code(
     assert len(said) == 1
     assert re.search(sentence, said[0]), said[0]
     assert said[0].startswith("dart: ")
-    assert not runs.names()
+    assert not list_finished()
     assert not list((home / "runs").glob("*"))
 
 
@@ -259,7 +258,7 @@ def test_ctrl_c_in_training_ends_with_130_and_a_run_that_can_go_on(
     assert training.returncode == 130
     assert "go on with dart train --resume run_01." in stderr
     assert "Traceback" not in stderr
-    assert [entry.state for entry in runs.entries()] == ["unfinished"]
+    assert [entry.state for entry in list_runs()] == ["unfinished"]
     assert len(list((home / "runs" / "run_01" / "checkpoints" / "seed_0").iterdir())) == 1
 
 
@@ -286,10 +285,10 @@ def test_help_imports_nothing_heavy() -> None:
 def test_an_interrupted_group_keeps_its_finished_seeds(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dartcli import steps
-    from dartcli.training import experiment
+    from dartcli.experiments.evaluate import evaluate_run
+    from dartcli.training import trainer
 
-    original = experiment.train_seed
+    original = trainer.train_seed
 
     def stops_at_second(
         settings: object, prepared: object, seed: int, *rest: object, **named: object
@@ -298,27 +297,27 @@ def test_an_interrupted_group_keeps_its_finished_seeds(
             raise KeyboardInterrupt
         return original(settings, prepared, seed, *rest, **named)
 
-    monkeypatch.setattr(experiment, "train_seed", stops_at_second)
+    monkeypatch.setattr(trainer, "train_seed", stops_at_second)
     result = dart("train", "synthetic", *TINY, "--seeds", "0-2")
     assert result.exit_code == 130
-    run = runs.find("run_01")
+    run = find_run("run_01")
     assert run.metrics.interrupted
     assert run.seeds == (0,)
-    assert steps.evaluate("run_01")["seeds"][0]["seed"] == 0
+    assert evaluate_run("run_01")["seeds"][0]["seed"] == 0
     assert home.is_dir()
 
 
 def test_history_and_trace_agree(trained: Path) -> None:
     del trained
-    run = runs.find("run_01")
+    run = find_run("run_01")
     history, iterations = run.history(0), run.iterations(0)
     grouped = iterations.group_by("epoch", maintain_order=True).agg(
-        pl.col("handled").sum(), pl.col("objective").mean(), pl.col("iteration").max()
+        pl.col("flagged").sum(), pl.col("objective").mean(), pl.col("iteration").max()
     )
-    assert history["handled"].to_list() == grouped["handled"].to_list()
+    assert history["flagged"].to_list() == grouped["flagged"].to_list()
     assert history["iteration"].to_list() == grouped["iteration"].to_list()
     assert history["train_loss"].to_list() == pytest.approx(grouped["objective"].to_list())
-    assert iterations["handled"].sum() > 0
+    assert iterations["flagged"].sum() > 0
 
 
 def test_a_home_whose_name_looks_like_a_pattern(

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from dartcli import files, runs
 from dartcli.cli import app
+from dartcli.experiments.run_index import list_runs, lock_run
+from dartcli.storage.atomic import _host
+from dartcli.storage.checksums import hash_file
 
 TRAIN = ["train", "synthetic", "--set", "dataset.interactions=1500", "--epochs", "2"]
 
@@ -116,7 +118,7 @@ def test_what_can_be_made_again_is(copied: Path, pattern: str, name: str, after:
 def test_a_broken_run_is_made_whole_to_the_same_bytes(copied: Path, name: str) -> None:
     run = copied / "runs" / "one"
     whole = {
-        path.relative_to(run): files.sha256(path)
+        path.relative_to(run): hash_file(path)
         for path in run.rglob("*")
         if path.is_file() and path.name != "environment.json"
     }
@@ -128,7 +130,7 @@ def test_a_broken_run_is_made_whole_to_the_same_bytes(copied: Path, name: str) -
     assert code == 0
     assert "go on with dart train --resume one" in entries["one"]["words"]
     assert dart("train", "--resume", "one").exit_code == 0
-    assert all(files.sha256(run / path) == digest for path, digest in whole.items())
+    assert all(hash_file(run / path) == digest for path, digest in whole.items())
     assert found()[0] == 0
 
 
@@ -138,11 +140,11 @@ def test_broken_settings_cannot_be_made_again(copied: Path) -> None:
     assert code == 1
     assert entries["one"]["state"] == "broken"
     assert entries["one"]["remedy"].startswith("dart runs remove one")
-    assert runs.entries()[0].state == "unreadable"
+    assert list_runs()[0].state == "unreadable"
 
 
 def test_own_log_that_moved_leftovers_and_open_doors(copied: Path) -> None:
-    left = copied / "runs" / "one" / f".seed_9.{files._host()}-999999999.tmp"
+    left = copied / "runs" / "one" / f".seed_9.{_host()}-999999999.tmp"
     left.mkdir()
     (left / "part").write_bytes(b"x" * 1000)
     (copied / "raw").chmod(0o777)
@@ -174,7 +176,7 @@ def test_an_unfinished_run_and_one_in_use_are_noted(copied: Path) -> None:
     code, entries = found()
     assert code == 0
     assert entries["one"]["remedy"] == "dart train --resume one"
-    with runs.held(copied / "runs/one"):
+    with lock_run(copied / "runs/one"):
         assert found()[1]["one"]["words"] == "a process is at it; not looked at"
 
 

@@ -8,8 +8,10 @@ import pytest
 from resealing import reseal, update
 from typer.testing import CliRunner, Result
 
-from dartcli import runs, steps, summaries
 from dartcli.cli import app
+from dartcli.experiments.run_index import find_run
+from dartcli.reporting import overview
+from dartcli.reporting.build import write_report
 
 TINY = [
     "train", "synthetic", "--epochs", "3", "--batch-size", "256", "--tau-m", "0.2",
@@ -51,13 +53,13 @@ def test_the_page_of_two_runs_has_all_its_parts(copied: Path) -> None:
     for words in (
         "dart and base on synthetic",
         "has the highest test AUC",
-        "Memorisation of true and false positives",
+        "Memorization of true and false positives",
         "Identification of false positives",
         "none needed: made by this program",
         "dart train --config first.json --name first",
-        "never discarded or relabelled an interaction",
+        "never discarded or relabeled an interaction",
         "&#34;interactions&#34;: 1500",
-        f"Made on {runs.find('second').environment['ended'][:10]}",
+        f"Made on {find_run('second').environment['ended'][:10]}",
     ):
         assert words in text, words
     assert not list((copied / "runs").glob("*/analysis")), "a report changes no run"
@@ -97,7 +99,7 @@ def test_a_broken_plug_in_is_named_and_the_rest_is_there(
 
     names = catalog.names
     monkeypatch.setattr(catalog, "names", lambda kind: [*names(kind), "nothing-here"])
-    page = steps.report(["first"])
+    page = write_report(["first"])
     assert "no analysis named 'nothing-here'" in page.absent["nothing-here"]
     # one run has nothing to be compared with, and is no sweep
     assert set(page.analyses) == set(names("analyses")) - {"compare", "sensitivity"}
@@ -118,20 +120,20 @@ def test_a_mistake_gets_one_sentence(copied: Path, words: list[str], sentence: s
 
 
 def test_the_main_sentence_compares_only_what_can_be_compared(copied: Path) -> None:
-    first, second = runs.find("first"), runs.find("second")
-    sentences = summaries.main_result([first, second])
+    first, second = find_run("first"), find_run("second")
+    sentences = overview.main_result([first, second])
     assert "with" in sentences[1]
     assert "of 2 seeds" in sentences[1]
     path = second.folder / "settings.json"
-    dataset = runs.find("second").settings.dataset
+    dataset = find_run("second").settings.dataset
     options = {**dataset.options, "interactions": 1501}
     update(path, dataset={"name": dataset.name, "options": options})
     reseal(second.folder)
-    sentences = summaries.main_result([first, runs.find("second")])
+    sentences = overview.main_result([first, find_run("second")])
     assert "cannot be compared" in sentences[0]
 
 
 def test_many_runs_still_give_a_file_name(copied: Path) -> None:
-    name = summaries.file_name([runs.find("first")] * 40)
+    name = overview.file_name([find_run("first")] * 40)
     assert name == "first-and-39-more.html"
     assert copied.is_dir()

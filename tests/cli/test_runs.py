@@ -8,10 +8,10 @@ import pytest
 from resealing import update
 from typer.testing import CliRunner, Result
 
-from dartcli import runs
-from dartcli.cli import app, show
-from dartcli.files import read_sealed
+from dartcli.cli import app, console
+from dartcli.experiments.run_index import find_run, list_finished
 from dartcli.settings import parse_seeds, seeds_text
+from dartcli.storage.checksums import read_document
 
 TINY = [
     "train", "synthetic", "--epochs", "2", "--batch-size", "256", "--set", "dataset.users=60",
@@ -67,8 +67,8 @@ def test_the_list_names_every_run_and_those_not_finished(copied: Path) -> None:
         ("one", "finished"), ("two", "finished"), ("left", "unfinished"),
     ]  # fmt: skip
     assert found[0]["seeds"] == [0, 1]
-    assert found[0]["test_auc"] == runs.find("one").metrics.summary["test_auc"].mean
-    assert found[0]["ended"] == runs.find("one").environment["ended"]
+    assert found[0]["test_auc"] == find_run("one").metrics.summary["test_auc"].mean
+    assert found[0]["ended"] == find_run("one").environment["ended"]
     assert found[2]["test_auc"] is None
     assert found[2]["strategy"] == "base"
 
@@ -95,7 +95,7 @@ def test_show_has_settings_and_measures(copied: Path) -> None:
     assert "strategy.t_m" in result.stdout
     assert "test auc per user" in result.stdout
     document = json.loads(dart("show", "one", "--json").stdout)
-    assert document["settings"] == read_sealed(copied / "runs" / "one" / "settings.json")
+    assert document["settings"] == read_document(copied / "runs" / "one" / "settings.json")
     assert document["metrics"]["run"] == "one"
     assert "python" in document["environment"]
     left = dart("show", "left")
@@ -121,7 +121,7 @@ def test_remove_needs_a_yes_where_nobody_can_answer(copied: Path) -> None:
     result = dart("remove", "one")
     assert result.exit_code == 2
     assert "add --yes" in result.stderr
-    assert runs.names() == ["one", "two"]
+    assert list_finished() == ["one", "two"]
     result = dart("remove", "one", "left", "--yes")
     assert result.exit_code == 0
     assert result.stdout == "Removed one, left.\n"
@@ -134,11 +134,11 @@ def test_remove_needs_a_yes_where_nobody_can_answer(copied: Path) -> None:
 def test_remove_asks_at_a_terminal(
     copied: Path, monkeypatch: pytest.MonkeyPatch, answer: str, left: list[str]
 ) -> None:
-    monkeypatch.setattr(show, "can_ask", lambda: True)
+    monkeypatch.setattr(console, "can_ask", lambda: True)
     result = dart("remove", "one", typed=answer)
     assert result.exit_code == 0
     assert "Remove one with weights" in result.stderr
-    assert runs.names() == left
+    assert list_finished() == left
 
 
 @pytest.mark.parametrize("name", ["three", "..", ".", "", "../runs/one", "folder", ".hidden"])
@@ -149,14 +149,14 @@ def test_remove_refuses_what_is_no_run_before_it_removes_any(copied: Path, name:
     result = dart("remove", "one", name, "--yes")
     assert result.exit_code == 2
     assert "is not the name of a run" in result.stderr
-    assert runs.names() == ["one", "two"]
+    assert list_finished() == ["one", "two"]
 
 
 def test_removing_a_link_leaves_what_it_leads_to(copied: Path, tmp_path: Path) -> None:
     (copied / "runs" / "one").rename(tmp_path / "elsewhere")
     (copied / "runs" / "one").symlink_to(tmp_path / "elsewhere")
     assert dart("remove", "one", "--yes").exit_code == 0
-    assert runs.names() == ["two"]
+    assert list_finished() == ["two"]
     assert (tmp_path / "elsewhere" / "metrics.json").is_file()
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from dartcli import catalog
 from dartcli.errors import UsageError
-from dartcli.settings import parsed
+from dartcli.settings import validate
 
 SIZES = (7, 5, 3, 4)
 NAMES = catalog.names("models")
@@ -97,7 +97,7 @@ def test_fm_is_the_sum_over_pairs(fields: int) -> None:
 
 @pytest.mark.parametrize("fields", [2, 4])
 def test_the_gradient_of_fm_is_that_of_finite_differences(fields: int) -> None:
-    from dartcli.layers import pairwise_interactions
+    from dartcli.models._layers import pairwise_interactions
 
     factors = torch.randn(6, fields, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(pairwise_interactions, (factors,))
@@ -196,7 +196,7 @@ def test_no_rows_give_no_logits(name: str) -> None:
 def test_unknown_options_of_a_model_are_refused(name: str) -> None:
     kind = catalog.load("models", name)
     with pytest.raises(UsageError, match=r"^unknown setting model\.no_such_option; "):
-        parsed(kind.Options, {"no_such_option": 1}, "model")
+        validate(kind.Options, {"no_such_option": 1}, "model")
     options = kind.Options()
     assert kind.Options.model_validate_json(options.model_dump_json()) == options
 
@@ -223,7 +223,7 @@ def test_the_gradient_of_fm_is_that_of_the_plain_formula(fields: int) -> None:
 
 @pytest.mark.parametrize("fields", [2, 4])
 def test_the_second_derivative_of_fm_is_that_of_finite_differences(fields: int) -> None:
-    from dartcli.layers import pairwise_interactions
+    from dartcli.models._layers import pairwise_interactions
 
     generator = torch.Generator().manual_seed(0)
     factors = torch.randn(3, fields, 2, generator=generator, dtype=torch.float64)
@@ -264,7 +264,7 @@ def test_first_order_weights_and_bias_start_from_zero_unless_told_otherwise() ->
 
 
 def plain_perceptron(model: nn.Module, inputs: list[float]) -> float:
-    """Linear, batch normalisation by running statistics, ReLU; twice; then linear."""
+    """Linear, batch normalization by running statistics, ReLU; twice; then linear."""
     values = inputs
     state = {key: value.double() for key, value in model.perceptron.layers.state_dict().items()}
     for linear, norm in (("0", "1"), ("4", "5"), ("8", None)):
@@ -330,7 +330,7 @@ def test_lr_is_the_sum_of_the_weights_of_a_row(fields: int) -> None:
 
 
 def test_wide_and_deep_is_deepfm_without_the_pairs() -> None:
-    from dartcli.layers import pairwise_interactions
+    from dartcli.models._layers import pairwise_interactions
 
     wide, deep = made("wide-deep").eval(), made("deepfm").eval()
     deep.load_state_dict(wide.state_dict())

@@ -1,4 +1,4 @@
-"""What every strategy owes, found through the catalogue: a new file is tested at once."""
+"""What every strategy owes, found through the catalog: a new file is tested at once."""
 
 import copy
 from typing import Any
@@ -10,7 +10,7 @@ from no_sync import NoSync
 from torch import nn
 
 from dartcli import catalog
-from dartcli.columns import ITEM, LABEL, NOISY, USER
+from dartcli.data.columns import ITEM, LABEL, NOISY, USER
 from dartcli.denoising import (
     CleanSample,
     Context,
@@ -22,7 +22,7 @@ from dartcli.denoising import (
     observe,
 )
 from dartcli.errors import UsageError
-from dartcli.settings import parsed
+from dartcli.settings import validate
 
 USERS, ITEMS, TABLE, SIZE = 40, 30, 500, 64
 NAMES = catalog.names("strategies")
@@ -147,7 +147,7 @@ def test_the_link_is_a_rising_function_of_the_logit(name: str) -> None:
 def test_unknown_options_are_refused_and_every_option_is_documented(name: str) -> None:
     kind = catalog.load("strategies", name)
     with pytest.raises(UsageError, match=r"unknown setting strategy\.no_such_option"):
-        parsed(kind.Options, {"no_such_option": 1}, "strategy")
+        validate(kind.Options, {"no_such_option": 1}, "strategy")
     assert kind.__doc__
     assert kind.Options.__doc__
     for option, field in kind.Options.model_fields.items():
@@ -353,7 +353,7 @@ def test_options_come_back_from_json_and_the_defaults_pass_their_own_checks(name
     kind = catalog.load("strategies", name)
     options = kind.Options()
     assert kind.Options.model_validate_json(options.model_dump_json()) == options
-    assert parsed(kind.Options, options.model_dump(), "strategy") == options
+    assert validate(kind.Options, options.model_dump(), "strategy") == options
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -381,9 +381,9 @@ def test_a_strategy_that_prepares_keeps_columns_types_and_order(name: str) -> No
 def test_clean_strategies_drop_or_relabel_the_false_positives() -> None:
     recorded = pl.DataFrame({USER: [0, 1, 2], LABEL: [1, 1, 0], NOISY: [True, False, None]})
     clean = catalog.load("strategies", "clean").prepare(recorded)
-    relabelled = catalog.load("strategies", "clean-relabel").prepare(recorded)
+    relabeled = catalog.load("strategies", "clean-relabel").prepare(recorded)
     assert clean.rows() == [(1, 1, False), (2, 0, None)]
-    assert relabelled.rows() == [(0, 0, True), (1, 1, False), (2, 0, None)]
+    assert relabeled.rows() == [(0, 0, True), (1, 1, False), (2, 0, None)]
 
 
 def test_adt_ce_r_divides_by_the_number_of_rows() -> None:

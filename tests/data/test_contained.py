@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import xlsxwriter
 
-from dartcli.data import contained
+from dartcli.data.logs import contained
 from dartcli.errors import DataError
 
 

@@ -1,144 +1,248 @@
-"""Encoding: dense, independent of the order of rows, reversible."""
+"""Prepared data: done once, whole, recognized when broken."""
 
+import hashlib
+import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import settings as checking
-from hypothesis import strategies as st
 
-from dartcli.columns import ITEM, LABEL, NOISY, RATING, USER
-from dartcli.data.prepare import CODE, RAW, encode
+from dartcli.data import prepare, registry
+from dartcli.data.columns import ITEM, LABEL, NOISY, USER
+from dartcli.data.dataset import Counts, DataOptions, Dataset
+from dartcli.data.prepare import prepare_split
 from dartcli.errors import DataError
+from dartcli.settings import PROTOCOLS
+from dartcli.storage import paths
 
-ids = st.one_of(st.text(max_size=4), st.text("ab", max_size=2))
-
-
-@checking(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(ids, ids), min_size=1, max_size=60))
-def test_decoding_gives_back_what_was_encoded(pairs: list[tuple[str, str]]) -> None:
-    raw = pl.DataFrame({USER: [u for u, _ in pairs], ITEM: [i for _, i in pairs]})
-    encoded = encode(raw.lazy(), "test")
-    table = encoded.interactions
-    decoded = [
-        (encoded.ids[USER][RAW][user], encoded.ids[ITEM][RAW][item])
-        for user, item in table.select(USER, ITEM).iter_rows()
-    ]
-    last = {pair: position for position, pair in enumerate(pairs)}
-    assert decoded == sorted(last, key=lambda pair: last[pair])
-    assert encoded.duplicates_dropped == len(pairs) - len(last)
-    for name in (USER, ITEM):
-        codes = encoded.ids[name]
-        assert codes[CODE].to_list() == list(range(len(codes)))
-        assert sorted(codes[RAW]) == codes[RAW].to_list()
-        assert set(table[name]) == set(codes[CODE])
+STRICT, REFERENCE = PROTOCOLS["strict"], PROTOCOLS["reference"]
+CALLS: list[int] = []
 
 
-def test_codes_do_not_depend_on_the_order_of_rows() -> None:
-    raw = pl.DataFrame({USER: [9, 2, 5, 2], ITEM: [1, 1, 3, 7]})
-    forward, backward = encode(raw.lazy(), "a"), encode(raw.reverse().lazy(), "b")
-    assert forward.ids[USER].equals(backward.ids[USER])
-    assert forward.interactions.equals(backward.interactions.reverse())
-
-
-def test_the_last_of_duplicates_is_kept() -> None:
-    raw = pl.DataFrame({USER: [1, 2, 1], ITEM: [5, 5, 5], RATING: [1.0, 2.0, 3.0]})
-    encoded = encode(raw.lazy(), "test")
-    assert encoded.interactions[RATING].to_list() == [2.0, 3.0]
-    assert encoded.duplicates_dropped == 1
-
-
-def test_missing_marks_become_unknown_and_missing_labels_positive() -> None:
-    table = encode(pl.LazyFrame({USER: [1, 2], ITEM: [1, 2]}), "test").interactions
-    assert table[LABEL].to_list() == [1, 1]
-    assert table[NOISY].to_list() == [None, None]
-    assert table.schema[USER] == table.schema[ITEM] == pl.UInt32
-
-
-def test_further_columns_become_fields() -> None:
-    raw = pl.LazyFrame({USER: [1, 2, 3], ITEM: [1, 2, 3], "device": ["tv", "pc", "tv"]})
-    encoded = encode(raw, "test")
-    assert encoded.fields == (USER, ITEM, "device")
-    assert encoded.interactions["device"].to_list() == [1, 0, 1]
-
-
-@pytest.mark.parametrize(
-    ("raw", "sentence"),
-    [
-        ({USER: [1]}, "test has no column item"),
-        ({USER: [], ITEM: []}, "test holds no interaction"),
-        ({USER: [1, None], ITEM: [1, 2]}, r"column user is empty in row 2 \(and 1 rows in all\)"),
-        ({USER: [1, 2], ITEM: [1.0, float("nan")]}, "column item is empty in row 2"),
-    ],
-)
-def test_what_cannot_be_encoded_is_refused(raw: dict[str, list[float]], sentence: str) -> None:
-    with pytest.raises(DataError, match=sentence):
-        encode(pl.LazyFrame(raw), "test")
-
-
-def test_label_zero_is_never_a_false_positive_and_missing_ratings_are_null() -> None:
-    raw = pl.LazyFrame(
+def read(_folder: Path, _options: DataOptions) -> pl.LazyFrame:
+    CALLS.append(1)
+    pairs = [(u, i) for u in range(20) for i in range(10) if (u * 7 + i * 3) % 4]
+    return pl.LazyFrame(
         {
-            USER: [1, 2, 3],
-            ITEM: [1, 2, 3],
-            LABEL: [0, 1, 1],
-            NOISY: [1, 1, None],
-            RATING: [1.0, 2.0, float("nan")],
+            USER: [f"u{u}" for u, _ in pairs],
+            ITEM: [i for _, i in pairs],
+            NOISY: [(u + i) % 3 == 0 for u, i in pairs],
         }
     )
-    table = encode(raw, "test").interactions
-    assert table[NOISY].to_list() == [False, True, None]
-    assert table[RATING].to_list() == [1.0, 2.0, None]
 
 
-def test_values_that_only_replaced_rows_have_get_no_code() -> None:
-    raw = pl.LazyFrame({USER: [1, 1], ITEM: [5, 5], "device": ["old", "new"]})
-    assert encode(raw, "test").ids["device"][RAW].to_list() == ["new"]
+TRUE = Counts(users=20, items=10, true_positives=100, false_positives=50)
 
 
-@pytest.mark.parametrize("name", ["key", "raw", "code", "a b.c-d"])
-def test_a_field_may_have_any_plain_name(name: str) -> None:
-    encoded = encode(pl.LazyFrame({USER: [1, 2], ITEM: [1, 2], name: [8, 7]}), "test")
-    assert encoded.interactions[name].to_list() == [1, 0]
+def toy(expected: Counts | None = None, partial: dict[str, Counts] | None = None) -> Dataset:
+    return Dataset(
+        name="toy",
+        title="toy",
+        license="none",
+        citation="none",
+        homepage="none",
+        files=(),
+        options=DataOptions,
+        read=read,
+        expected=lambda _options: expected,
+        partial=partial or {},
+    )
 
 
-def test_categories_are_ordered_as_their_text_is() -> None:
-    text = ["b", "c", "a", "b"]
-    frame = pl.DataFrame({USER: text, ITEM: [1, 2, 3, 4]})
-    plain = encode(frame.lazy(), "test")
-    for dtype in (pl.Categorical, pl.Enum(["c", "b", "a"])):
-        other = encode(frame.with_columns(pl.col(USER).cast(dtype)).lazy(), "test")
-        assert other.interactions.equals(plain.interactions)
-        assert other.ids[USER].equals(plain.ids[USER])
-    assert plain.ids[USER].schema[RAW] == pl.String
+@pytest.fixture(autouse=True)
+def fresh(home: Path) -> Path:
+    CALLS.clear()
+    return home
 
 
-@pytest.mark.parametrize(
-    ("column", "sentence"),
-    [
-        ({LABEL: [1, 2]}, r"test: the column label is 2 in row 2; it must be 0 or 1"),
-        ({LABEL: [0.5, 1.0]}, r"the column label is 0\.5 in row 1"),
-        ({LABEL: [1, None]}, r"the column label is empty in row 2"),
-        ({LABEL: ["1", "0"]}, r"the column label holds String; it must hold 0 or 1"),
-        ({NOISY: [0, 7]}, r"the column noisy is 7 in row 2"),
-        ({RATING: ["good", "bad"]}, r"the column rating holds String; it must hold numbers"),
-        ({"tags": [[1], [2]]}, r"the column tags holds List\(Int64\)"),
-        ({"a/b": [1, 2]}, r"the column 'a/b' cannot be a field; rename it"),
-        ({"": [1, 2]}, r"the column '' cannot be a field"),
-    ],
-)
-def test_columns_that_mean_nothing_are_refused(column: dict[str, object], sentence: str) -> None:
-    with pytest.raises(DataError, match=sentence):
-        encode(pl.LazyFrame({USER: [1, 2], ITEM: [1, 2]} | column), "test")
+def test_the_second_time_nothing_is_done() -> None:
+    first = prepare_split(toy(), DataOptions(), STRICT, 0)
+    second = prepare_split(toy(), DataOptions(), STRICT, 0)
+    assert first.fresh
+    assert not second.fresh
+    assert first.manifest == second.manifest
+    assert len(CALLS) == 1
 
 
-def test_a_source_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "log.csv").write_text("user,item\n1,2\n3,4,5\n")
-    (tmp_path / "log.parquet").write_bytes(b"PAR1 no parquet")
-    with pytest.raises(DataError, match="cannot read test: "):
-        encode(pl.scan_csv(tmp_path / "log.csv"), "test")
-    with pytest.raises(DataError, match="cannot read test: "):
-        encode(pl.scan_parquet(tmp_path / "log.parquet"), "test")
-    with pytest.raises(DataError, match="cannot read test: "):
-        encode(pl.scan_parquet(tmp_path / "gone.parquet"), "test")
+def test_another_protocol_or_seed_splits_anew_without_reading_again() -> None:
+    folders = {
+        prepare_split(toy(), DataOptions(), protocol, seed).folder
+        for protocol in (STRICT, REFERENCE)
+        for seed in (0, 1)
+    }
+    assert len(folders) == 4
+    assert len(CALLS) == 1
+
+
+def test_the_same_seed_gives_the_same_bytes(home: Path) -> None:
+    first = prepare_split(toy(), DataOptions(), STRICT, 3)
+    before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
+    import shutil
+
+    shutil.rmtree(home)
+    second = prepare_split(toy(), DataOptions(), STRICT, 3)
+    assert {path.name: path.read_bytes() for path in second.folder.iterdir()} == before
+
+
+def test_the_manifest_counts_what_is_there() -> None:
+    data = prepare_split(toy(), DataOptions(), REFERENCE, 0)
+    counts = data.manifest.counts
+    table = read(Path(), DataOptions()).collect()
+    assert counts.interactions == len(table)
+    assert counts.false_positives == table[NOISY].sum()
+    assert counts.true_positives == len(table) - table[NOISY].sum()
+    assert (counts.users, counts.items) == data.field_sizes == (20, 10)
+    assert data.fields == (USER, ITEM)
+    parts = pl.concat([data.split(name) for name in ("train", "valid", "test")])
+    assert len(parts.filter(pl.col(LABEL) > 0)) == counts.interactions
+    # 150 positives of 200 pairs leave only 50 negatives
+    assert data.manifest.rows == {"train": 160, "valid": 20, "test": 20}
+    assert "only 50 negatives could be sampled for 150 positives" in data.manifest.warnings[0]
+
+
+def test_counts_are_compared_with_what_should_be_there() -> None:
+    table = read(Path(), DataOptions()).collect()
+    false = int(table[NOISY].sum())
+    found = Counts(20, 10, len(table) - false, false)
+    missing = Counts(21, 10, 999, false)
+    unknown = prepare_split(toy(), DataOptions(), STRICT, 0).manifest
+    assert (unknown.complete, unknown.warnings) == (None, ())
+    assert len(table) == 150
+    cases = {
+        "whole": (toy(found), True, ""),
+        "short": (toy(missing), False, "20 users instead of 21"),
+        "known": (toy(missing, {"the last part is missing": found}), False, "partial: the last"),
+    }
+    for name, (dataset, complete, words) in cases.items():
+        from dataclasses import replace
+
+        manifest = prepare_split(replace(dataset, name=name), DataOptions(), STRICT, 0).manifest
+        assert manifest.complete is complete
+        assert words in " ".join(manifest.warnings)
+        assert bool(manifest.warnings) != complete
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "other"])
+def test_a_broken_split_is_one_sentence_with_the_way_out(damage: str) -> None:
+    data = prepare_split(toy(), DataOptions(), STRICT, 0)
+    path = data.folder / "train.parquet"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-50])
+    else:
+        pl.read_parquet(path)[:-1].write_parquet(path)
+    with pytest.raises(
+        DataError, match=r"cannot read .*train\.parquet .* dart preprocess toy again"
+    ):
+        data.split("train")
+
+
+def test_a_folder_without_a_manifest_does_not_count() -> None:
+    data = prepare_split(toy(), DataOptions(), STRICT, 0)
+    (data.folder / "manifest.json").unlink()
+    assert prepare_split(toy(), DataOptions(), STRICT, 0).fresh
+
+
+def test_a_reader_that_fails_leaves_nothing_behind() -> None:
+    def broken(_folder: Path, _options: DataOptions) -> pl.LazyFrame:
+        raise DataError("line 3 is broken.")
+
+    from dataclasses import replace
+
+    with pytest.raises(DataError, match="line 3 is broken"):
+        prepare_split(replace(toy(), read=broken), DataOptions(), STRICT, 0)
+    left = [path for path in paths.processed_data("toy").rglob("*") if path.suffix != ".lock"]
+    assert left == []
+    assert registry.last_prepared() is None
+
+
+def test_the_data_set_prepared_last_is_remembered() -> None:
+    assert registry.last_prepared() is None
+    prepare_split(toy(), DataOptions(), STRICT, 0)
+    assert registry.last_prepared() == "toy"
+
+
+def work(_number: int) -> bool:
+    return prepare_split(toy(), DataOptions(), STRICT, 0).fresh
+
+
+def test_of_processes_at_once_one_works_and_the_others_wait() -> None:
+    with multiprocessing.get_context("spawn").Pool(8) as pool:
+        results = pool.map(work, range(8), chunksize=1)
+    assert results.count(True) == 1
+    folders = [p for p in paths.processed_data("toy").iterdir() if p.is_dir()]
+    assert len(folders) == 1
+    assert prepare_split(toy(), DataOptions(), STRICT, 0).split("train").height > 0
+
+
+@pytest.mark.parametrize("damage", ["manifest", "missing", "truncated"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_damaged_is_made_again(damage: str, whole: bool) -> None:
+    first = prepare_split(toy(), DataOptions(), STRICT, 0)
+    before = {name: first.split(name) for name in ("train", "valid", "test")}
+    folder = first.folder
+    if whole:  # the encoded table is looked at where a split is wanted that is not there
+        (folder / "manifest.json").unlink()
+        folder = folder.parent.parent
+    path = folder / ("ids/item.parquet" if whole else "valid.parquet")
+    if damage == "manifest":
+        (folder / "manifest.json").write_text('{"format": ')
+    elif damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-5])
+    again = prepare_split(toy(), DataOptions(), STRICT, 0)
+    assert again.fresh
+    assert len(CALLS) == (2 if whole else 1)
+    assert all(again.split(name).equals(table) for name, table in before.items())
+
+
+def test_a_file_of_the_right_size_and_the_wrong_content_is_not_believed() -> None:
+    data = prepare_split(toy(), DataOptions(), STRICT, 0)
+    path = data.folder / "test.parquet"
+    content = bytearray(path.read_bytes())
+    content[20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"it is not the file that was written.*preprocess toy"):
+        data.split("test")
+
+
+def test_codes_lead_back_to_raw_ids() -> None:
+    data = prepare_split(toy(), DataOptions(), STRICT, 0)
+    users = data.ids(USER)
+    assert users["code"].to_list() == list(range(20))
+    assert set(users["raw"]) == {f"u{number}" for number in range(20)}
+    with pytest.raises(DataError, match="toy has no field 'color'; it has user, item"):
+        data.ids("color")
+
+
+def test_files_and_their_hashes_are_in_the_manifest() -> None:
+    data = prepare_split(toy(), DataOptions(), STRICT, 0)
+    assert set(data.manifest.files) == {"train.parquet", "valid.parquet", "test.parquet"}
+    for name, file in data.manifest.files.items():
+        content = (data.folder / name).read_bytes()
+        assert (file.sha256, file.size) == (hashlib.sha256(content).hexdigest(), len(content))
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"dataset": "adressa"}'])
+def test_a_note_of_the_last_data_set_that_was_changed_is_not_believed(text: str) -> None:
+    prepare_split(toy(), DataOptions(), STRICT, 0)
+    (paths.home() / "processed" / "last.json").write_text(text)
+    with pytest.raises(DataError, match=r"last\.json"):
+        registry.last_prepared()
+
+
+def test_preparing_again_needs_no_torch() -> None:
+    words = (
+        "import sys; import dartcli; "
+        "dartcli.preprocess('synthetic', options={'interactions': 1500}); "
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    prepare.preprocess("synthetic", options={"interactions": 1500})
+    done = subprocess.run(
+        [sys.executable, "-c", words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import settings as checking
 from hypothesis import strategies as st
 
-from dartcli.columns import ITEM, LABEL, NOISY, RATING, USER
+from dartcli.data.columns import ITEM, LABEL, NOISY, RATING, USER
 from dartcli.data.split import split
 from dartcli.errors import DataError
 

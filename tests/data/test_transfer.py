@@ -16,7 +16,7 @@ import pytest
 
 from dartcli.data import transfer
 from dartcli.data.dataset import DataOptions, Dataset, SourceFile
-from dartcli.data.fetch import fetch
+from dartcli.data.download import fetch_dataset
 from dartcli.errors import DartError, DownloadError
 
 CONTENT = bytes(range(256)) * 2000
@@ -215,7 +215,7 @@ def dataset(*urls: str, **more: Any) -> Dataset:
     return Dataset(
         name="toy",
         title="toy",
-        licence="none",
+        license="none",
         citation="none",
         homepage="none",
         files=(SourceFile("toy/file.bin", urls, **({"sha256": SHA} | more)),),
@@ -230,14 +230,16 @@ def left(home: Path) -> list[str]:
 
 
 def test_a_wrong_hash_is_not_kept_and_the_next_address_is_tried(home: Path, server: Any) -> None:
-    folder = fetch(dataset(server.url("/gone"), server.url("/other"), server.url("/file.bin")))
+    folder = fetch_dataset(
+        dataset(server.url("/gone"), server.url("/other"), server.url("/file.bin"))
+    )
     assert (folder / "toy/file.bin").read_bytes() == CONTENT
     assert left(home) == ["download.json", "toy/file.bin"]
 
 
 def test_every_failure_is_named_when_nothing_works(home: Path, server: Any) -> None:
     with pytest.raises(DownloadError) as error:
-        fetch(dataset(server.url("/gone"), server.url("/other")))
+        fetch_dataset(dataset(server.url("/gone"), server.url("/other")))
     said = str(error.value)
     assert "404 Not Found" in said
     assert f"but {SHA} was expected" in said
@@ -256,12 +258,12 @@ def test_an_interrupted_fetch_leaves_its_part_and_goes_on_from_it(
 
     monkeypatch.setattr(transfer, "CHUNK", 10_000)
     with pytest.raises(KeyboardInterrupt):
-        fetch(toy, progress=interrupt)
+        fetch_dataset(toy, progress=interrupt)
     assert left(home) == ["toy/file.bin.part", "toy/file.bin.part.json"]
     # how much one read returns is the network's business
     here = next(home.rglob("file.bin.part")).stat().st_size
     assert 0 < here < len(CONTENT)
-    folder = fetch(toy)
+    folder = fetch_dataset(toy)
     assert (folder / "toy/file.bin").read_bytes() == CONTENT
     assert server.plan.asked[-1] == f"/file.bin bytes={here}-"
     assert left(home) == ["download.json", "toy/file.bin"]
@@ -269,7 +271,7 @@ def test_an_interrupted_fetch_leaves_its_part_and_goes_on_from_it(
 
 def test_an_archive_with_another_hash_is_refused(home: Path, server: Any) -> None:
     with pytest.raises(DownloadError, match=r"has the SHA-256 .*, but 0+ was expected"):
-        fetch(dataset(server.url("/file.bin"), sha256=None, archive_sha256="0" * 64))
+        fetch_dataset(dataset(server.url("/file.bin"), sha256=None, archive_sha256="0" * 64))
     assert left(home) == []
 
 
@@ -294,7 +296,7 @@ def test_links_and_encrypted_members_are_not_unpacked(
         raw[raw.index(b"PK\x01\x02") + 8] |= 1
         path.write_bytes(raw)
     with pytest.raises(DownloadError, match=sentence):
-        fetch(dataset(sha256=None), str(path))
+        fetch_dataset(dataset(sha256=None), str(path))
     assert left(home) == []
 
 
@@ -306,7 +308,7 @@ def test_only_the_named_member_is_unpacked_wherever_others_point(
         archive.writestr("../../outside.txt", "x")
         archive.writestr("/etc/outside.txt", "x")
         archive.writestr("toy/file.bin", CONTENT)
-    fetch(dataset(), str(path))
+    fetch_dataset(dataset(), str(path))
     assert left(home) == ["download.json", "toy/file.bin"]
     assert not list(tmp_path.rglob("outside.txt"))
 
@@ -316,12 +318,12 @@ def test_a_bomb_is_stopped_by_counting_not_by_its_header(home: Path, tmp_path: P
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("toy/file.bin", b"\0" * 10_000_000)
     with pytest.raises(DownloadError, match="is larger than 1,000,000 bytes"):
-        fetch(dataset(sha256=None, limit=1_000_000), str(path))
+        fetch_dataset(dataset(sha256=None, limit=1_000_000), str(path))
     assert left(home) == []
 
 
 def fetch_in_process(url: str) -> int:
-    return len((fetch(dataset(url)) / "toy/file.bin").read_bytes())
+    return len((fetch_dataset(dataset(url)) / "toy/file.bin").read_bytes())
 
 
 def test_two_processes_at_once_download_once(home: Path, server: Any) -> None:

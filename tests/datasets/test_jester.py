@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 from excel import write_xls, write_xlsx
 
-from dartcli import catalog, steps
-from dartcli.columns import ITEM, NOISY, RATING, USER
+from dartcli import catalog
+from dartcli.data import prepare
+from dartcli.data.columns import ITEM, NOISY, RATING, USER
 from dartcli.data.dataset import DataOptions
 from dartcli.errors import DataError
 
@@ -106,19 +107,19 @@ def test_an_archive_may_hold_a_csv_under_another_name(
     with zipfile.ZipFile(tmp_path / "jester/jester-data-1.zip", "w") as archive:
         archive.writestr("jester-data-1.csv", text)
     monkeypatch.setenv("DART_MIRROR", str(tmp_path))
-    folder = steps.download("jester-1", str(tmp_path))
+    folder = prepare.download("jester-1", str(tmp_path))
     assert (folder / "jester/jester-data-1.xls").read_text() == text
     assert home.is_dir()
 
 
 @pytest.mark.realdata
 def test_the_real_data_have_the_known_counts(mirrored_home: Path) -> None:
-    first = steps.preprocess("jester-1").manifest
+    first = prepare.preprocess("jester-1").manifest
     assert (first.counts.users, first.counts.items) == (24_983, 100)
     assert (first.counts.true_positives, first.counts.false_positives) == (1_077_115, 733_340)
     assert first.complete is False
     assert "partial: only the first of its three parts" in first.warnings[0]
-    fourth = steps.preprocess("jester-4").manifest
+    fourth = prepare.preprocess("jester-4").manifest
     assert (fourth.counts.true_positives, fourth.counts.false_positives) == (50_047, 56_442)
     assert fourth.complete is True
     assert mirrored_home.is_dir()

@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from dartcli import steps
-from dartcli.columns import NOISY, RATING, USER
+from dartcli.data import prepare
+from dartcli.data.columns import NOISY, RATING, USER
 from dartcli.datasets.movielens import Options, read
 from dartcli.errors import DataError
 
@@ -54,7 +54,7 @@ def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.realdata
 @pytest.mark.parametrize("protocol", ["strict", "reference"])
 def test_the_real_data_have_the_counts_of_table_1(mirrored_home: Path, protocol: str) -> None:
-    data = steps.preprocess("movielens-100k", protocol=protocol)
+    data = prepare.preprocess("movielens-100k", protocol=protocol)
     counts = data.manifest.counts
     assert (counts.users, counts.items) == (943, 1_682)
     assert (counts.true_positives, counts.false_positives) == (55_375, 44_625)

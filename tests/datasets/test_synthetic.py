@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dartcli.columns import ITEM, NOISY, RATING, USER
+from dartcli.data.columns import ITEM, NOISY, RATING, USER
 from dartcli.datasets.synthetic import Options, read
 from dartcli.errors import UsageError
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dartcli import catalog, steps
-from dartcli.columns import ITEM, NOISY, RATING, USER
+from dartcli import catalog
+from dartcli.data import prepare
+from dartcli.data.columns import ITEM, NOISY, RATING, USER
 from dartcli.errors import DataError
 
 
@@ -90,7 +91,7 @@ def test_a_broken_file_is_one_sentence(
 def test_the_real_parts_have_the_known_counts_and_are_called_partial(
     mirrored_home: Path, name: str, users: int, items: int, true: int, false: int
 ) -> None:
-    manifest = steps.preprocess(name).manifest
+    manifest = prepare.preprocess(name).manifest
     counts = manifest.counts
     assert (counts.users, counts.items) == (users, items)
     assert (counts.true_positives, counts.false_positives) == (true, false)

@@ -32,7 +32,7 @@ TINY = ["--epochs", "3", "--patience", "3", "--set", "dataset.interactions=1500"
 def dart(*words: str) -> Result:
     """Run one command within this process; ``history`` stands for the library's reader of it."""
     from dartcli.cli import app
-    from dartcli.cli.guard import guarded
+    from dartcli.cli.errors import guarded
 
     if words[0] == "history":
         reader = typer.Typer()
@@ -43,9 +43,9 @@ def dart(*words: str) -> Result:
 
 
 def _history(name: str) -> None:
-    from dartcli import runs
+    from dartcli.experiments.run_index import find_run
 
-    run = runs.find(name)
+    run = find_run(name)
     typer.echo(json.dumps([run.history(seed).to_dicts() for seed in run.seeds]))
 
 
@@ -95,7 +95,7 @@ KINDS = (
     Kind("manifest", f"processed/{DATASET}/*/manifest.json", (TRAIN,), _without_splits),
     Kind("split", f"processed/{DATASET}/*/splits/*/*.parquet", (TRAIN,)),
     Kind("manifest of a split", f"processed/{DATASET}/*/splits/*/manifest.json", (PREPARE, TRAIN)),
-    Kind("note of the last data set", "processed/last.json", (DEFAULT,)),
+    Kind("note of the last dataset", "processed/last.json", (DEFAULT,)),
     Kind("description of a log", "own/shop.json", (OWN,)),
     Kind("hashes of logs", "own/hashes.json", (OWN,)),
     Kind("settings", "runs/one/settings.json", (SHOW, EVAL, ANALYZE)),
@@ -119,8 +119,8 @@ KINDS = (
 
 def stopped(home: Path) -> None:
     """Make the run ``stopped``: its first seed is finished, its second is not."""
-    from dartcli import steps
     from dartcli.errors import StoppedError
+    from dartcli.experiments.train import train_run
 
     epochs = 0
 
@@ -138,7 +138,7 @@ def stopped(home: Path) -> None:
     plan = {"epochs": 3, "patience": 3, "batch_size": 256}
     dataset = {"name": "synthetic", "options": {"interactions": 1500}}
     try:
-        steps.train(
+        train_run(
             name="stopped", dataset=dataset, training=plan, seeds=(0, 1), progress=count,
             checkpoint_every="1ep", stopping=Ends,
         )  # fmt: skip

@@ -40,7 +40,7 @@ DATASET = "jester-1"
 
 
 def source(folder: Path, users: int = 400) -> Path:
-    """Write made-up ratings as the data set ``jester-1`` has them; return their folder."""
+    """Write made-up ratings as the dataset ``jester-1`` has them; return their folder."""
     chance = random.Random(7)
     lines = []
     for _ in range(users):

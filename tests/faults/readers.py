@@ -14,24 +14,25 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["dartcli"]):
-    from dartcli import files, settings
-    from dartcli.data import own
+    from dartcli import settings
+    from dartcli.data.logs.reader import _check_expression
     from dartcli.datasets import _text, book_crossing
     from dartcli.errors import DartError
-    from dartcli.training import checkpoints
+    from dartcli.storage.checksums import read_document
+    from dartcli.training.checkpoint import parse_interval
 
 PLACE = Path(tempfile.mkdtemp(prefix="dart-readers-"))
 READERS = (
-    lambda path: files.read_sealed(path),
+    lambda path: read_document(path),
     lambda path: settings.load_tree(path),
     lambda path: settings.load_tree(path.rename(path.with_suffix(".toml"))),
-    lambda path: settings.parsed(settings.Settings, settings.load_tree(path), "settings"),
+    lambda path: settings.validate(settings.Settings, settings.load_tree(path), "settings"),
     lambda path: _text.whole_numbers(path, ("user", "item", "read")),
     lambda _path: book_crossing.read(PLACE, book_crossing.Options()),
     lambda path: settings.parse_seeds(path.read_text("latin-1")),
     lambda path: settings.parse_assignments(path.read_text("latin-1").split("\n")),
-    lambda path: checkpoints.parse_every(path.read_text("latin-1")),
-    lambda path: own._check_expression(path.read_text("latin-1")),
+    lambda path: parse_interval(path.read_text("latin-1")),
+    lambda path: _check_expression(path.read_text("latin-1")),
 )
 
 

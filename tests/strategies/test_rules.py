@@ -308,7 +308,7 @@ def test_influence_relabels_the_most_harmful_positives_and_looks_when_it_should(
     rows = list(range(60))
     for epoch, looked in ((1, False), (2, True)):
         strategy.study(epoch, model, fields, label)
-        assert bool(strategy.relabelled.any()) == looked
+        assert bool(strategy.relabeled.any()) == looked
     harm = strategy.influence(model, fields, label)
     positives = [row for row in rows if label[row] == 1]
     worst = sorted(positives, key=lambda row: -float(harm[row]))
@@ -318,9 +318,9 @@ def test_influence_relabels_the_most_harmful_positives_and_looks_when_it_should(
     changed = (decision.label != label.float()).nonzero().flatten().tolist()
     assert set(changed) == expected
     assert decision.weight.tolist() == [1.0] * 60
-    before = strategy.relabelled.clone()
+    before = strategy.relabeled.clone()
     model.weight.data.mul_(-1)
     strategy.study(3, model, fields, label)
-    assert torch.equal(before, strategy.relabelled)
+    assert torch.equal(before, strategy.relabeled)
     strategy.study(4, model, fields, label)
-    assert not torch.equal(before, strategy.relabelled)
+    assert not torch.equal(before, strategy.relabeled)

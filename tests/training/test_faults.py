@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_checkpoints import PLAN, Ends
+from test_checkpoint import PLAN, Ends
 
-from dartcli import steps
 from dartcli.errors import TrainingError, UsageError
+from dartcli.experiments.train import train_run
 from dartcli.training import device as devices
-from dartcli.training.checkpoints import Every, Keeper, latest
+from dartcli.training.checkpoint import CheckpointWriter, Interval, load_latest
 
 CPU = torch.device("cpu")
 GPU_SAID = (
@@ -22,13 +22,13 @@ def test_a_loss_that_is_no_number_names_iteration_cause_and_the_last_good_checkp
     tmp_path: Path,
 ) -> None:
     plan = PLAN.model_copy(update={"learning_rate": 1e30})
-    keeper = Keeper(tmp_path, "id", Every(seconds=1e-9))
+    keeper = CheckpointWriter(tmp_path, "id", Interval(seconds=1e-9))
     with pytest.raises(TrainingError) as fault:
         Ends("base", "fm", plan, keeper=keeper)
     said = str(fault.value)
     assert "after iteration" in said or "at iteration" in said
     assert "lower --learning-rate (now 1e+30)" in said
-    position = latest(tmp_path, "id", CPU, pytest.fail)
+    position = load_latest(tmp_path, "id", CPU)
     if position is None:
         assert "no checkpoint was written before it" in said
     else:
@@ -41,7 +41,7 @@ def test_without_checkpoints_the_end_of_the_epoch_notices(tmp_path: Path) -> Non
     plan = PLAN.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(TrainingError, match=r"the loss is not a number at iteration \d+ \(it was"):
         Ends("base", "fm", plan)
-    keeper = Keeper(tmp_path, "id", Every())
+    keeper = CheckpointWriter(tmp_path, "id", Interval())
     with pytest.raises(TrainingError, match="no checkpoint was written before it"):
         Ends("base", "fm", plan, keeper=keeper)
 
@@ -76,7 +76,7 @@ def test_other_errors_stay_what_they_are() -> None:
 
 def test_a_model_that_does_not_fit_is_refused_before_anything_is_allocated(home: Path) -> None:
     with pytest.raises(TrainingError, match=r"parameters takes [\d,.]+ GiB to train, but cpu has"):
-        steps.train(model={"name": "fm", "options": {"factors": 10**6}})
+        train_run(model={"name": "fm", "options": {"factors": 10**6}})
     assert not list((home / "runs").iterdir())
 
 
@@ -91,9 +91,9 @@ def test_a_device_that_is_not_there_is_said_before_any_work(home: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
     with pytest.raises(TrainingError, match="offers no CUDA device"):
-        steps.train(device="cuda")
+        train_run(device="cuda")
     with pytest.raises(UsageError, match="there is no device 'tpu9'"):
-        steps.train(device="tpu9")
+        train_run(device="tpu9")
     assert not home.exists()
 
 
@@ -108,7 +108,7 @@ def test_deterministic_is_the_default_on_a_cpu(wanted: bool | None, expected: bo
 
 def test_training_has_the_setting_in_force(home: Path) -> None:
     seen: list[bool] = []
-    steps.train(
+    train_run(
         dataset={"name": "synthetic", "options": {"interactions": 1500}},
         training={"epochs": 1},
         deterministic=False,

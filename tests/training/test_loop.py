@@ -9,19 +9,17 @@ from random_tables import ITEMS, ROWS, USERS, table
 from torch import Tensor, nn
 
 from dartcli import catalog
-from dartcli.data.batches import (
-    Table,
-    TrainingSet,
-    known_pairs,
-)
 from dartcli.data.seeds import derived_seed
+from dartcli.data.tensors import Interactions, TrainingSet, known_pairs
 from dartcli.denoising import Context, Strategy
 from dartcli.errors import TrainingError
 from dartcli.settings import Training
 from dartcli.training import loop
-from dartcli.training.loop import EpochRecord, Outcome
-from dartcli.training.stepping import Program, Stepper
-from dartcli.training.trace import Trace
+from dartcli.training.epochs import EpochRecord
+from dartcli.training.loop import Outcome
+from dartcli.training.program import Program
+from dartcli.training.recorder import Recorder
+from dartcli.training.step import Stepper
 
 CPU = torch.device("cpu")
 
@@ -62,7 +60,9 @@ def training_set(*, resample: bool = False, reshuffle: bool = True) -> TrainingS
     if not resample:
         return TrainingSet(recorded, USERS, ITEMS, known=None, reshuffle=reshuffle)
     positive = recorded.label > 0
-    recorded = Table(recorded.fields[positive], recorded.label[positive], recorded.kind[positive])
+    recorded = Interactions(
+        recorded.fields[positive], recorded.label[positive], recorded.kind[positive]
+    )
     known = known_pairs(recorded, ITEMS)
     return TrainingSet(recorded, USERS, ITEMS, known=known, reshuffle=reshuffle)
 
@@ -183,8 +183,8 @@ def test_the_strategy_sees_the_iteration_counted_from_one() -> None:
     strategy = rule("dart-disc", tau_m=1.0, t_i=3, t_m=1)
     records, _ = fitted(model(), strategy, training_set(), plan(epochs=1))
     trace = records[0].iterations
-    assert trace["handled"].to_list()[:3] == [0, 0, 0]
-    assert (trace["handled"] == trace["positives"]).to_list()[3:] == [True] * (len(trace) - 3)
+    assert trace["flagged"].to_list()[:3] == [0, 0, 0]
+    assert (trace["flagged"] == trace["positives"]).to_list()[3:] == [True] * (len(trace) - 3)
 
 
 def test_a_loss_that_is_not_a_number_stops_with_the_iteration() -> None:
@@ -242,7 +242,7 @@ def test_blocks_of_batches_do_not_change_what_an_epoch_visits(
 ) -> None:
     epoch = training_set().epoch(0, 1)
     whole = [batch.row.tolist() for batch in epoch.batches(64)]
-    monkeypatch.setattr("dartcli.data.batches.BATCHES_PER_BLOCK", 2)
+    monkeypatch.setattr("dartcli.data.tensors.BATCHES_PER_BLOCK", 2)
     assert [batch.row.tolist() for batch in epoch.batches(64)] == whole
 
 
@@ -263,7 +263,7 @@ def test_the_step_never_waits_for_the_device(no_sync: Callable[[], object]) -> N
     epoch = training.epoch(0, 1)
     network, strategy = model(), rule(tau_m=0.5, t_m=1)
     stepper = Stepper(Program([network], strategy), Training(batch_size=64), CPU)
-    record = Trace(len(training), 64)
+    record = Recorder(len(training), 64)
     batch = next(iter(epoch.batches(64)))
     with no_sync():
         record.record(*stepper(batch))

@@ -1,0 +1,76 @@
+"""Where the microseconds of one training iteration go, by operation of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks._data import sized
+from benchmarks.timing import Benchmark
+from benchmarks.train import dart_epoch
+from dartcli.training.device import keeping_freed_memory, wait
+
+SHOWN = 10
+"""Operations in the table of each way; the rest is one row."""
+
+
+def measure(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return microseconds and calls an iteration of the costliest operations, of a third epoch.
+
+    Time of an operation itself, without what it calls; on a GPU the GPU's time. Recording adds to
+    it, so the sum is more than an iteration takes; the shares are what counts.
+    """
+    data = sized(options)
+    strategy = str(options.get("strategy") or "dart")
+    cuda = data.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    ways: tuple[tuple[str, Literal["off", "on"]], ...] = (
+        ("eager", "off"),
+        ("captured" if cuda else "compiled", "on"),
+    )
+    found: list[dict[str, Any]] = []
+    for name, compile_ in ways:
+        with keeping_freed_memory():
+            run = dart_epoch(data, strategy, compile_=compile_)
+            run()
+            run()
+            wait(data.device)
+            with profile(activities=activities) as recorded:
+                run()
+                wait(data.device)
+        found += _rows(recorded, name, data.iterations, cuda=cuda)
+    return {**data.described(), "strategy": strategy, "rows_measured": found}
+
+
+def _rows(recorded: profile, way: str, iterations: int, *, cuda: bool) -> list[dict[str, Any]]:
+    spent: list[tuple[str, float, float]] = [
+        (
+            "the compiled function" if "CompiledFxGraph" in event.key else event.key,
+            float(event.self_device_time_total if cuda else event.self_cpu_time_total) / iterations,
+            event.count / iterations,
+        )
+        for event in recorded.key_averages()
+    ]
+    spent.sort(key=lambda row: -row[1])
+    total = sum(microseconds for _, microseconds, _ in spent)
+    rest = spent[SHOWN:]
+    shown = [*spent[:SHOWN], ("all others", sum(row[1] for row in rest), sum(r[2] for r in rest))]
+    return [
+        {
+            "step": way,
+            "operation": operation,
+            "us_per_iteration": microseconds,
+            "calls": calls,
+            "share": microseconds / total if total else 0.0,
+        }
+        for operation, microseconds, calls in shown
+    ]
+
+
+BENCHMARK = Benchmark(
+    title="Where the time of an iteration goes",
+    question="Which operations take the time of an iteration?",
+    measure=measure,
+)

@@ -1,0 +1,78 @@
+"""Time of one training iteration under every strategy, relative to plain training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+
+from benchmarks._data import BATCH, FACTORS, sized
+from benchmarks.timing import Benchmark, interleaved
+from benchmarks.train import dart_epoch
+from dartcli import catalog
+from dartcli.data.tensors import Interactions
+from dartcli.denoising import CleanSample, Context, TrainingTable
+
+BASE = "base"
+
+
+def measure(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return milliseconds an iteration of every strategy, and how much longer than ``base``.
+
+    Eager and compiled (on a GPU: captured), each beside ``base`` stepped in the same way.
+    Strategies that differ from ``base`` in their table only (``clean``) are left out. ``influence``
+    also looks at all training rows now and then: the seconds of one look are told apart.
+    """
+    data = sized(options)
+    kinds = {name: catalog.load("strategies", name) for name in catalog.names("strategies")}
+    names = [BASE, *(name for name, kind in kinds.items() if not kind.reads_noisy and name != BASE)]
+    ways: tuple[Literal["off", "on"], ...] = ("off", "on")
+    timings = interleaved(
+        {f"{name} {way}": dart_epoch(data, name, compile_=way) for name in names for way in ways},
+        int(options.get("rounds", 5)),
+        data.device,
+    )
+
+    def row(name: str) -> dict[str, Any]:
+        eager, fast = (timings[f"{name} {way}"].median for way in ways)
+        base_eager, base_fast = (timings[f"{BASE} {way}"].median for way in ways)
+        return {
+            "strategy": name,
+            "eager_ms": 1e3 * eager / data.iterations,
+            "eager_times_base": eager / base_eager,
+            "compiled_ms": 1e3 * fast / data.iterations,
+            "compiled_times_base": fast / base_fast,
+        }
+
+    return {
+        **data.described(),
+        "influence_look_seconds": _look(data.table, data.users, data.items),
+        "rows_measured": sorted(map(row, names), key=lambda row: row["compiled_ms"]),
+    }
+
+
+def _look(table: Interactions, users: int, items: int) -> float:
+    """Return the seconds that ``influence`` takes to look at every training row."""
+    kind, model_kind = catalog.load("strategies", "influence"), catalog.load("models", "fm")
+    device = table.label.device
+    statistics = TrainingTable(
+        table.fields[:, 0], table.fields[:, 1], table.label, users, items, len(table)
+    )
+    clean = CleanSample(table.fields[:BATCH], table.clean_label[:BATCH])
+    chosen = kind.Options()
+    rule = kind(chosen, Context(1, statistics, clean)).to(device)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        model = model_kind((users, items), model_kind.Options(factors=FACTORS)).to(device)
+    began = time.perf_counter()
+    rule.study(chosen.burn_in + 1, model, table.fields, table.label)
+    return time.perf_counter() - began
+
+
+BENCHMARK = Benchmark(
+    title="One training iteration under every strategy",
+    question="What does a strategy cost, beside plain training?",
+    measure=measure,
+)

@@ -1,0 +1,187 @@
+"""Tables that live on the training device, and the order in which an epoch visits them.
+
+All randomness of an epoch comes from two integers, the seed and the number of the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from dartcli.data.columns import LABEL, NOISY
+from dartcli.data.negatives import pair_codes, sample_pairs
+from dartcli.data.seeds import derived_seed
+
+NEGATIVE: Final = 0
+TRUE_POSITIVE: Final = 1
+FALSE_POSITIVE: Final = 2
+UNKNOWN_POSITIVE: Final = 3
+"""Kinds of rows; an unknown positive is one of which nobody said whether the user liked it."""
+
+BATCHES_PER_BLOCK: Final = 256
+"""Batches gathered at once: bounds the memory of an epoch's copy of a large table."""
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Interactions on a device: N rows, F fields (user and item first)."""
+
+    fields: Tensor
+    """Long[N, F]."""
+    label: Tensor
+    """Float[N], as recorded."""
+    kind: Tensor
+    """Int8[N]: negative, true positive, false positive, unknown positive. For measurement only."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.label)
+
+    def first(self, rows: int) -> Interactions:
+        """Return the first ``rows`` rows, or all where there are fewer; views, not copies."""
+        return Interactions(self.fields[:rows], self.label[:rows], self.kind[:rows])
+
+    @property
+    def clean_label(self) -> Tensor:
+        """Float[N], the label with known false positives as negatives."""
+        return self.label * (self.kind != FALSE_POSITIVE)
+
+    @property
+    def positives(self) -> int:
+        """Number of rows with label 1."""
+        return int((self.label > 0).sum())
+
+
+def to_interactions(
+    frame: pl.DataFrame, fields: Sequence[str], device: torch.device
+) -> Interactions:
+    """Put ``frame`` (columns ``fields``, ``label``, ``noisy``) on ``device``."""
+    positive, noisy = pl.col(LABEL) > 0, pl.col(NOISY)
+    kind = (
+        pl.when(~positive)
+        .then(NEGATIVE)
+        .when(noisy.is_null())
+        .then(UNKNOWN_POSITIVE)
+        .when(noisy)
+        .then(FALSE_POSITIVE)
+        .otherwise(TRUE_POSITIVE)
+    )
+    columns = [
+        torch.from_numpy(frame[name].cast(pl.Int64).to_numpy(writable=True)) for name in fields
+    ]
+    return Interactions(
+        fields=torch.stack(columns, dim=1).to(device),
+        label=torch.from_numpy(frame[LABEL].cast(pl.Float32).to_numpy(writable=True)).to(device),
+        kind=torch.from_numpy(
+            frame.select(kind.cast(pl.Int8)).to_series().to_numpy(writable=True)
+        ).to(device),
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One mini-batch: views of tensors on the device."""
+
+    fields: Tensor
+    """Long[B, F]."""
+    label: Tensor
+    """Float[B]."""
+    row: Tensor
+    """Long[B], index in the training table."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the data: a table (new negatives included) and the order of its rows."""
+
+    table: Interactions
+    order: Tensor | None
+    """Long[N], or None for the stored order."""
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Yield the mini-batches in order; the last one may be smaller."""
+        block = size * BATCHES_PER_BLOCK
+        for start in range(0, len(self.table), block):
+            fields, label, row = self._rows(start, min(start + block, len(self.table)))
+            for first in range(0, len(row), size):
+                part = slice(first, first + size)
+                yield Batch(fields[part], label[part], row[part])
+
+    def in_order(self, values: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Return ``values`` (one a row of the table) in the order of the epoch, or a part of it."""
+        return values[rows] if self.order is None else values.index_select(0, self.order[rows])
+
+    def _rows(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+        if self.order is None:
+            row = torch.arange(start, stop, device=self.table.label.device)
+            return self.table.fields[start:stop], self.table.label[start:stop], row
+        row = self.order[start:stop]
+        return self.table.fields.index_select(0, row), self.table.label.index_select(0, row), row
+
+
+class TrainingSet:
+    """The training interactions, and what is drawn anew each epoch.
+
+    Parameters
+    ----------
+    table
+        The recorded rows (with their negatives, where those were drawn once).
+    users, items
+        Sizes of the two id fields: negatives are uniform over users x items.
+    known
+        Long[K], sorted distinct pair codes that are never drawn as negatives; None = nothing is
+        drawn. One negative a known pair is drawn every epoch. Fields beyond user and item are
+        taken from recorded positives, in turn.
+    reshuffle
+        Visit the rows in a new order every epoch; else in the stored one.
+    """
+
+    def __init__(
+        self, table: Interactions, users: int, items: int, *, known: Tensor | None, reshuffle: bool
+    ) -> None:
+        self.recorded = table
+        self.users, self.items = users, items
+        self.known = known
+        self.reshuffle = reshuffle
+
+    def __len__(self) -> int:
+        """Return the number of rows that an epoch visits."""
+        return len(self.recorded) + (0 if self.known is None else len(self.known))
+
+    def epoch(self, seed: int, epoch: int) -> Epoch:
+        """Return pass number ``epoch`` (from 1): the same for the same two integers."""
+        device = self.recorded.label.device
+        generator = torch.Generator(device)
+        generator.manual_seed(derived_seed(seed, 1, epoch))
+        table = self.recorded if self.known is None else self._with_negatives(generator)
+        order = None
+        if self.reshuffle:
+            order = torch.randperm(len(table), generator=generator, device=device)
+        return Epoch(table, order)
+
+    def _with_negatives(self, generator: torch.Generator) -> Interactions:
+        assert self.known is not None  # noqa: S101 - the caller looked
+        user, item = sample_pairs(len(self.known), self.users, self.items, self.known, generator)
+        fields = torch.stack([user, item], dim=1)
+        if self.recorded.fields.shape[1] > 2:
+            source = torch.arange(len(user), device=user.device) % len(self.recorded)
+            fields = torch.cat([fields, self.recorded.fields[source, 2:]], dim=1)
+        recorded = self.recorded
+        return Interactions(
+            fields=torch.cat([recorded.fields, fields]),
+            label=torch.cat([recorded.label, recorded.label.new_zeros(len(user))]),
+            kind=torch.cat([recorded.kind, recorded.kind.new_full((len(user),), NEGATIVE)]),
+        )
+
+
+def known_pairs(table: Interactions, items: int) -> Tensor:
+    """Return the sorted distinct pair codes of the positives of ``table``."""
+    positive = table.label > 0
+    codes = pair_codes(table.fields[:, 0][positive], table.fields[:, 1][positive], items)
+    distinct: Tensor = torch.unique(codes)
+    return distinct

@@ -1,0 +1,48 @@
+"""The binary cross-entropy and the denoised loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dartcli.denoising.strategy import Decision, Observed
+
+
+def bce(logit: Tensor, label: Tensor) -> Tensor:
+    """Return Float[N], the binary cross-entropy (Eq. 2) of each row; soft labels allowed."""
+    return F.binary_cross_entropy_with_logits(logit, label, reduction="none")
+
+
+def denoised_loss(logit: Tensor, decision: Decision) -> Tensor:
+    """Return Float[], the loss that is optimized: ``sum(weight * bce) / count(weight > 0)``.
+
+    Zero, with zero gradient, where every row is discarded or the batch is empty.
+    """
+    kept = (decision.weight > 0).sum().clamp(min=1)
+    return (decision.weight * bce(logit, decision.label)).sum() / kept
+
+
+def observe(
+    logit: Tensor,
+    label: Tensor,
+    *,
+    row: Tensor,
+    iteration: Tensor,
+    epoch: Tensor,
+    user: Tensor | None = None,
+    item: Tensor | None = None,
+) -> Observed:
+    """Return what a strategy sees of a batch with these (linked) logits; detaches them."""
+    with torch.no_grad():
+        logit = logit.detach()
+        return Observed(
+            loss=bce(logit, label),
+            label=label,
+            probability=logit.sigmoid(),
+            row=row,
+            iteration=iteration,
+            epoch=epoch,
+            user=user,
+            item=item,
+        )

@@ -1,0 +1,1 @@
+"""Runs and sweeps: configure, train, evaluate, write, find, compare."""

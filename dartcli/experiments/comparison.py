@@ -1,0 +1,239 @@
+"""What runs and sweeps measured, brought together by dataset, model, strategy and seed."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+from dartcli import catalog
+from dartcli.errors import RunError
+from dartcli.experiments import sweep
+from dartcli.experiments.run import Run
+from dartcli.experiments.run_index import find_run
+from dartcli.experiments.sweep import Sweep, check_same_data, find_sweep
+from dartcli.metrics.statistics import PairedDifference, compare_paired, holm
+from dartcli.training.results import SeedMetrics
+
+LOWER_IS_BETTER: Final = frozenset({"test_log_loss", "test_calibration_error", "valid_log_loss"})
+"""Measures of which less is better."""
+
+Where = tuple[str, str]
+"""A cell of the table: dataset and model."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One strategy with its options, under a name of its own."""
+
+    label: str
+    """Name in tables."""
+    strategy: str
+    """Strategy."""
+    options: dict[str, Any] = field(hash=False)
+    """All its options."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A contender beside base, on one dataset and model."""
+
+    where: Where
+    contender: Contender
+    paired: PairedDifference
+    """Contender minus base, seed by seed."""
+    p_holm: float | None
+    """p of the paired t test, corrected for all comparisons of the table; None for one seed."""
+    gap_closed: float | None
+    """Share of the gap between base and ``clean`` that is closed; None where there is no gap."""
+
+    @property
+    def clear(self) -> bool:
+        """The difference is significant at 5 % after correction."""
+        return self.p_holm is not None and self.p_holm < 0.05
+
+
+class Comparison:
+    """Trainings of several contenders over datasets, models and seeds.
+
+    Parameters
+    ----------
+    subjects
+        Runs, sweeps, or both. Contenders are paired by seed within a dataset and model.
+    measure
+        What is compared: one of ``runs.MEASURES``.
+
+    Raises
+    ------
+    RunError
+        If they were trained under several protocols, on changed data, or twice.
+    """
+
+    def __init__(self, subjects: Sequence[Run | Sweep], measure: str = "test_auc") -> None:
+        self.measure = measure
+        self.better_sign = -1 if measure in LOWER_IS_BETTER else 1
+        self.contenders: dict[str, Contender] = {}
+        self.cells: list[Where] = []
+        self.metrics: dict[tuple[Where, str], dict[int, SeedMetrics]] = {}
+        self.tuned = [
+            one
+            for subject in subjects
+            if isinstance(subject, Sweep)
+            for one in subject.document.tuned
+        ]
+        self.missing = 0
+        protocols = {_protocol(one) for one in subjects}
+        if len(protocols) > 1:
+            raise RunError(
+                f"these were trained under the protocols {' and '.join(sorted(protocols))}, so "
+                "their numbers cannot be compared; compare those of one protocol."
+            )
+        self.protocol = next(iter(protocols), "")
+        for one in subjects:
+            if isinstance(one, Sweep):
+                self._add_sweep(one)
+            else:
+                self._add_run(one)
+
+    def _add_sweep(self, sweep: Sweep) -> None:
+        finished = sweep.finished()
+        if not finished:
+            raise RunError(
+                f"the sweep {sweep.name} has no finished training; run its dart sweep again."
+            )
+        check_same_data(sweep, (row for _, row in finished))
+        self.missing += len(sweep.document.entries) - len(finished)
+        for entry, row in finished:
+            contender = Contender(entry.arm, entry.strategy, entry.options)
+            self._add((entry.dataset, entry.model), contender, entry.seed, row.metrics)
+
+    def _add_run(self, run: Run) -> None:
+        settings = run.settings
+        where = (settings.dataset.name, settings.model.name)
+        contender = Contender(
+            _label(settings.strategy.name, settings.strategy.options),
+            settings.strategy.name,
+            settings.strategy.options,
+        )
+        for seed in run.metrics.seeds:
+            self._add(where, contender, seed.seed, seed)
+
+    def _add(self, where: Where, contender: Contender, seed: int, metrics: SeedMetrics) -> None:
+        if where not in self.cells:
+            self.cells.append(where)
+        self.contenders.setdefault(contender.label, contender)
+        seeds = self.metrics.setdefault((where, contender.label), {})
+        if seeds.setdefault(seed, metrics) != metrics:
+            raise RunError(
+                f"{contender.label} was trained twice on {where[0]} with {where[1]} and seed "
+                f"{seed}, with different results (other training settings?); compare one of them."
+            )
+
+    @cached_property
+    def base(self) -> Contender:
+        """The contender that the others are compared with.
+
+        Raises
+        ------
+        RunError
+            If plain training is not among them.
+        """
+        for contender in self.contenders.values():
+            if contender.strategy == "base":
+                return contender
+        raise RunError(
+            "there is no base among these, and every strategy is compared with plain training; "
+            "train it with --strategy base (dart train) or --strategies base,... (dart sweep)."
+        )
+
+    @cached_property
+    def references(self) -> set[str]:
+        """Labels of the contenders that read the known false positives: no competitors."""
+        return {
+            label
+            for label, contender in self.contenders.items()
+            if catalog.load("strategies", contender.strategy).reads_noisy
+        }
+
+    def values(self, where: Where, label: str, measure: str | None = None) -> dict[int, float]:
+        """Return seed -> measure of one contender in one cell; undefined ones are left out.
+
+        Without a ``measure`` it is the one that is compared, here and below.
+        """
+        seeds = self.metrics.get((where, label), {})
+        found = {
+            seed: getattr(metrics, measure or self.measure)
+            for seed, metrics in sorted(seeds.items())
+        }
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def mean(self, where: Where, label: str, measure: str | None = None) -> float | None:
+        """Return the mean over seeds; None where there is no value."""
+        values = self.values(where, label, measure)
+        return statistics.fmean(values.values()) if values else None
+
+    def differences(self) -> list[Difference]:
+        """Return every contender's paired difference to base, cell by cell."""
+        found = list(self._paired())
+        known = [index for index, (_, _, pair) in enumerate(found) if pair.p is not None]
+        corrected = dict(zip(known, holm([found[i][2].p or 0.0 for i in known]), strict=True))
+        return [
+            Difference(where, contender, pair, corrected.get(index), self._closed(where, pair))
+            for index, (where, contender, pair) in enumerate(found)
+        ]
+
+    def _paired(self) -> Iterator[tuple[Where, Contender, PairedDifference]]:
+        for where in self.cells:
+            base = self.values(where, self.base.label)
+            for contender in self.contenders.values():
+                mine = self.values(where, contender.label)
+                shared = sorted(base.keys() & mine.keys())
+                if contender != self.base and shared:
+                    yield (
+                        where,
+                        contender,
+                        compare_paired([mine[seed] - base[seed] for seed in shared]),
+                    )
+
+    def _closed(self, where: Where, pair: PairedDifference) -> float | None:
+        base = self.values(where, self.base.label)
+        for contender in self.contenders.values():
+            if contender.strategy == "clean":
+                clean = self.values(where, contender.label)
+                shared = base.keys() & clean.keys()
+                gap = statistics.fmean(clean[s] - base[s] for s in shared) if shared else 0.0
+                return pair.mean / gap if gap * self.better_sign > 0 else None
+        return None
+
+    def delta_percent(self, label: str) -> float | None:
+        """Return the mean relative gain over base in percent, over all cells; None if one lacks."""
+        gains = []
+        for where in self.cells:
+            base, mine = (
+                self.mean(where, self.base.label),
+                self.mean(where, label),
+            )
+            if base is None or mine is None:
+                return None
+            gains.append(100 * (mine - base) / base)
+        return statistics.fmean(gains)
+
+
+def _protocol(one: Run | Sweep) -> str:
+    return one.document.protocol if isinstance(one, Sweep) else one.metrics.protocol
+
+
+def _label(name: str, options: dict[str, Any]) -> str:
+    defaults = catalog.load("strategies", name).Options().model_dump(mode="json")
+    shown = {key: value for key, value in options.items() if value != defaults.get(key)}
+    if not shown:
+        return name
+    return f"{name} ({', '.join(f'{key}={json.dumps(value)}' for key, value in shown.items())})"
+
+
+def subject(name: str) -> Run | Sweep:
+    """Return the run or sweep called ``name``; UsageError if there is neither."""
+    return find_sweep(name) if sweep.is_sweep(name) else find_run(name)

@@ -1,0 +1,33 @@
+"""The versions and the machine that a run was made with."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import TYPE_CHECKING, Any
+
+from dartcli._version import __version__
+
+if TYPE_CHECKING:
+    import torch
+
+
+def environment(device: torch.device | None = None) -> dict[str, Any]:
+    """Return what a run is made with: program, libraries, machine."""
+    import numpy as np
+    import polars as pl
+    import torch
+
+    from dartcli.training.device import describe
+
+    return {
+        "dartcli": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "polars": pl.__version__,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "device": describe(device or torch.device("cpu")),
+        "command": sys.argv,
+    }

@@ -1,0 +1,245 @@
+"""Find, list, lock and remove runs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dartcli.errors import DartError, RunError, UsageError
+from dartcli.experiments.run import METRICS, SETTINGS, Run
+from dartcli.settings import Settings
+from dartcli.storage import paths
+from dartcli.storage.atomic import (
+    os_reason,
+)
+from dartcli.storage.locks import lock
+
+
+def list_finished() -> list[str]:
+    """Return the names of the finished runs, oldest first."""
+    folder = paths.runs()
+    if not folder.is_dir():
+        return []
+    finished = [
+        path
+        for path in folder.iterdir()
+        if (path / METRICS).is_file() and not path.name.startswith(".")
+    ]
+    return [
+        path.name for path in sorted(finished, key=lambda path: (path / METRICS).stat().st_mtime_ns)
+    ]
+
+
+def find_run(name: str) -> Run:
+    """Return the finished run called ``name``: its name, or the path of its folder.
+
+    Raises
+    ------
+    UsageError
+        If there is no such run.
+    RunError
+        If it was never finished.
+    """
+    folder = Path(name) if "/" in name else paths.runs() / name
+    if not folder.is_dir():
+        import difflib
+
+        known = list_finished()
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known[-3:]
+        hint = f"there are {', '.join(close)}" if close else "train one with dart train"
+        raise UsageError(f"there is no run {name!r} in {folder.parent}; {hint}.")
+    if not (folder / METRICS).is_file():
+        raise RunError(
+            f"the run {name} in {folder} was not finished: it has no {METRICS}; "
+            f"wait for it, or go on with dart train --resume {folder.name}."
+        )
+    return Run(folder)
+
+
+@dataclass(frozen=True)
+class RunListing:
+    """What the list of runs says of one folder; None = not known."""
+
+    name: str
+    """Name of the run."""
+    state: Literal["finished", "interrupted", "unfinished", "unreadable"]
+    """``interrupted``: stopped before all its seeds were trained. ``unfinished``: no seed was, or
+    a training still works on it. ``unreadable``: a file of it is broken or missing."""
+    dataset: str | None = None
+    """Dataset."""
+    model: str | None = None
+    """Model."""
+    strategy: str | None = None
+    """Strategy."""
+    protocol: str | None = None
+    """Protocol in force."""
+    seeds: tuple[int, ...] = ()
+    """The seeds that were trained; of an unfinished run those that were asked for."""
+    test_auc: float | None = None
+    """Mean test AUC over the seeds."""
+    ended: str | None = None
+    """When it was finished, as ISO 8601 has it."""
+
+
+def list_runs() -> list[RunListing]:
+    """Return one entry a run folder: the finished ones oldest first, then the others by name."""
+    finished = list_finished()
+    return [_entry(paths.runs() / name) for name in [*finished, *sorted(_unfinished(finished))]]
+
+
+def _unfinished(finished: Sequence[str]) -> set[str]:
+    folder = paths.runs()
+    found = folder.iterdir() if folder.is_dir() else ()
+    return {path.name for path in found if _is_run(path)} - set(finished)
+
+
+def _is_run(folder: Path) -> bool:
+    return not folder.name.startswith(".") and (
+        (folder / METRICS).is_file() or (folder / SETTINGS).is_file()
+    )
+
+
+def _entry(folder: Path) -> RunListing:
+    run = Run(folder)
+    try:
+        settings = run.settings
+        metrics = run.metrics if (folder / METRICS).is_file() else None
+    except DartError:
+        return RunListing(run.name, "unreadable")
+    state: Literal["finished", "interrupted", "unfinished"] = "unfinished"
+    if metrics is not None:
+        state = "interrupted" if metrics.interrupted else "finished"
+    return RunListing(
+        name=run.name,
+        state=state,
+        dataset=settings.dataset.name,
+        model=settings.model.name,
+        strategy=settings.strategy.name,
+        protocol=settings.protocol,
+        seeds=settings.seeds if metrics is None else run.seeds,
+        test_auc=None if metrics is None else metrics.summary["test_auc"].mean,
+        ended=run.environment.get("ended"),
+    )
+
+
+def flatten_settings(settings: Settings) -> dict[str, Any]:
+    """Return settings as ``--set`` names them: ``{"strategy.r": 0.5, "training.epochs": 200}``."""
+    found: dict[str, Any] = {}
+    for key, value in settings.model_dump(mode="json", exclude={"version"}).items():
+        if not isinstance(value, dict):
+            found[key] = value
+            continue
+        for name, setting in value.items():
+            inner = setting if name == "options" else {name: setting}
+            found.update({f"{key}.{part}": leaf for part, leaf in inner.items()})
+    return found
+
+
+def find_differences(chosen: Sequence[Run]) -> dict[str, list[Any]]:
+    """Return the settings in which runs differ: key -> one value a run, None where it has none."""
+    every = [flatten_settings(run.settings) for run in chosen]
+    keys = dict.fromkeys(key for settings in every for key in settings)
+    found = {key: [settings.get(key) for settings in every] for key in keys}
+    return {key: values for key, values in found.items() if any(v != values[0] for v in values)}
+
+
+def remove_runs(chosen: Sequence[str]) -> list[str]:
+    """Remove the folders of runs, finished or not; return their names.
+
+    All names are looked at before anything is removed.
+
+    Raises
+    ------
+    UsageError
+        If a name is that of no run; paths of folders elsewhere are refused.
+    RunError
+        If one is being trained, or a folder cannot be removed.
+    """
+    folders = [find_folder(name) for name in dict.fromkeys(chosen)]
+    with ExitStack() as stack:
+        for folder in folders:
+            stack.enter_context(lock_run(folder))
+        for folder in folders:
+            # out of sight in one step: an interrupted removal leaves no half run behind
+            hidden = folder.with_name(f".{folder.name}.removed")
+            try:
+                shutil.rmtree(hidden, ignore_errors=True)
+                folder.rename(hidden)
+                if hidden.is_symlink():
+                    hidden.unlink()
+                else:
+                    shutil.rmtree(hidden)
+            except OSError as error:
+                raise RunError(f"cannot remove {folder}: {os_reason(error)}.") from error
+    return [folder.name for folder in folders]
+
+
+def find_folder(name: str) -> Path:
+    """Return the folder of the run called ``name``, finished or not.
+
+    Raises
+    ------
+    UsageError
+        If there is no such run, or ``name`` is a path.
+    """
+    folder = paths.runs() / name
+    if Path(name).name != name or not _is_run(folder):
+        import difflib
+
+        known = [*(finished := list_finished()), *_unfinished(finished)]
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(close)}?" if close else "dart runs shows them all."
+        raise UsageError(f"{name!r} is not the name of a run in {paths.runs()}; {hint}")
+    return folder
+
+
+def last_run() -> Run:
+    """Return the run that was finished last."""
+    known = list_finished()
+    if not known:
+        raise UsageError(f"there is no finished run in {paths.runs()}; train one with dart train.")
+    return find_run(known[-1])
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if a run may be called so.
+
+    Raises
+    ------
+    UsageError
+        If it has characters other than letters, digits, dot, dash and underscore, or is too long.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
+        raise UsageError(
+            f"{name!r} cannot name a run: use 1 to 100 letters, digits, '_', '-' or '.', "
+            "not beginning with '-' or '.'."
+        )
+    return name
+
+
+@contextmanager
+def lock_run(folder: Path) -> Iterator[None]:
+    """Keep other processes from training or removing the run in ``folder``, for the block.
+
+    Raises
+    ------
+    RunError
+        If one is at it; the message names it. The lock of a process that died is free.
+    """
+    busy = f"the run {folder.name} is being trained or removed"
+    with lock(paths.home() / "locks" / f"{folder.name}.lock", busy=busy):
+        yield
+
+
+def is_in_use(folder: Path) -> bool:
+    """Return whether a process trains or removes the run in ``folder``."""
+    try:
+        with lock_run(folder):
+            return False
+    except RunError:
+        return True

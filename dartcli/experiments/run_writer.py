@@ -1,0 +1,250 @@
+"""Create run folders and write their files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from dartcli.errors import DartError, RunError, UsageError
+from dartcli.experiments.run import (
+    CHECKPOINTS,
+    ENVIRONMENT,
+    FILES,
+    FORMAT,
+    HISTORY,
+    IDENTITY,
+    ITERATIONS,
+    METRICS,
+    MODEL,
+    SCORES,
+    SETTINGS,
+    SNAPSHOTS,
+    Metrics,
+    Run,
+)
+from dartcli.experiments.run_index import _is_run, check_name, find_folder, lock_run
+from dartcli.settings import Settings, validate
+from dartcli.storage import paths
+from dartcli.storage.atomic import (
+    atomic_directory,
+    ensure_directory,
+    find_leftovers,
+    remove,
+)
+from dartcli.storage.checksums import find_mismatch, hash_file, read_document, write_document
+from dartcli.storage.tables import write_table, write_tensors
+from dartcli.training.results import SeedMetrics, SeedRecord, summarize
+
+
+def _claimed(
+    settings: Settings, environment: Mapping[str, Any], name: str | None, stack: ExitStack
+) -> Path:
+    """Create the folder of a new run, held from before it can be seen, and return it."""
+    parent = ensure_directory(paths.runs())
+    if name is not None:
+        folder = parent / check_name(name)
+        stack.enter_context(lock_run(folder))
+        if folder.exists():
+            unfinished = _is_run(folder) and not (folder / METRICS).is_file()
+            other = f", or go on with dart train --resume {name}" if unfinished else ""
+            raise UsageError(
+                f"there is a run {name!r} already in {parent}; choose another --name{other}."
+            )
+        _begin(folder, settings, environment)
+        return folder
+    numbers = [
+        int(match[1])
+        for path in parent.iterdir()
+        if (match := re.fullmatch(r"run_(\d{1,9})", path.name))
+    ]
+    for number in count(max(numbers, default=0) + 1):
+        folder = parent / f"run_{number:02d}"
+        # a number that another process has just taken is passed over
+        with suppress(RunError), ExitStack() as trial:
+            trial.enter_context(lock_run(folder))
+            if not folder.exists():
+                _begin(folder, settings, environment)
+                stack.push(trial.pop_all())
+                return folder
+    raise AssertionError
+
+
+def _begin(folder: Path, settings: Settings, environment: Mapping[str, Any]) -> None:
+    """Let the folder of a new run appear, with what is known of it."""
+    with atomic_directory(folder, replace=False) as place:
+        write_document(place / SETTINGS, settings.model_dump(mode="json"))
+        write_document(place / ENVIRONMENT, environment)
+
+
+def write_seed(folder: Path, record: SeedRecord, identity: str) -> None:
+    """Write the folder of one finished seed, whole or not at all; see :func:`identity`."""
+    weights = {name: value.cpu().contiguous() for name, value in record.weights.items()}
+    with atomic_directory(folder / f"seed_{record.metrics.seed}") as place:
+        write_table(record.history, place / HISTORY)
+        write_table(record.iterations, place / ITERATIONS)
+        write_tensors(weights, place / MODEL)
+        write_table(record.scores, place / SCORES)
+        if record.snapshots:
+            (place / SNAPSHOTS).mkdir()
+        for iteration, table in record.snapshots.items():
+            write_table(table, place / SNAPSHOTS / f"{iteration}.parquet")
+        files = {
+            path.relative_to(place).as_posix(): hash_file(path)
+            for path in sorted(place.rglob("*"))
+            if path.is_file()
+        }
+        document = {**record.metrics.model_dump(), IDENTITY: identity, FILES: files}
+        write_document(place / METRICS, document)
+
+
+def write_metrics(
+    folder: Path, settings: Settings, seeds: Sequence[SeedMetrics], *, interrupted: bool
+) -> None:
+    """Write ``metrics.json``: from then on the run counts as finished."""
+    metrics = Metrics(
+        format=FORMAT,
+        run=folder.name,
+        dataset=settings.dataset.name,
+        protocol=settings.protocol,
+        model=settings.model.name,
+        strategy=settings.strategy.name,
+        seeds=tuple(seeds),
+        summary=summarize(seeds),
+        interrupted=interrupted,
+    )
+    names = [SETTINGS, *(f"seed_{seed.seed}/{METRICS}" for seed in seeds)]
+    files = {name: hash_file(folder / name) for name in names}
+    write_document(
+        folder / METRICS, {**metrics.model_dump(mode="json", exclude={"run"}), FILES: files}
+    )
+
+
+def write_environment(folder: Path, environment: Mapping[str, Any], began: datetime) -> None:
+    """Write what the run was made with, and when: the only file of a run that holds times."""
+    ended = datetime.now(UTC)
+    times = {
+        "began": began.isoformat(timespec="seconds"),
+        "ended": ended.isoformat(timespec="seconds"),
+        "seconds": round((ended - began).total_seconds(), 3),
+    }
+    write_document(folder / ENVIRONMENT, {**environment, **times})
+
+
+@contextmanager
+def create_run(settings: Settings, environment: dict[str, Any], name: str | None) -> Iterator[Path]:
+    """Yield the folder of a new run.
+
+    It is removed if the block raises before a seed is finished or a checkpoint is written.
+    """
+    with ExitStack() as stack:
+        folder = _claimed(settings, environment, name, stack)
+        try:
+            yield folder
+        except KeyboardInterrupt as stop:
+            if _worth_keeping(folder):
+                stop.add_note(f"go on with dart train --resume {folder.name}.")
+            raise
+        finally:
+            if not _worth_keeping(folder):
+                remove(folder)
+
+
+def _worth_keeping(folder: Path) -> bool:
+    return (folder / METRICS).is_file() or any(folder.glob(f"{CHECKPOINTS}/*/[0-9]*"))
+
+
+@contextmanager
+def reopen_run(name: str) -> Iterator[Path]:
+    """Yield the folder of a run that was not finished, to go on with it.
+
+    Raises
+    ------
+    UsageError
+        If there is no such run, or nothing of it is left to do.
+    RunError
+        If another process trains it, or its settings cannot be read.
+    """
+    folder = find_folder(name)
+    with lock_run(folder):
+        run = Run(folder)
+        if (folder / METRICS).is_file() and not run.metrics.interrupted:
+            raise UsageError(f"the run {name} is finished; there is nothing to resume.")
+        for place in (folder, *folder.glob(f"{CHECKPOINTS}/*")):
+            for left in find_leftovers(place):
+                remove(left)
+        yield folder
+
+
+def check_settings(folder: Path) -> None:
+    """Raise DataError or UsageError where the settings of a run are not what was written."""
+    path = folder / SETTINGS
+    validate(Settings, read_document(path), str(path))
+
+
+def repair_run(folder: Path) -> list[str]:
+    """Remove what is broken of a run whose settings are whole; return the names of broken seeds.
+
+    The run is then unfinished: resuming it trains what is missing, to the same bytes.
+    """
+    gone = []
+    with lock_run(folder):
+        remove(folder / METRICS)
+        for place in sorted(folder.glob("seed_*")):
+            try:
+                _check_seed(place, read_document(place / METRICS))
+            except DartError:
+                remove(place)
+                gone.append(place.name)
+    return gone
+
+
+def _check_seed(place: Path, document: Mapping[str, Any]) -> None:
+    """Raise RunError where a file of a seed is not the one that ``document`` lists."""
+    for name, digest in document.get(FILES, {}).items():
+        wrong = find_mismatch(place / name, digest)
+        if wrong:
+            raise RunError(
+                f"{place / name} is not what was written ({wrong}); remove {place}, and resume "
+                "the run again."
+            )
+
+
+def read_finished_seed(folder: Path, seed: int, identity: str) -> SeedMetrics | None:
+    """Return the measures of a seed that is done in an unfinished run, else None.
+
+    Raises
+    ------
+    RunError
+        If a file of it is not what was written, or it is of other settings or data.
+    """
+    place = folder / f"seed_{seed}"
+    path = place / METRICS
+    if not place.is_dir():
+        return None
+    document = read_document(path)
+    _check_seed(place, document)
+    document.pop(FILES, None)
+    if document.pop(IDENTITY, None) != identity:
+        raise RunError(
+            f"{place} was trained with other settings or data than there are now; restore them, "
+            "or remove the run and train it again."
+        )
+    return validate(SeedMetrics, document, str(path))
+
+
+def training_identity(settings: Settings, data: str) -> str:
+    """Return a hash of what determines a training: its settings and the digest of its data."""
+    document = {"settings": settings.model_dump(mode="json", exclude={"seeds"}), "data": data}
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def checkpoint_folder(folder: Path, seed: int) -> Path:
+    """Return where the checkpoints of one seed are."""
+    return folder / CHECKPOINTS / f"seed_{seed}"

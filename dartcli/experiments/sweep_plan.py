@@ -1,0 +1,228 @@
+"""What a sweep trains: presets, grids and arms to a list of trainings."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dartcli import catalog
+from dartcli.errors import UsageError
+from dartcli.experiments import configure
+from dartcli.experiments.sweep import SweepEntry, Tuned, settings_key
+from dartcli.settings import Options, Settings, parse_assignments, parse_value, validate
+
+TABLE_2: Final = (
+    "base",
+    "clean",
+    "bootstrap-hard",
+    "bootstrap-soft",
+    "lcd",
+    "lcd-re",
+    "adt-ce-r",
+    "adt-ce-t",
+    "dart-disc",
+    "dart-rel",
+    "dart",
+)
+SENSITIVITY: Final[Mapping[str, tuple[float, ...]]] = {
+    "t_i": (0, 1000, 2000, 4000),
+    "t_m": (5000, 10_000, 20_000, 40_000),
+    "tau_m": (0.005, 0.01, 0.02, 0.04),
+    "r": (0, 0.25, 0.5, 0.75, 1),
+}
+"""The ranges of Fig. 7; one is varied at a time."""
+CENTER: Final[Mapping[str, float]] = {"t_i": 0, "t_m": 20_000, "tau_m": 0.04, "r": 0.5}
+
+
+class Preset(Options):
+    """A sweep that the thesis has."""
+
+    datasets: tuple[str, ...]
+    """Datasets."""
+    models: tuple[str, ...]
+    """Models."""
+    arms: tuple[str, ...]
+    """Strategies, each with its options: ``dart tau_m=0.04``."""
+
+
+def _sensitivity_arms() -> tuple[str, ...]:
+    points = [{**CENTER, name: value} for name, values in SENSITIVITY.items() for value in values]
+    texts = [" ".join(f"{key}={value}" for key, value in point.items()) for point in points]
+    return ("base", *dict.fromkeys(f"dart {text}" for text in texts))
+
+
+PRESETS: Final[Mapping[str, Preset]] = {
+    "table2": Preset(
+        datasets=("movielens-100k", "adressa", "book-crossing", "jester"),
+        models=("fm", "deepfm"),
+        arms=(*TABLE_2, "popularity"),
+    ),
+    "sensitivity": Preset(datasets=("book-crossing",), models=("fm",), arms=_sensitivity_arms()),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep should contain."""
+
+    datasets: Sequence[str]
+    """Names of datasets."""
+    models: Sequence[str]
+    """Names of models."""
+    arms: Sequence[str]
+    """Strategies, each with options of its own if it likes: ``dart r=0 tau_m=0.04``."""
+    seeds: Sequence[int]
+    """One training of each cell and arm for each."""
+    protocol: str = "strict"
+    """``strict`` or ``reference``."""
+    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Setting (``training.epochs``, ``strategy.tau_m``) -> the values it takes."""
+    tune_base: bool | None = None
+    """Choose each cell's weight decay for ``base`` first; none = under ``strict`` only."""
+    device: str = "auto"
+    """Where to train."""
+
+
+@dataclass(frozen=True)
+class PlannedTraining:
+    """One training of a sweep."""
+
+    entry: SweepEntry
+    settings: Settings
+
+
+def parse_grid(assignments: Iterable[str]) -> dict[str, list[Any]]:
+    """Turn ``["strategy.tau_m=0.01,0.02", "training.epochs=50"]`` into setting -> values.
+
+    Raises
+    ------
+    UsageError
+        If one is no assignment, or has no value.
+    """
+    grid: dict[str, list[Any]] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        values = [part.strip() for part in text.strip().strip("[]").split(",")]
+        if not equals or not key.strip() or not all(values):
+            raise UsageError(
+                "--set takes KEY=VALUE or KEY=VALUE,VALUE,... such as strategy.tau_m=0.01,0.02, "
+                f"but got {assignment!r}."
+            )
+        grid[key.strip()] = [parse_value(value) for value in values]
+    return grid
+
+
+def _assigned(key: str, value: object) -> dict[str, Any]:
+    tree = parse_assignments([f"{key}=0"])
+    branch = tree
+    while isinstance(inner := branch[next(iter(branch))], dict):
+        branch = inner
+    branch[next(iter(branch))] = value
+    return tree
+
+
+def _label_options(name: str, options: Mapping[str, Any]) -> str:
+    if not options:
+        return name
+    return f"{name} ({', '.join(f'{key}={value}' for key, value in options.items())})"
+
+
+@dataclass(frozen=True)
+class _Arm:
+    label: str
+    strategy: str
+    options: dict[str, Any]
+
+
+def _arms(plan: Plan) -> list[_Arm]:
+    """Return the arms, those that the grid varies included; labels say what is not default."""
+    varied = {key: list(plan.grid[key]) for key in plan.grid if key.startswith("strategy.")}
+    unused = set(varied)
+    found: dict[str, _Arm] = {}
+    for text in plan.arms:
+        words = shlex.split(text)
+        if not words:
+            raise UsageError("--arm takes a strategy and its options, such as 'dart r=0'.")
+        kind = catalog.load("strategies", words[0])
+        given = parse_assignments(f"strategy.{word}" for word in words[1:])
+        own = given.get("strategy", {}).get("options", {})
+        known = [
+            key for key in varied if key.removeprefix("strategy.") in kind.Options.model_fields
+        ]
+        unused -= set(known)
+        # what an arm sets itself the grid leaves alone
+        mine = [key for key in known if key.removeprefix("strategy.") not in own]
+        for values in itertools.product(*(varied[key] for key in mine)):
+            grid = dict(zip((key.removeprefix("strategy.") for key in mine), values, strict=True))
+            options = validate(kind.Options, {**grid, **own}, "strategy")
+            defaults = kind.Options().model_dump(mode="json")
+            full = options.model_dump(mode="json")
+            shown = {key: value for key, value in full.items() if value != defaults[key]}
+            arm = _Arm(_label_options(words[0], shown), words[0], full)
+            found.setdefault(arm.label, arm)
+    for key in varied:
+        if key in unused:
+            raise UsageError(
+                f"no strategy of this sweep has the option {key.removeprefix('strategy.')}; "
+                "leave it out or add a strategy that has it."
+            )
+    return list(found.values())
+
+
+def plan_trainings(
+    plan: Plan, tuned: Mapping[tuple[str, str], Tuned] | None = None
+) -> list[PlannedTraining]:
+    """Return every training of ``plan``, seed by seed, so that an early end leaves whole tables.
+
+    ``tuned`` says which weight decay a dataset and model take.
+
+    Raises
+    ------
+    UsageError
+        If a name, key or value does not fit.
+    """
+    arms = _arms(plan)
+    around = {key: values for key, values in plan.grid.items() if not key.startswith("strategy.")}
+    bad = [key for key in around if key.split(".")[0] not in {"dataset", "model", "training"}]
+    if bad:
+        raise UsageError(
+            f"a sweep varies dataset., model., training. and strategy. settings, not {bad[0]!r}."
+        )
+    result: dict[tuple[str, str, str, int], PlannedTraining] = {}
+    for seed, dataset, model, values, arm in itertools.product(
+        plan.seeds, plan.datasets, plan.models, itertools.product(*around.values()), arms
+    ):
+        chosen = dict(zip(around, values, strict=True))
+        of_data = {k.partition(".")[2]: v for k, v in chosen.items() if k.startswith("dataset.")}
+        others = {k: v for k, v in chosen.items() if not k.startswith("dataset.")}
+        names = (
+            _label_options(dataset, of_data),
+            _label_options(model, {k.removeprefix("model."): v for k, v in others.items()}),
+        )
+        weight_decay = tuned[names].weight_decay if tuned and names in tuned else None
+        settings = configure.resolve(
+            {
+                "protocol": plan.protocol,
+                "dataset": {"name": dataset},
+                "model": {"name": model},
+                "strategy": {"name": arm.strategy, "options": arm.options},
+                "training": {"weight_decay": weight_decay},
+                "device": plan.device,
+                "seeds": [seed],
+            },
+            *(_assigned(key, value) for key, value in chosen.items()),
+        )
+        entry = SweepEntry(
+            dataset=names[0],
+            model=names[1],
+            arm=arm.label,
+            strategy=arm.strategy,
+            options=arm.options,
+            seed=seed,
+            key=settings_key(settings),
+        )
+        result.setdefault((*names, arm.label, seed), PlannedTraining(entry, settings))
+    return list(result.values())

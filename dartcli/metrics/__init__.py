@@ -1,0 +1,21 @@
+"""Metrics of scored tables (``classification``) and paired tests over seeds (``statistics``)."""
+
+from __future__ import annotations
+
+from dartcli.metrics.classification import (
+    auc,
+    auc_by_group,
+    calibration_error,
+    equal_groups,
+    grouped_auc,
+    log_loss,
+)
+
+__all__ = [
+    "auc",
+    "auc_by_group",
+    "calibration_error",
+    "equal_groups",
+    "grouped_auc",
+    "log_loss",
+]

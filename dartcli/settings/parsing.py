@@ -1,0 +1,190 @@
+"""Parse, merge and validate settings."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from dartcli.errors import UsageError
+from dartcli.settings.schema import COMPONENTS, Component, Options
+from dartcli.storage.atomic import os_reason
+from dartcli.storage.checksums import CHECKSUM, has_valid_checksum
+
+OptionsType = TypeVar("OptionsType", bound=Options)
+
+
+def validate(kind: type[OptionsType], values: Mapping[str, Any], where: str) -> OptionsType:
+    """Return ``kind(**values)``; a mistake becomes one sentence that begins with ``where``.
+
+    Raises
+    ------
+    UsageError
+        If a key is unknown or a value does not fit.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise UsageError(explain_error(error, kind, where)) from error
+
+
+def explain_error(error: ValidationError, kind: type[BaseModel], where: str) -> str:
+    """Turn the first fault that pydantic found into one sentence."""
+    fault = error.errors(include_url=False)[0]
+    path = ".".join([where, *(str(part) for part in fault["loc"])])
+    if fault["type"] == "extra_forbidden":
+        owner = kind
+        for part in fault["loc"][:-1]:
+            inner = owner.model_fields[str(part)].annotation if part in owner.model_fields else None
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                owner = inner
+        offered = ", ".join(sorted(owner.model_fields)) or "none"
+        return f"unknown setting {path}; the settings there are: {offered}."
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "missing":
+        return f"{path} is missing; give it a value."
+    return f"{path} is {fault['input']!r}: {message[0].lower()}{message[1:]}."
+
+
+def resolve_options(
+    kind: type[OptionsType], component: Component, where: str, defaults: Mapping[str, Any]
+) -> OptionsType:
+    """Return the options of ``component``; ``defaults`` fill the keys that ``kind`` knows."""
+    fitting = {key: value for key, value in defaults.items() if key in kind.model_fields}
+    return validate(kind, {**fitting, **component.options}, where)
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """Turn ``["strategy.r=0.5", "training.epochs=3"]`` into a nested mapping.
+
+    A value is read as JSON where it is JSON (numbers, true, false, null, lists), else as text.
+    Under ``dataset``, ``model`` and ``strategy`` any key other than ``name`` is an option of that
+    component.
+
+    Raises
+    ------
+    UsageError
+        If an assignment has no ``=`` or an empty key.
+    """
+    tree: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        parts = key.strip().split(".")
+        if not equals or not all(parts):
+            raise UsageError(
+                f"--set takes KEY=VALUE such as strategy.r=0.5, but got {assignment!r}."
+            )
+        if parts[0] in COMPONENTS and parts[1:] != ["name"]:
+            # a bare `strategy=lcd` names the component
+            parts = [parts[0], "options", *parts[1:]] if parts[1:] else [parts[0], "name"]
+        branch = tree
+        for part in parts[:-1]:
+            branch = branch.setdefault(part, {})
+            if not isinstance(branch, dict):
+                raise UsageError(
+                    f"--set {assignment}: {key.strip()} lies below a setting that has a value "
+                    "already; settings have no settings of their own."
+                )
+        branch[parts[-1]] = parse_value(text.strip())
+    return tree
+
+
+def parse_value(text: str) -> Any:
+    """Return ``text`` read as JSON where it is JSON, else as it is."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def merge(*trees: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested mappings; later ones win, and None never overrides.
+
+    A component's options are dropped when a later mapping names another component: they would
+    not belong to it.
+    """
+    result: dict[str, Any] = {}
+    for tree in trees:
+        for key, value in tree.items():
+            if value is None:
+                continue
+            old = result.get(key)
+            if isinstance(value, Mapping) and isinstance(old, Mapping):
+                renamed = None not in (old.get("name"), value.get("name")) and (
+                    value["name"] != old["name"]
+                )
+                result[key] = merge({} if renamed else old, value)
+            elif isinstance(value, Mapping):
+                result[key] = merge(value)
+            else:
+                result[key] = value
+    return result
+
+
+def load_tree(path: Path) -> dict[str, Any]:
+    """Return the settings document in ``path`` (``.toml``, or JSON) as a nested mapping.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing, is neither TOML nor JSON, or holds something other than a table.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read the settings file {path}: {os_reason(error)}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the settings file {path} is not UTF-8 text ({error}).") from error
+    try:
+        tree = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"cannot read the settings file {path}: {error}.") from error
+    if not isinstance(tree, dict):
+        raise UsageError(f"the settings file {path} holds no table of settings.")
+    if CHECKSUM in tree and not has_valid_checksum(tree):
+        raise UsageError(
+            f"the settings file {path} is not what was written: its seal does not fit; if you "
+            f'changed it, remove its line "{CHECKSUM}".'
+        )
+    tree.pop(CHECKSUM, None)
+    return tree
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Turn ``"0-4,7"`` into ``(0, 1, 2, 3, 4, 7)``.
+
+    Raises
+    ------
+    UsageError
+        If the text is no such list, names a seed twice, or names more than 10,000 seeds.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?", part)
+        if match is None:
+            raise UsageError(f"--seeds takes a list such as 0-9 or 0,1,5, but got {text!r}.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or last - first >= 10_000:
+            raise UsageError(f"--seeds {text!r}: the range {part.strip()} is empty or too long.")
+        seeds.extend(range(first, last + 1))
+    if len(set(seeds)) != len(seeds):
+        raise UsageError(f"--seeds {text!r} names a seed twice.")
+    if len(seeds) > 10_000:
+        raise UsageError(f"--seeds {text!r} names {len(seeds):,} seeds; at most 10,000 are taken.")
+    return tuple(seeds)
+
+
+def seeds_text(seeds: Iterable[int]) -> str:
+    """Return seeds as :func:`parse_seeds` reads them: ``0-2,5``."""
+    groups: list[list[int]] = []
+    for seed in seeds:
+        if groups and seed == groups[-1][-1] + 1:
+            groups[-1].append(seed)
+        else:
+            groups.append([seed])
+    return ",".join(f"{g[0]}-{g[-1]}" if len(g) > 1 else str(g[0]) for g in groups)

@@ -1,0 +1,177 @@
+"""Settings: frozen, strict, the same as Python objects, JSON and TOML.
+
+Unknown keys are refused everywhere. A component (dataset, model, strategy) declares its own
+options as a subclass of :class:`Options`; the settings of a run carry them as a plain mapping until
+:func:`resolved_options` checks them, so this module knows no component.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+
+from dartcli.errors import UsageError
+
+SCHEMA: Final = 1
+"""Version of the settings document and of the run folder around it."""
+
+
+class Options(BaseModel):
+    """Base of all settings: frozen, unknown keys refused, no NaN or infinity."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Protocol(Options):
+    """How data are split, sampled, validated and reported."""
+
+    name: Literal["reference", "strict"]
+    """Name on the command line."""
+    resample_negatives: bool
+    """Training negatives are drawn anew every epoch, excluding training positives only."""
+    reshuffle: bool
+    """Batches are drawn in a new order every epoch."""
+    clean_validation: bool
+    """Known false positives count as negatives in the validation labels."""
+    report: Literal["last", "best"]
+    """Which epoch's weights are kept and measured."""
+    first_order_std: float
+    """Standard deviation of the initial first-order weights; 0 = start from zero."""
+    patience: int
+    """Epochs without a better validation AUC after which training stops."""
+    epochs: int
+    """Most epochs that a training may take."""
+
+
+PROTOCOLS: Final[Mapping[str, Protocol]] = {
+    "reference": Protocol(
+        name="reference",
+        resample_negatives=False,
+        reshuffle=False,
+        clean_validation=True,
+        report="last",
+        first_order_std=1.0,
+        patience=2,
+        epochs=100,
+    ),
+    "strict": Protocol(
+        name="strict",
+        resample_negatives=True,
+        reshuffle=True,
+        clean_validation=False,
+        report="best",
+        first_order_std=0.0,
+        patience=20,
+        epochs=200,
+    ),
+}
+LONGEST: Final = 2**53
+
+
+def check_duration(value: object) -> int | str:
+    """Return a duration as an integer (iterations) or as text such as ``"3ep"`` (epochs).
+
+    Raises
+    ------
+    ValueError
+        If it is neither, negative, or absurdly long.
+    """
+    text = str(value).strip()
+    if isinstance(value, int | str) and not isinstance(value, bool):
+        if re.fullmatch(r"\d{1,16}", text) and int(text) <= LONGEST:
+            return int(text)
+        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?ep", text):
+            return text
+    if re.fullmatch(r"-\d+", text):
+        raise ValueError("must not be negative")
+    raise ValueError("must be a number of iterations such as 5000, or of epochs such as 3ep")
+
+
+Duration = Annotated[int | str, PlainValidator(check_duration)]
+"""A number of iterations (``5000``) or of epochs (``"3ep"``, ``"0.5ep"``)."""
+
+
+def iterations(duration: int | str, iterations_per_epoch: int | None) -> float:
+    """Return ``duration`` in iterations.
+
+    Raises
+    ------
+    UsageError
+        If it is given in epochs and ``iterations_per_epoch`` is not known.
+    """
+    if isinstance(duration, int):
+        return float(duration)
+    if iterations_per_epoch is None:
+        raise UsageError(
+            f"{duration!r} counts epochs, but the length of an epoch is not known here; "
+            "pass iterations_per_epoch, or give a number of iterations."
+        )
+    return float(duration.removesuffix("ep")) * iterations_per_epoch
+
+
+COMPONENTS: Final = ("dataset", "model", "strategy")
+"""Settings that are a component: a name and its options."""
+
+
+class Component(Options):
+    """A dataset, model or strategy by name, with its own options."""
+
+    name: str = Field(min_length=1)
+    """Name in the catalog."""
+    options: dict[str, Any] = {}
+    """Options of that component; what is left out takes the component's default."""
+
+
+class Training(Options):
+    """How one model is fitted."""
+
+    batch_size: int = Field(2048, ge=1, lt=2**31)
+    """Rows in a mini-batch."""
+    learning_rate: float = Field(1e-3, gt=0, le=1e30)
+    """Adam's learning rate."""
+    weight_decay: float = Field(1e-6, ge=0, le=1e30)
+    """L2 penalty, coupled (Adam's own ``weight_decay``), on every parameter."""
+    optimizer: Literal["adam", "sparse-adam"] = "adam"
+    """``sparse-adam`` moves, and decays, only the rows of embedding tables that a batch touches:
+    faster on large tables, other results."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Translate steps into compiled code (CPU) or a CUDA graph; ``auto`` does so on a CPU from
+    step 20,001 on, where it has paid for itself. Results differ in the last digits of float32."""
+    epochs: int | None = Field(None, ge=1, lt=2**31)
+    """Most epochs; none = the protocol's."""
+    patience: int | None = Field(None, ge=1, lt=2**31)
+    """Epochs without a better validation AUC before stopping; none = the protocol's."""
+    snapshots: tuple[Annotated[int, Field(ge=1, lt=2**63)], ...] = ()
+    """Iterations after which the scores of the validation split are kept (``dart analyze
+    loss-distribution`` draws them)."""
+
+
+class Settings(Options):
+    """Everything that determines a run."""
+
+    version: Literal[1] = 1
+    """Version of this document."""
+    dataset: Component = Component(name="synthetic")
+    """The dataset."""
+    protocol: Literal["reference", "strict"] = "strict"
+    """``strict`` lets no clean label steer training; ``reference`` repeats the thesis."""
+    model: Component = Component(name="fm")
+    """The recommender."""
+    strategy: Component = Component(name="dart")
+    """What is done about suspected false positives."""
+    training: Training = Training()
+    """Optimizer and stopping."""
+    seeds: tuple[Annotated[int, Field(lt=2**63)], ...] = (0,)
+    """One training for each seed: initial weights, batches, sampled negatives, split."""
+    split_seed: int | None = Field(None, ge=0, lt=2**63)
+    """Seed of the split for all trainings; none = each training's own seed."""
+    device: str = "auto"
+    """``cpu``, ``cuda``, ``cuda:1``, ...; ``auto`` takes a GPU where there is one."""
+    deterministic: bool | None = None
+    """The same bytes whenever it is repeated on the same device; none = yes on a CPU, no on a
+    GPU."""

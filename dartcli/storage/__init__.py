@@ -1,0 +1,1 @@
+"""Files and directories: paths, atomic writes, checksums, locks."""

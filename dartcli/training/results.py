@@ -1,0 +1,127 @@
+"""The metrics and tables of one trained seed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import polars as pl
+
+from dartcli.settings import Options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class SeedMetrics(Options):
+    """The measures of one training; null where a measure is not defined."""
+
+    seed: int
+    """Seed of the training."""
+    split_seed: int
+    """Seed of the split."""
+    test_auc: float | None
+    """AUC on the test split, known false positives counted as negatives."""
+    test_auc_without_fp: float | None
+    """AUC on the test split with the known false positives left out."""
+    test_log_loss: float | None
+    """Mean binary cross-entropy on the test split, labels as for ``test_auc``."""
+    test_auc_best_epoch: float | None
+    """Test AUC of the epoch with the best validation AUC."""
+    test_auc_last_epoch: float | None
+    """Test AUC of the last epoch."""
+    test_auc_per_user: float | None = None
+    """AUC within each user, averaged over the users weighted by their rows (grouped AUC)."""
+    test_auc_tail_items: float | None = None
+    """AUC on the rows of the least popular items, which hold a fifth of the training positives."""
+    test_auc_inactive_users: float | None = None
+    """AUC on the rows of the least active users, who hold a fifth of the training positives."""
+    test_calibration_error: float | None = None
+    """Expected calibration error on the test split, 15 equal bins, labels as for ``test_auc``."""
+    valid_auc: float | None
+    """Validation AUC of the reported epoch, under the protocol's labels."""
+    valid_auc_recorded: float | None = None
+    """Validation AUC of the reported epoch with the labels as they were recorded."""
+    valid_log_loss: float | None
+    """Mean binary cross-entropy on the validation split, under the protocol's labels."""
+    best_epoch: int
+    """Epoch with the best validation AUC."""
+    reported_epoch: int
+    """Epoch whose weights were kept and measured."""
+    epochs: int
+    """Epochs trained."""
+    iterations: int
+    """Steps taken."""
+    stopped: Literal["patience", "epochs"]
+    """Validation stopped improving, or the epochs ran out."""
+    identification_precision: float | None = None
+    """Share of known false positives among what was flagged in the last epoch."""
+    identification_recall: float | None = None
+    """Share of the known false positives that was flagged in the last epoch."""
+
+
+class Spread(Options):
+    """A measure over seeds."""
+
+    mean: float | None
+    """Mean; null if it is not defined for some seed."""
+    std: float | None
+    """Sample standard deviation; null for a single seed."""
+
+
+METRIC_NAMES = (
+    "test_auc",
+    "test_auc_without_fp",
+    "test_log_loss",
+    "test_calibration_error",
+    "test_auc_per_user",
+    "test_auc_tail_items",
+    "test_auc_inactive_users",
+    "test_auc_best_epoch",
+    "test_auc_last_epoch",
+    "valid_auc",
+    "valid_auc_recorded",
+    "valid_log_loss",
+    "identification_precision",
+    "identification_recall",
+)
+
+
+def finite_or_none(value: float) -> float | None:
+    """Return ``value``, or None where it is not a number."""
+    return value if math.isfinite(value) else None
+
+
+def compute_spread(values: Sequence[float | None]) -> Spread:
+    """Return mean and sample standard deviation of one measure over seeds."""
+    numbers = [value for value in values if value is not None]
+    if not numbers or len(numbers) < len(values):
+        return Spread(mean=None, std=None)
+    std = statistics.stdev(numbers) if len(numbers) > 1 else None
+    return Spread(mean=statistics.fmean(numbers), std=std)
+
+
+def summarize(seeds: Sequence[SeedMetrics]) -> dict[str, Spread]:
+    """Return each measure over ``seeds``."""
+    return {name: compute_spread([getattr(seed, name) for seed in seeds]) for name in METRIC_NAMES}
+
+
+@dataclass(frozen=True)
+class SeedRecord:
+    """Everything that is kept of one trained seed."""
+
+    metrics: SeedMetrics
+    """The measures."""
+    history: pl.DataFrame
+    """One row an epoch."""
+    iterations: pl.DataFrame
+    """One row an iteration."""
+    weights: Mapping[str, Tensor]
+    """The reported weights."""
+    scores: pl.DataFrame
+    """As :meth:`Run.scores` returns them."""
+    snapshots: Mapping[int, pl.DataFrame]
+    """Iteration -> scores of the validation split."""

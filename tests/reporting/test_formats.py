@@ -1,0 +1,71 @@
+"""Tables as text."""
+
+import csv
+import io
+
+import pytest
+
+from dartcli.reporting.formats import FORMATS, comma_separated, latex, markdown, text
+from dartcli.reporting.table import Marked, Table
+
+TABLE = Table(
+    title="Test AUC & more",
+    columns=("method", "movielens_100k\nfm", "n"),
+    rows=(
+        ("base", Marked(0.81234, best=True), 1234),
+        ("a_b|c", Marked(0.5, worse=True, unclear=True), None),
+        ("none", Marked(None), 0.25),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        (None, "–"),
+        (Marked(None, best=True), "–"),
+        (True, "yes"),
+        (0.25, "0.2500"),
+        (12345, "12,345"),
+        ("word", "word"),
+        (Marked(1.0, 1, signed=True), "+1.0"),
+        (Marked(-0.04, 1, signed=True), "+0.0"),
+        (Marked(-0.04, 1), "0.0"),
+        (Marked(0.5, worse=True), "0.5000*"),
+    ],
+)
+def test_a_cell_in_words(cell: object, words: str) -> None:
+    assert text(cell) == words  # type: ignore[arg-type]
+
+
+def test_markdown_escapes_and_marks() -> None:
+    lines = markdown(TABLE).splitlines()
+    assert lines[0] == "**Test AUC & more**"
+    assert lines[2] == r"| method | movielens\_100k fm | n |"
+    assert lines[3] == "| --- | ---: | ---: |"
+    assert lines[4] == "| base | **0.8123** | 1,234 |"
+    assert lines[5] == r"| a\_b\|c | _0.5000\*_ | – |"
+    assert lines[6] == "| none | – | 0.2500 |"
+
+
+def test_latex_escapes_and_marks() -> None:
+    found = latex(TABLE)
+    assert r"\caption{Test AUC \& more}" in found
+    assert r"  base & \textbf{0.8123} & 1,234 \\" in found
+    assert r"  a\_b|c & \textcolor{gray}{0.5000$^\ast$} & -- \\" in found
+    assert r"\begin{tabular}{lrr}" in found
+
+
+def test_csv_has_the_numbers_in_full() -> None:
+    rows = list(csv.reader(io.StringIO(comma_separated(TABLE))))
+    assert rows == [
+        ["method", "movielens_100k fm", "n"],
+        ["base", "0.81234", "1234"],
+        ["a_b|c", "0.5", ""],
+        ["none", "", "0.25"],
+    ]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_table_without_rows_is_a_table(form: str) -> None:
+    assert "method" in FORMATS[form](Table("nothing", ("method",), ()))

@@ -1,0 +1,99 @@
+"""Seals, atomic writes and what is left of those that were cut off."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dartcli.errors import DartError, DataError
+from dartcli.storage import atomic
+from dartcli.storage.atomic import _host, atomic_directory, find_leftovers
+from dartcli.storage.checksums import (
+    CHECKSUM,
+    _checksum,
+    has_valid_checksum,
+    read_document,
+    write_document,
+)
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+documents = st.dictionaries(st.text().filter(lambda key: key != CHECKSUM), values)
+
+
+@given(documents)
+def test_a_sealed_document_comes_back(document: dict[str, Any]) -> None:
+    parsed = json.loads(json.dumps({**document, CHECKSUM: _checksum(document)}))
+    assert has_valid_checksum(parsed)
+    assert {key: value for key, value in parsed.items() if key != CHECKSUM} == document
+
+
+def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "it.json"
+    document = {"auc": 0.7312345, "seeds": [0, 1], "name": "Ä \\ <b>", "none": None, "on": True}
+    write_document(path, document)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(DataError, match=r"it\.json"):
+                read_document(path)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "3", '{"a": 1}', "{" * 100_000, "1" * 5000, "\xff"])
+def test_what_is_no_sealed_document_is_a_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "it.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=r"it\.json"):
+        read_document(path)
+
+
+def test_a_document_without_a_seal_is_taken_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "it.json"
+    path.write_text('{"a": 1}')
+    assert read_document(path, required=False) == {"a": 1}
+    path.write_text('{"a": 1, "checksum": null}')
+    with pytest.raises(DataError, match="its seal does not fit"):
+        read_document(path, required=False)
+
+
+def test_a_folder_that_must_be_new_replaces_none(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    place.mkdir()
+    (place / "kept").touch()
+    with (
+        pytest.raises(DartError, match="cannot write"),
+        atomic_directory(place, replace=False),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert (place / "kept").exists()
+
+
+def test_what_dead_processes_left_is_cleared_by_the_next_writer(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    dead, alive, host = process.pid, os.getppid(), _host()
+    for name in (f".one.{host}-{dead}.tmp", f".one.{host}-{alive}.tmp", f".one.other-{dead}.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    (tmp_path / f".two.{host}-{dead}.tmp").touch()
+    atomic.write_json(tmp_path / "one", {})
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "one", f".one.{host}-{alive}.tmp", f".one.other-{dead}.tmp", f".two.{host}-{dead}.tmp",
+    }  # fmt: skip
+    (left,) = find_leftovers(tmp_path)
+    assert left.name.startswith(".two")
+    atomic.remove(left)
+    assert not list(find_leftovers(tmp_path))
