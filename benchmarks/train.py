@@ -37,7 +37,7 @@ from dartcli.errors import TrainingError
 from dartcli.models._layers import FieldEmbedding, pairwise_interactions
 from dartcli.settings import Training
 from dartcli.training import device as devices
-from dartcli.training.loop import fit
+from dartcli.training.loop import TrainingLoop
 
 
 def dart_epoch(
@@ -70,11 +70,11 @@ def dart_epoch(
             torch.manual_seed(network)
             models.append(kind((users, items), kind.Options(factors=FACTORS)).to(device))
     rule = made(made.Options(), context).to(device)
-    stream = fit(models, rule, training, valid, valid.label, plan, 0)
+    epochs = iter(TrainingLoop(models, rule, training, valid, valid.label, plan, 0))
 
     def run() -> None:
         with devices.threads_for(models[0]):
-            record = next(stream)
+            record = next(epochs)
         if compile_ == "on" and record.remark:
             raise TrainingError(record.remark)
 

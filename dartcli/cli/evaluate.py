@@ -20,7 +20,7 @@ def evaluate(
     from dartcli.experiments.run_index import last_run
 
     chosen = names or [last_run().name]
-    documents = [evaluate_run(name, split, device=device) for name in chosen]  # type: ignore[arg-type]
+    documents = [evaluate_run(name, split, device=device) for name in chosen]
     if json:
         console.document(documents[0] if len(documents) == 1 else documents)
         return

@@ -230,14 +230,16 @@ def train(
             raise UsageError(
                 "--resume goes on with the settings that the run began with; give no others."
             )
-        resolved = Run(find_folder(resume)).settings
+        resolved = configure.configure(Run(find_folder(resume)).settings)
     else:
         resolved = configure.resolve(
             {"dataset": {"name": registry.default_dataset()}},
             settings.load_tree(config) if config else {},
             settings.merge(settings.parse_assignments(set_ or []), flags),
         )
-    with progress.epoch_bar(resolved.training.epochs or 0, len(resolved.seeds)) as bar:
+    with progress.epoch_bar(
+        resolved.settings.training.epochs or 0, len(resolved.settings.seeds)
+    ) as bar:
         how: dict[str, Any] = {
             "progress": bar,
             "checkpoint_every": checkpoint_every,

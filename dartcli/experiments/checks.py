@@ -29,7 +29,7 @@ from dartcli.data.prepare import HASHES, prepare_split
 from dartcli.data.registry import LAST, find_dataset
 from dartcli.errors import DartError, DataError
 from dartcli.experiments import run_writer
-from dartcli.experiments.run import METRICS, UNSEALED, Run
+from dartcli.experiments.run import METRICS, Run
 from dartcli.experiments.run_index import RunListing, is_in_use, list_runs
 from dartcli.experiments.run_writer import repair_run
 from dartcli.experiments.sweep import DOCUMENT, ROWS, find_sweep, list_sweeps
@@ -288,9 +288,7 @@ def _with_measures(run: Run, entry: RunListing) -> Finding:
         return _broken_run(run, _found(error))
     if entry.state == "interrupted":
         return _unfinished(entry)
-    sealed = run.metrics.format not in UNSEALED
-    words = "every file hashed" if sealed else "of an older version: without hashes"
-    return Finding("run", run.name, "well" if sealed else "note", words)
+    return Finding("run", run.name, "well", "every file hashed")
 
 
 def _broken_run(run: Run, words: str) -> Finding:

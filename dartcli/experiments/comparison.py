@@ -1,4 +1,4 @@
-"""What runs and sweeps measured, brought together by dataset, model, strategy and seed."""
+"""Compare runs and sweeps, paired by seed within each dataset and model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dartcli.metrics.statistics import PairedDifference, compare_paired, holm
 from dartcli.training.results import SeedMetrics
 
 LOWER_IS_BETTER: Final = frozenset({"test_log_loss", "test_calibration_error", "valid_log_loss"})
-"""Measures of which less is better."""
+"""Metrics for which lower is better."""
 
 Where = tuple[str, str]
 """A cell of the table: dataset and model."""
@@ -27,32 +27,32 @@ Where = tuple[str, str]
 
 @dataclass(frozen=True)
 class Contender:
-    """One strategy with its options, under a name of its own."""
+    """One strategy with its options, under a label."""
 
     label: str
-    """Name in tables."""
+    """Label in tables."""
     strategy: str
-    """Strategy."""
+    """Name of the strategy."""
     options: dict[str, Any] = field(hash=False)
     """All its options."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A contender beside base, on one dataset and model."""
+    """A contender against ``base`` on one dataset and model."""
 
     where: Where
     contender: Contender
     paired: PairedDifference
     """Contender minus base, seed by seed."""
     p_holm: float | None
-    """p of the paired t test, corrected for all comparisons of the table; None for one seed."""
+    """p of the paired t-test after Holm's correction over the table; None for one seed."""
     gap_closed: float | None
-    """Share of the gap between base and ``clean`` that is closed; None where there is no gap."""
+    """Share of the gap between ``base`` and ``clean`` that is closed; None if there is no gap."""
 
     @property
     def clear(self) -> bool:
-        """The difference is significant at 5 % after correction."""
+        """The difference is significant at 5% after correction."""
         return self.p_holm is not None and self.p_holm < 0.05
 
 
@@ -62,14 +62,14 @@ class Comparison:
     Parameters
     ----------
     subjects
-        Runs, sweeps, or both. Contenders are paired by seed within a dataset and model.
+        Runs, sweeps, or both.
     measure
-        What is compared: one of ``runs.MEASURES``.
+        Metric to compare, one of ``dartcli.training.results.METRIC_NAMES``.
 
     Raises
     ------
     RunError
-        If they were trained under several protocols, on changed data, or twice.
+        If they use several protocols, saw different data, or contradict each other.
     """
 
     def __init__(self, subjects: Sequence[Run | Sweep], measure: str = "test_auc") -> None:
@@ -88,8 +88,8 @@ class Comparison:
         protocols = {_protocol(one) for one in subjects}
         if len(protocols) > 1:
             raise RunError(
-                f"these were trained under the protocols {' and '.join(sorted(protocols))}, so "
-                "their numbers cannot be compared; compare those of one protocol."
+                f"cannot compare results of the protocols {' and '.join(sorted(protocols))}. "
+                "Compare runs of one protocol."
             )
         self.protocol = next(iter(protocols), "")
         for one in subjects:
@@ -102,7 +102,7 @@ class Comparison:
         finished = sweep.finished()
         if not finished:
             raise RunError(
-                f"the sweep {sweep.name} has no finished training; run its dart sweep again."
+                f"sweep {sweep.name} has no finished training. Run its `dart sweep` again."
             )
         check_same_data(sweep, (row for _, row in finished))
         self.missing += len(sweep.document.entries) - len(finished)
@@ -129,29 +129,29 @@ class Comparison:
         if seeds.setdefault(seed, metrics) != metrics:
             raise RunError(
                 f"{contender.label} was trained twice on {where[0]} with {where[1]} and seed "
-                f"{seed}, with different results (other training settings?); compare one of them."
+                f"{seed}, with different results. Compare only one of them."
             )
 
     @cached_property
     def base(self) -> Contender:
-        """The contender that the others are compared with.
+        """The contender that all others are compared with.
 
         Raises
         ------
         RunError
-            If plain training is not among them.
+            If ``base`` is not among them.
         """
         for contender in self.contenders.values():
             if contender.strategy == "base":
                 return contender
         raise RunError(
-            "there is no base among these, and every strategy is compared with plain training; "
-            "train it with --strategy base (dart train) or --strategies base,... (dart sweep)."
+            "no `base` to compare with. Train it with `dart train --strategy base` or "
+            "`dart sweep --strategies base,...`."
         )
 
     @cached_property
     def references(self) -> set[str]:
-        """Labels of the contenders that read the known false positives: no competitors."""
+        """Labels of the contenders that use the ground truth: references, not competitors."""
         return {
             label
             for label, contender in self.contenders.items()
@@ -159,9 +159,9 @@ class Comparison:
         }
 
     def values(self, where: Where, label: str, measure: str | None = None) -> dict[int, float]:
-        """Return seed -> measure of one contender in one cell; undefined ones are left out.
+        """Return seed -> metric of one contender in one cell, without undefined ones.
 
-        Without a ``measure`` it is the one that is compared, here and below.
+        ``measure`` defaults to the metric that is compared, here and below.
         """
         seeds = self.metrics.get((where, label), {})
         found = {
@@ -171,12 +171,12 @@ class Comparison:
         return {seed: value for seed, value in found.items() if value is not None}
 
     def mean(self, where: Where, label: str, measure: str | None = None) -> float | None:
-        """Return the mean over seeds; None where there is no value."""
+        """Return the mean over seeds; None if there is no value."""
         values = self.values(where, label, measure)
         return statistics.fmean(values.values()) if values else None
 
     def differences(self) -> list[Difference]:
-        """Return every contender's paired difference to base, cell by cell."""
+        """Return the paired difference of every contender to ``base``, cell by cell."""
         found = list(self._paired())
         known = [index for index, (_, _, pair) in enumerate(found) if pair.p is not None]
         corrected = dict(zip(known, holm([found[i][2].p or 0.0 for i in known]), strict=True))
@@ -209,7 +209,7 @@ class Comparison:
         return None
 
     def delta_percent(self, label: str) -> float | None:
-        """Return the mean relative gain over base in percent, over all cells; None if one lacks."""
+        """Return the mean relative gain over ``base`` in percent; None if a cell is missing."""
         gains = []
         for where in self.cells:
             base, mine = (
@@ -235,5 +235,5 @@ def _label(name: str, options: dict[str, Any]) -> str:
 
 
 def subject(name: str) -> Run | Sweep:
-    """Return the run or sweep called ``name``; UsageError if there is neither."""
+    """Return the run or sweep ``name``; UsageError if there is neither."""
     return find_sweep(name) if sweep.is_sweep(name) else find_run(name)

@@ -1,4 +1,4 @@
-"""From nested mappings to complete settings."""
+"""From nested mappings to a configuration: complete settings and typed options."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dartcli import catalog
+from dartcli.data.logs.registry import load_log
 from dartcli.data.manifest import Prepared
 from dartcli.data.prepare import prepare_split
-from dartcli.data.registry import _described, find_dataset
+from dartcli.data.registry import find_dataset
 from dartcli.errors import UsageError
 from dartcli.settings import (
     PROTOCOLS,
@@ -20,75 +21,90 @@ from dartcli.settings import (
     resolve_options,
     validate,
 )
+from dartcli.training.configuration import Configuration
 
 logger = logging.getLogger(__name__)
 
 
-def load_prepared(settings: Settings, seed: int) -> Prepared:
-    """Return the prepared data of one seed of a run; prepares what is missing."""
-    known = find_dataset(settings.dataset.name)
-    data = prepare_split(
-        known,
-        validate(known.options, settings.dataset.options, "dataset"),
-        PROTOCOLS[settings.protocol],
-        seed if settings.split_seed is None else settings.split_seed,
-    )
-    for warning in data.manifest.warnings:
-        logger.warning(warning)
-    return data
-
-
-def resolve(*trees: Mapping[str, Any]) -> Settings:
-    """Return complete settings from nested mappings; later ones win.
-
-    Every option of dataset, model and strategy, and everything that the protocol decides, is
-    filled in, so the result repeats a run even when defaults change.
+def resolve(*trees: Mapping[str, Any]) -> Configuration:
+    """Merge nested mappings over the defaults and configure the result; later ones win.
 
     Raises
     ------
     UsageError
-        If a name, key or value does not fit.
+        If a name, key, or value is invalid.
     """
-    settings = validate(Settings, merge(Settings().model_dump(), *trees), "settings")
+    merged = merge(Settings().model_dump(), *trees)
+    return configure(validate(Settings, merged, "settings"))
+
+
+def configure(settings: Settings) -> Configuration:
+    """Look up every name in ``settings`` and validate every option, once.
+
+    The settings of the result state every option and everything that the protocol decides, so they
+    reproduce a run even if defaults change later.
+
+    Raises
+    ------
+    UsageError
+        If a component does not exist, an option is invalid, or the seeds are not distinct.
+    """
+    seeds = settings.seeds
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise UsageError(
+            f"settings.seeds is {list(seeds)}. Give one or more distinct integers, 0 or greater."
+        )
     protocol = PROTOCOLS[settings.protocol]
-    if not settings.seeds:
-        raise UsageError("settings.seeds is empty: give at least one seed.")
-    if len(set(settings.seeds)) != len(settings.seeds) or min(settings.seeds) < 0:
-        raise UsageError(f"settings.seeds is {list(settings.seeds)}: give distinct numbers from 0.")
-    protocol_defaults = protocol.model_dump()
-    training = merge(
-        {"epochs": protocol.epochs, "patience": protocol.patience},
-        settings.training.model_dump(exclude_none=True),
+    dataset = find_dataset(settings.dataset.name)
+    log = load_log(dataset.name) if dataset.local_files else None
+    model = catalog.load("models", settings.model.name)
+    strategy = catalog.load("strategies", settings.strategy.name)
+    described = log.model_dump() if log else {}
+    dataset_options = resolve_options(dataset.options, settings.dataset, "dataset", described)
+    model_options = resolve_options(model.Options, settings.model, "model", protocol.model_dump())
+    strategy_options = resolve_options(strategy.Options, settings.strategy, "strategy", {})
+    training = settings.training
+    complete = settings.model_copy(
+        update={
+            "dataset": _stated(settings.dataset, dataset_options),
+            "model": _stated(settings.model, model_options),
+            "strategy": _stated(settings.strategy, strategy_options),
+            "training": training.model_copy(
+                update={
+                    "epochs": training.epochs or protocol.epochs,
+                    "patience": training.patience or protocol.patience,
+                }
+            ),
+        }
     )
-    return validate(
-        Settings,
-        {
-            **settings.model_dump(),
-            "dataset": _filled("datasets", settings.dataset, "dataset", {}),
-            "model": _filled("models", settings.model, "model", protocol_defaults),
-            "strategy": _filled("strategies", settings.strategy, "strategy", {}),
-            "training": training,
-        },
-        "settings",
+    return Configuration(
+        complete,
+        protocol,
+        dataset,
+        dataset_options,
+        model,
+        model_options,
+        strategy,
+        strategy_options,
     )
 
 
-def _filled(
-    kind: catalog.Kind, component: Component, where: str, defaults: Mapping[str, Any]
-) -> dict[str, Any]:
-    if kind == "datasets":
-        options: type[Options] = find_dataset(component.name).options
-        defaults = _described(component.name)
-    else:
-        options = catalog.load(kind, component.name).Options
-    resolved = resolve_options(options, component, where, defaults)
-    return {"name": component.name, "options": resolved.model_dump(mode="json")}
+def _stated(component: Component, options: Options) -> Component:
+    return Component(name=component.name, options=options.model_dump(mode="json"))
 
 
-def _named(keys: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: {"name": value}
-        if key in {"dataset", "model", "strategy"} and isinstance(value, str)
-        else value
-        for key, value in keys.items()
-    }
+def load_prepared(configuration: Configuration, seed: int) -> Prepared:
+    """Return the prepared data of one seed of a run; prepare what is missing."""
+    chosen = configuration.settings.split_seed
+    return prepare_split(
+        configuration.dataset,
+        configuration.dataset_options,
+        configuration.protocol,
+        seed if chosen is None else chosen,
+    )
+
+
+def log_warnings(prepared: Prepared) -> None:
+    """Log what a user should know about the data before trusting results."""
+    for warning in prepared.manifest.warnings:
+        logger.warning(warning)

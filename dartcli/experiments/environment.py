@@ -1,4 +1,4 @@
-"""The versions and the machine that a run was made with."""
+"""Versions and machine, for the record of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def environment(device: torch.device | None = None) -> dict[str, Any]:
-    """Return what a run is made with: program, libraries, machine."""
+    """Return versions, platform, device, and command."""
     import numpy as np
     import polars as pl
     import torch

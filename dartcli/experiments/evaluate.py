@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from dartcli.errors import UsageError
-from dartcli.experiments.configure import load_prepared
+from dartcli.experiments.configure import configure, load_prepared, log_warnings
 from dartcli.experiments.run import Run, load_model_weights
 from dartcli.experiments.run_index import find_run
 from dartcli.training.results import compute_spread, finite_or_none
@@ -13,15 +13,21 @@ from dartcli.training.results import compute_spread, finite_or_none
 Split = Literal["train", "valid", "test"]
 
 
-def evaluate_run(run: Run | str, split: Split = "test", *, device: str = "auto") -> dict[str, Any]:
-    """Measure the reported weights of every seed of a finished run on one split.
+def evaluate_run(
+    run: Run | str,
+    split: str = "test",
+    *,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Compute the metrics of every seed of a finished run on one split.
 
     Returns
     -------
     dict
         ``{"run", "dataset", "protocol", "model", "strategy", "split", "seeds": [...],
-        "summary": ...}`` with, for each seed, ``<split>_auc``, ``<split>_auc_without_fp`` and
-        ``<split>_log_loss`` against clean labels.
+        "summary": ...}``. Each seed has ``<split>_auc``, ``<split>_auc_without_fp``,
+        ``<split>_log_loss``, ``<split>_calibration_error``, and ``<split>_auc_per_user`` against
+        clean labels.
 
     Raises
     ------
@@ -30,24 +36,27 @@ def evaluate_run(run: Run | str, split: Split = "test", *, device: str = "auto")
     """
     from dartcli.data.tensors import to_interactions
     from dartcli.training import device as devices
+    from dartcli.training.components import build_model
     from dartcli.training.scoring import compute_metrics, score
-    from dartcli.training.trainer import make_model
 
-    if split not in ("train", "valid", "test"):
-        raise UsageError(f"there is no split {split!r}; choose train, valid or test.")
+    if split not in get_args(Split):
+        raise UsageError(f"no split {split!r}. Choose `train`, `valid`, or `test`.")
     run = find_run(run) if isinstance(run, str) else run
     target = devices.resolve(device)
+    configuration = configure(run.settings)
     seeds = []
-    for seed in run.seeds:
-        data = load_prepared(run.settings, seed)
+    for index, seed in enumerate(run.seeds):
+        data = load_prepared(configuration, seed)
+        if not index:
+            log_warnings(data)
         with devices.explained(target):
-            model = make_model(run.settings, data, seed, target)
+            model = build_model(configuration, data, seed, target)
             load_model_weights(model, run, seed)
-            table = to_interactions(data.split(split), data.fields, target)
+            table = to_interactions(data.split(cast("Split", split)), data.fields, target)
             found = compute_metrics(score(model, table), table)
         seeds.append(
             {"seed": seed}
-            | {f"{split}_{measure}": finite_or_none(value) for measure, value in found.items()}
+            | {f"{split}_{metric}": finite_or_none(value) for metric, value in found.items()}
         )
     names = [key for key in seeds[0] if key != "seed"]
     summary = {key: compute_spread([entry[key] for entry in seeds]).model_dump() for key in names}

@@ -1,30 +1,31 @@
-"""The folder of one run: what is in it, how it is named, written and found.
+"""The folder of one run.
 
 ::
 
     run_01/
-      settings.json       the resolved settings; `--config` repeats them
-      environment.json    program, libraries, machine, times
-      metrics.json        the measures, and the hashes of settings and seeds; written last: without
+      settings.json       complete settings; `dart train --config` repeats them
+      environment.json    versions, machine, times
+      metrics.json        metrics, and the checksums of settings and seeds; written last: without
                           it the run is not finished
       seed_0/
-        metrics.json        measures of this seed, and the hash of each file beside it
-        history.parquet     one row an epoch
-        iterations.parquet  one row an iteration
+        metrics.json        metrics of this seed, and the checksum of each file beside it
+        history.parquet     one row per epoch
+        iterations.parquet  one row per iteration
         model.safetensors   the reported weights
-        scores.parquet      the reported weights' scores: validation, test, training positives
-        snapshots/          scores of validation after chosen iterations, where asked for
-      checkpoints/        while it is trained, or was interrupted: where it stands
-      analysis/           what `dart analyze` made
+        scores.parquet      scores of the reported weights: validation, test, training positives
+        snapshots/          scores of the validation split after chosen iterations, if requested
+      checkpoints/        while the run is being trained or was interrupted
+      analysis/           output of `dart analyze`
 
-A document ends with a hash of itself, its seal. The measures vouch for settings and seeds, those of
-a seed for its files, and every file is compared when it is read. Nothing is a pickle. Times are
-only in ``environment.json``, so the rest of the folder is the same, byte for byte, whenever the run
-is repeated.
+Every JSON document ends with its own checksum, and every file is verified when it is read. There
+are no pickles. Times are only in ``environment.json``, so repeating a run reproduces all other
+files byte for byte.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,7 @@ import polars as pl
 
 from dartcli.errors import DartError, RunError
 from dartcli.settings import Options, Settings, validate
+from dartcli.storage.atomic import os_reason
 from dartcli.storage.checksums import find_mismatch, read_document
 from dartcli.storage.tables import READ_ERRORS
 from dartcli.training.results import SeedMetrics, Spread
@@ -54,39 +56,37 @@ CHECKPOINTS = "checkpoints"
 IDENTITY: Final = "identity"
 """Key of the hash of settings and data in a seed's ``metrics.json``."""
 FILES: Final = "files"
-"""Key of the hashes in ``metrics.json``."""
-UNSEALED: Final = (1, 2)
-"""Formats without hashes."""
-FORMAT: Final = 3
-"""Version of the run folder. 1: no scores, no snapshots, fewer measures. 2: no hashes."""
+"""Key of the checksums in ``metrics.json``."""
+FORMAT: Final = 4
+"""Version of the run folder."""
 
 
 class Metrics(Options):
-    """The measures of a run: what ``dart train --json`` and ``dart eval --json`` print."""
+    """The metrics of a run: what ``dart train --json`` prints."""
 
-    format: int = 1
+    format: int
     """Version of the run folder."""
     run: str
     """Name of the run."""
     dataset: str
     """Dataset."""
     protocol: str
-    """Protocol in force."""
+    """Protocol."""
     model: str
     """Model."""
     strategy: str
     """Strategy."""
     seeds: tuple[SeedMetrics, ...]
-    """One entry a seed."""
+    """One entry per seed."""
     summary: dict[str, Spread]
-    """Each measure over the seeds."""
+    """Each metric over the seeds."""
     interrupted: bool = False
-    """True if the run was stopped before all its seeds were trained."""
+    """The run was stopped before all its seeds were trained."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run on disk."""
+    """A run on disk; everything but ``settings`` and ``environment`` needs it to be finished."""
 
     folder: Path
 
@@ -97,18 +97,16 @@ class Run:
 
     @cached_property
     def settings(self) -> Settings:
-        """The resolved settings."""
+        """The complete settings."""
         path = self.folder / SETTINGS
-        # those of a finished run are vouched for by its measures
-        settings = validate(Settings, read_document(path, required=False), str(path))
+        settings = validate(Settings, read_document(path), str(path))
         if (self.folder / METRICS).is_file():
-            self._checked(SETTINGS, self._files)
+            self._verify(SETTINGS, self._files)
         return settings
 
     @cached_property
     def metrics(self) -> Metrics:
-        """The measures."""
-        self._checked(SETTINGS, self._files)
+        """The metrics of all seeds."""
         document = {key: value for key, value in self._document.items() if key != FILES}
         return validate(Metrics, {"run": self.name, **document}, str(self.folder / METRICS))
 
@@ -116,64 +114,82 @@ class Run:
     def _document(self) -> dict[str, Any]:
         """``metrics.json``."""
         path = self.folder / METRICS
-        document = read_document(path, required=False)
-        if document.get("format", 1) not in UNSEALED and not isinstance(document.get(FILES), dict):
-            raise RunError(f"{path} has no hashes of the run's files; dart doctor helps.")
+        document = read_document(path)
+        if document.get("format") != FORMAT or not isinstance(document.get(FILES), dict):
+            raise RunError(
+                f"{path} was written by another version of dartcli. Train the run again with "
+                f"`dart train --config {self.folder / SETTINGS}`."
+            )
         return document
 
     @property
-    def _files(self) -> Mapping[str, str] | None:
-        """Name -> SHA-256 of settings and seeds; None in a run of an older version."""
-        return self._document.get(FILES)
+    def _files(self) -> Mapping[str, str]:
+        """File name -> SHA-256, of settings and seeds."""
+        files: Mapping[str, str] = self._document[FILES]
+        return files
 
-    def seed_files(self, seed: int) -> Mapping[str, str] | None:
-        """Return name -> SHA-256 of the files of ``seed``; None in a run of an older version.
+    @cached_property
+    def _seed_files(self) -> dict[int, Mapping[str, str]]:
+        return {}
+
+    def seed_files(self, seed: int) -> Mapping[str, str]:
+        """Return file name -> SHA-256 of the files of ``seed``.
 
         Raises
         ------
         RunError
-            If the document that lists them is not the one that was written.
+            If the document that lists them is corrupt.
         """
-        if self._files is None:
-            return None
-        name = f"{self.seed_folder(seed).name}/{METRICS}"
-        self._checked(name, self._files)
-        files: Mapping[str, str] = read_document(self.folder / name)[FILES]
-        return files
+        if seed not in self._seed_files:
+            name = f"{self.seed_folder(seed).name}/{METRICS}"
+            self._verify(name, self._files)
+            self._seed_files[seed] = read_document(self.folder / name)[FILES]
+        return self._seed_files[seed]
 
-    def _checked(self, name: str, files: Mapping[str, str] | None, seed: int | None = None) -> Path:
-        """Return the path of a file of the run, or of a seed; RunError where it is another now."""
+    def _verify(self, name: str, files: Mapping[str, str], seed: int | None = None) -> None:
+        """Raise RunError if a file of the run, or of a seed, is not the one that was written."""
         path = (self.folder if seed is None else self.seed_folder(seed)) / name
-        if files is None:
-            return path
-        wrong = find_mismatch(path, files.get(name))
-        if wrong:
-            raise RunError(f"{path} is not what was written ({wrong}); {self._again}.")
-        return path
+        mismatch = find_mismatch(path, files.get(name))
+        if mismatch:
+            raise RunError(self._corrupt(path, mismatch))
 
-    @property
-    def _again(self) -> str:
-        return f"make the run whole with dart doctor --repair and dart train --resume {self.name}"
+    def _read(self, seed: int, name: str) -> bytes:
+        """Return the bytes of a file of ``seed``, read once and verified."""
+        path = self.seed_folder(seed) / name
+        expected = self.seed_files(seed).get(name)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise RunError(self._corrupt(path, os_reason(error))) from error
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise RunError(self._corrupt(path, "checksum mismatch"))
+        return content
+
+    def _corrupt(self, path: Path, found: str) -> str:
+        return (
+            f"{path}: {found}. Repair the run with `dart doctor --repair`, then "
+            f"`dart resume {self.name}`."
+        )
 
     def check(self) -> None:
-        """Compare every file of the run with what was written.
+        """Verify every file of the run.
 
         Raises
         ------
         DartError
-            If one is missing or another.
+            If one is missing or corrupt.
         """
         _ = self.settings, self.metrics
         for seed in self.seeds:
             files = self.seed_files(seed)
-            for name in files or ():
-                self._checked(name, files, seed)
+            for name in files:
+                self._verify(name, files, seed)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """Program, libraries, machine, times; empty where they cannot be read."""
+        """Versions, machine, and times; empty if they cannot be read."""
         try:
-            return read_document(self.folder / ENVIRONMENT, required=False)
+            return read_document(self.folder / ENVIRONMENT)
         except DartError:
             return {}
 
@@ -187,18 +203,21 @@ class Run:
         return self.folder / f"seed_{seed}"
 
     def history(self, seed: int) -> pl.DataFrame:
-        """Return the epoch records of ``seed``."""
+        """Return the epoch records of ``seed``: ``dartcli.training.epochs.HISTORY_COLUMNS``."""
         return self._table(seed, HISTORY)
 
     def iterations(self, seed: int) -> pl.DataFrame:
-        """Return the iteration records of ``seed``; columns are described in ``trace.summary``."""
+        """Return the iteration records of ``seed``.
+
+        Columns: see :meth:`dartcli.training.recorder.Recorder.summary`.
+        """
         return self._table(seed, ITERATIONS)
 
     def scores(self, seed: int) -> pl.DataFrame:
         """Return the scores of the reported weights.
 
-        Columns: ``split`` (train, valid, test; of train only the positives), ``user``, ``item``,
-        ``label``, ``noisy``, ``rating`` (null where the source has none), ``logit``, and
+        Columns: ``split`` (train, valid, test; only the positives of train), ``user``, ``item``,
+        ``label``, ``noisy``, ``rating`` (null if the source has none), ``logit``, and
         ``user_positives``, ``item_positives``: training positives of the row's user and item.
         """
         return self._table(seed, SCORES)
@@ -207,50 +226,34 @@ class Run:
         """Return the scores of the validation split after one iteration; columns as above."""
         known = self.snapshots(seed)
         if iteration not in known:
-            kept = f"it kept {', '.join(map(str, known))}" if known else "it kept none"
+            kept = ", ".join(map(str, known)) or "none"
             raise RunError(
-                f"{self.name} kept no snapshot of iteration {iteration} (seed {seed}; {kept}); "
-                f"train it again with dart train --config {self.folder / SETTINGS} "
-                f"--snapshot {iteration}."
+                f"{self.name}, seed {seed}: no snapshot of iteration {iteration} (snapshots: "
+                f"{kept}). Train it again with `dart train --config {self.folder / SETTINGS} "
+                f"--snapshot {iteration}`."
             )
         return self._table(seed, f"{SNAPSHOTS}/{iteration}.parquet")
 
     def snapshots(self, seed: int) -> list[int]:
-        """Return the iterations of which ``seed`` kept a snapshot, in order."""
-        files = self.seed_files(seed)
-        if files is None:
-            found = (self.seed_folder(seed) / SNAPSHOTS).glob("*.parquet")
-            files = {f"{SNAPSHOTS}/{path.name}": "" for path in found}
-        return sorted(int(Path(name).stem) for name in files if name.startswith(f"{SNAPSHOTS}/"))
+        """Return the iterations with a snapshot of ``seed``, in order."""
+        names = self.seed_files(seed)
+        return sorted(int(Path(name).stem) for name in names if name.startswith(f"{SNAPSHOTS}/"))
 
     def weights(self, seed: int) -> dict[str, Tensor]:
         """Return the reported weights of ``seed``, on the CPU."""
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
-        path = self._checked(MODEL, self.seed_files(seed), seed)
         try:
-            return load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise RunError(
-                f"cannot read the weights in {path} ({error}); train the run again with "
-                f"dart train --config {self.folder / SETTINGS}."
-            ) from error
+            return load(self._read(seed, MODEL))
+        except SafetensorError as error:
+            raise RunError(self._corrupt(self.seed_folder(seed) / MODEL, str(error))) from error
 
     def _table(self, seed: int, name: str) -> pl.DataFrame:
-        path = self._checked(name, self.seed_files(seed), seed)
-        if name == SCORES and self.metrics.format < 2:
-            raise RunError(
-                f"{self.name} was trained by an older version, which kept no scores; train it "
-                f"again with dart train --config {self.folder / SETTINGS}."
-            )
         try:
-            return pl.read_parquet(path, glob=False)
+            return pl.read_parquet(io.BytesIO(self._read(seed, name)))
         except READ_ERRORS as error:
-            raise RunError(
-                f"cannot read {path} ({error}); train the run again with "
-                f"dart train --config {self.folder / SETTINGS}."
-            ) from error
+            raise RunError(self._corrupt(self.seed_folder(seed) / name, str(error))) from error
 
 
 def load_model_weights(model: nn.Module, run: Run, seed: int) -> None:
@@ -265,6 +268,6 @@ def load_model_weights(model: nn.Module, run: Run, seed: int) -> None:
         model.load_state_dict(run.weights(seed))
     except RuntimeError as error:
         raise RunError(
-            f"the weights in {run.seed_folder(seed) / MODEL} do not fit the model and dataset "
-            f"that {run.folder / SETTINGS} describes; train the run again."
+            f"the weights in {run.seed_folder(seed) / MODEL} do not fit the model and dataset of "
+            f"{run.folder / SETTINGS}. Train the run again."
         ) from error

@@ -1,4 +1,4 @@
-"""Find, list, lock and remove runs."""
+"""Find, list, lock, and remove runs."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def list_finished() -> list[str]:
 
 
 def find_run(name: str) -> Run:
-    """Return the finished run called ``name``: its name, or the path of its folder.
+    """Return the finished run ``name``: a name, or the path of a folder.
 
     Raises
     ------
     UsageError
         If there is no such run.
     RunError
-        If it was never finished.
+        If it is not finished.
     """
     folder = Path(name) if "/" in name else paths.runs() / name
     if not folder.is_dir():
@@ -51,25 +51,25 @@ def find_run(name: str) -> Run:
 
         known = list_finished()
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known[-3:]
-        hint = f"there are {', '.join(close)}" if close else "train one with dart train"
-        raise UsageError(f"there is no run {name!r} in {folder.parent}; {hint}.")
+        hint = f"Existing runs: {', '.join(close)}." if close else "Train one with `dart train`."
+        raise UsageError(f"no run {name!r} in {folder.parent}. {hint}")
     if not (folder / METRICS).is_file():
         raise RunError(
-            f"the run {name} in {folder} was not finished: it has no {METRICS}; "
-            f"wait for it, or go on with dart train --resume {folder.name}."
+            f"run {name} is not finished: {folder} has no {METRICS}. Wait for it, or resume it "
+            f"with `dart resume {folder.name}`."
         )
     return Run(folder)
 
 
 @dataclass(frozen=True)
 class RunListing:
-    """What the list of runs says of one folder; None = not known."""
+    """One line of the list of runs; None = unknown."""
 
     name: str
     """Name of the run."""
     state: Literal["finished", "interrupted", "unfinished", "unreadable"]
-    """``interrupted``: stopped before all its seeds were trained. ``unfinished``: no seed was, or
-    a training still works on it. ``unreadable``: a file of it is broken or missing."""
+    """``interrupted``: stopped before all its seeds were trained. ``unfinished``: no seed was
+    trained, or a process is training it. ``unreadable``: a file is corrupt or missing."""
     dataset: str | None = None
     """Dataset."""
     model: str | None = None
@@ -77,34 +77,38 @@ class RunListing:
     strategy: str | None = None
     """Strategy."""
     protocol: str | None = None
-    """Protocol in force."""
+    """Protocol."""
     seeds: tuple[int, ...] = ()
-    """The seeds that were trained; of an unfinished run those that were asked for."""
+    """The seeds that were trained; of an unfinished run, those that were requested."""
     test_auc: float | None = None
     """Mean test AUC over the seeds."""
     ended: str | None = None
-    """When it was finished, as ISO 8601 has it."""
+    """When it ended, in ISO 8601."""
 
 
 def list_runs() -> list[RunListing]:
-    """Return one entry a run folder: the finished ones oldest first, then the others by name."""
+    """Return one entry per run: finished runs from oldest to newest, then the others by name."""
     finished = list_finished()
-    return [_entry(paths.runs() / name) for name in [*finished, *sorted(_unfinished(finished))]]
+    return [
+        _read_listing(paths.runs() / name)
+        for name in [*finished, *sorted(_list_unfinished(finished))]
+    ]
 
 
-def _unfinished(finished: Sequence[str]) -> set[str]:
+def _list_unfinished(finished: Sequence[str]) -> set[str]:
     folder = paths.runs()
     found = folder.iterdir() if folder.is_dir() else ()
-    return {path.name for path in found if _is_run(path)} - set(finished)
+    return {path.name for path in found if is_run(path)} - set(finished)
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
+    """Return whether ``folder`` is a run, finished or not."""
     return not folder.name.startswith(".") and (
         (folder / METRICS).is_file() or (folder / SETTINGS).is_file()
     )
 
 
-def _entry(folder: Path) -> RunListing:
+def _read_listing(folder: Path) -> RunListing:
     run = Run(folder)
     try:
         settings = run.settings
@@ -128,7 +132,7 @@ def _entry(folder: Path) -> RunListing:
 
 
 def flatten_settings(settings: Settings) -> dict[str, Any]:
-    """Return settings as ``--set`` names them: ``{"strategy.r": 0.5, "training.epochs": 200}``."""
+    """Return settings by their ``--set`` names: ``{"strategy.r": 0.5, "training.epochs": 200}``."""
     found: dict[str, Any] = {}
     for key, value in settings.model_dump(mode="json", exclude={"version"}).items():
         if not isinstance(value, dict):
@@ -141,7 +145,7 @@ def flatten_settings(settings: Settings) -> dict[str, Any]:
 
 
 def find_differences(chosen: Sequence[Run]) -> dict[str, list[Any]]:
-    """Return the settings in which runs differ: key -> one value a run, None where it has none."""
+    """Return the settings in which runs differ: key -> one value per run, None if it lacks it."""
     every = [flatten_settings(run.settings) for run in chosen]
     keys = dict.fromkeys(key for settings in every for key in settings)
     found = {key: [settings.get(key) for settings in every] for key in keys}
@@ -151,21 +155,21 @@ def find_differences(chosen: Sequence[Run]) -> dict[str, list[Any]]:
 def remove_runs(chosen: Sequence[str]) -> list[str]:
     """Remove the folders of runs, finished or not; return their names.
 
-    All names are looked at before anything is removed.
+    Nothing is removed if a name is invalid or a run is in use.
 
     Raises
     ------
     UsageError
-        If a name is that of no run; paths of folders elsewhere are refused.
+        If a name is not the name of a run; paths are not accepted.
     RunError
-        If one is being trained, or a folder cannot be removed.
+        If a run is in use, or a folder cannot be removed.
     """
     folders = [find_folder(name) for name in dict.fromkeys(chosen)]
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(lock_run(folder))
         for folder in folders:
-            # out of sight in one step: an interrupted removal leaves no half run behind
+            # rename first: an interrupted removal leaves no partial run behind
             hidden = folder.with_name(f".{folder.name}.removed")
             try:
                 shutil.rmtree(hidden, ignore_errors=True)
@@ -180,7 +184,7 @@ def remove_runs(chosen: Sequence[str]) -> list[str]:
 
 
 def find_folder(name: str) -> Path:
-    """Return the folder of the run called ``name``, finished or not.
+    """Return the folder of the run ``name``, finished or not.
 
     Raises
     ------
@@ -188,56 +192,56 @@ def find_folder(name: str) -> Path:
         If there is no such run, or ``name`` is a path.
     """
     folder = paths.runs() / name
-    if Path(name).name != name or not _is_run(folder):
+    if Path(name).name != name or not is_run(folder):
         import difflib
 
-        known = [*(finished := list_finished()), *_unfinished(finished)]
+        known = [*(finished := list_finished()), *_list_unfinished(finished)]
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(close)}?" if close else "dart runs shows them all."
-        raise UsageError(f"{name!r} is not the name of a run in {paths.runs()}; {hint}")
+        hint = f"Did you mean {' or '.join(close)}?" if close else "List them with `dart runs`."
+        raise UsageError(f"no run {name!r} in {paths.runs()}. {hint}")
     return folder
 
 
 def last_run() -> Run:
-    """Return the run that was finished last."""
+    """Return the run that finished last."""
     known = list_finished()
     if not known:
-        raise UsageError(f"there is no finished run in {paths.runs()}; train one with dart train.")
+        raise UsageError(f"no finished run in {paths.runs()}. Train one with `dart train`.")
     return find_run(known[-1])
 
 
 def check_name(name: str) -> str:
-    """Return ``name`` if a run may be called so.
+    """Return ``name`` if it is a valid name of a run.
 
     Raises
     ------
     UsageError
-        If it has characters other than letters, digits, dot, dash and underscore, or is too long.
+        If it is too long or has characters other than letters, digits, dot, dash, underscore.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
         raise UsageError(
-            f"{name!r} cannot name a run: use 1 to 100 letters, digits, '_', '-' or '.', "
-            "not beginning with '-' or '.'."
+            f"{name!r} is not a valid name. Use 1 to 100 letters, digits, '_', '-', or '.', and "
+            "do not start with '-' or '.'."
         )
     return name
 
 
 @contextmanager
 def lock_run(folder: Path) -> Iterator[None]:
-    """Keep other processes from training or removing the run in ``folder``, for the block.
+    """Keep other processes from training or removing the run in ``folder``.
 
     Raises
     ------
     RunError
-        If one is at it; the message names it. The lock of a process that died is free.
+        If another process holds the lock; the message names it. Dead processes hold no lock.
     """
-    busy = f"the run {folder.name} is being trained or removed"
+    busy = f"run {folder.name} is being trained or removed"
     with lock(paths.home() / "locks" / f"{folder.name}.lock", busy=busy):
         yield
 
 
 def is_in_use(folder: Path) -> bool:
-    """Return whether a process trains or removes the run in ``folder``."""
+    """Return whether a process is training or removing the run in ``folder``."""
     try:
         with lock_run(folder):
             return False

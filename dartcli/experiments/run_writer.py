@@ -29,7 +29,7 @@ from dartcli.experiments.run import (
     Metrics,
     Run,
 )
-from dartcli.experiments.run_index import _is_run, check_name, find_folder, lock_run
+from dartcli.experiments.run_index import check_name, find_folder, is_run, lock_run
 from dartcli.settings import Settings, validate
 from dartcli.storage import paths
 from dartcli.storage.atomic import (
@@ -43,21 +43,19 @@ from dartcli.storage.tables import write_table, write_tensors
 from dartcli.training.results import SeedMetrics, SeedRecord, summarize
 
 
-def _claimed(
+def _claim_folder(
     settings: Settings, environment: Mapping[str, Any], name: str | None, stack: ExitStack
 ) -> Path:
-    """Create the folder of a new run, held from before it can be seen, and return it."""
+    """Create the folder of a new run, locked before it becomes visible, and return it."""
     parent = ensure_directory(paths.runs())
     if name is not None:
         folder = parent / check_name(name)
         stack.enter_context(lock_run(folder))
         if folder.exists():
-            unfinished = _is_run(folder) and not (folder / METRICS).is_file()
-            other = f", or go on with dart train --resume {name}" if unfinished else ""
-            raise UsageError(
-                f"there is a run {name!r} already in {parent}; choose another --name{other}."
-            )
-        _begin(folder, settings, environment)
+            unfinished = is_run(folder) and not (folder / METRICS).is_file()
+            other = f", or resume it with `dart resume {name}`" if unfinished else ""
+            raise UsageError(f"run {name!r} exists in {parent}. Choose another `--name`{other}.")
+        _create_folder(folder, settings, environment)
         return folder
     numbers = [
         int(match[1])
@@ -66,25 +64,25 @@ def _claimed(
     ]
     for number in count(max(numbers, default=0) + 1):
         folder = parent / f"run_{number:02d}"
-        # a number that another process has just taken is passed over
+        # skip a number that another process has just taken
         with suppress(RunError), ExitStack() as trial:
             trial.enter_context(lock_run(folder))
             if not folder.exists():
-                _begin(folder, settings, environment)
+                _create_folder(folder, settings, environment)
                 stack.push(trial.pop_all())
                 return folder
     raise AssertionError
 
 
-def _begin(folder: Path, settings: Settings, environment: Mapping[str, Any]) -> None:
-    """Let the folder of a new run appear, with what is known of it."""
+def _create_folder(folder: Path, settings: Settings, environment: Mapping[str, Any]) -> None:
+    """Create the folder of a new run with its settings and environment."""
     with atomic_directory(folder, replace=False) as place:
         write_document(place / SETTINGS, settings.model_dump(mode="json"))
         write_document(place / ENVIRONMENT, environment)
 
 
 def write_seed(folder: Path, record: SeedRecord, identity: str) -> None:
-    """Write the folder of one finished seed, whole or not at all; see :func:`identity`."""
+    """Write the folder of one finished seed atomically; see :func:`training_identity`."""
     weights = {name: value.cpu().contiguous() for name, value in record.weights.items()}
     with atomic_directory(folder / f"seed_{record.metrics.seed}") as place:
         write_table(record.history, place / HISTORY)
@@ -107,7 +105,7 @@ def write_seed(folder: Path, record: SeedRecord, identity: str) -> None:
 def write_metrics(
     folder: Path, settings: Settings, seeds: Sequence[SeedMetrics], *, interrupted: bool
 ) -> None:
-    """Write ``metrics.json``: from then on the run counts as finished."""
+    """Write ``metrics.json``: from now on the run counts as finished."""
     metrics = Metrics(
         format=FORMAT,
         run=folder.name,
@@ -126,13 +124,13 @@ def write_metrics(
     )
 
 
-def write_environment(folder: Path, environment: Mapping[str, Any], began: datetime) -> None:
-    """Write what the run was made with, and when: the only file of a run that holds times."""
+def write_environment(folder: Path, environment: Mapping[str, Any], started: datetime) -> None:
+    """Write versions, machine, and times: the only file of a run that contains times."""
     ended = datetime.now(UTC)
     times = {
-        "began": began.isoformat(timespec="seconds"),
+        "began": started.isoformat(timespec="seconds"),
         "ended": ended.isoformat(timespec="seconds"),
-        "seconds": round((ended - began).total_seconds(), 3),
+        "seconds": round((ended - started).total_seconds(), 3),
     }
     write_document(folder / ENVIRONMENT, {**environment, **times})
 
@@ -144,30 +142,30 @@ def create_run(settings: Settings, environment: dict[str, Any], name: str | None
     It is removed if the block raises before a seed is finished or a checkpoint is written.
     """
     with ExitStack() as stack:
-        folder = _claimed(settings, environment, name, stack)
+        folder = _claim_folder(settings, environment, name, stack)
         try:
             yield folder
         except KeyboardInterrupt as stop:
-            if _worth_keeping(folder):
-                stop.add_note(f"go on with dart train --resume {folder.name}.")
+            if _has_results(folder):
+                stop.add_note(f"Resume with `dart resume {folder.name}`.")
             raise
         finally:
-            if not _worth_keeping(folder):
+            if not _has_results(folder):
                 remove(folder)
 
 
-def _worth_keeping(folder: Path) -> bool:
+def _has_results(folder: Path) -> bool:
     return (folder / METRICS).is_file() or any(folder.glob(f"{CHECKPOINTS}/*/[0-9]*"))
 
 
 @contextmanager
 def reopen_run(name: str) -> Iterator[Path]:
-    """Yield the folder of a run that was not finished, to go on with it.
+    """Yield the folder of an unfinished run, locked, to resume it.
 
     Raises
     ------
     UsageError
-        If there is no such run, or nothing of it is left to do.
+        If there is no such run, or it is finished.
     RunError
         If another process trains it, or its settings cannot be read.
     """
@@ -175,7 +173,7 @@ def reopen_run(name: str) -> Iterator[Path]:
     with lock_run(folder):
         run = Run(folder)
         if (folder / METRICS).is_file() and not run.metrics.interrupted:
-            raise UsageError(f"the run {name} is finished; there is nothing to resume.")
+            raise UsageError(f"run {name} is finished. There is nothing to resume.")
         for place in (folder, *folder.glob(f"{CHECKPOINTS}/*")):
             for left in find_leftovers(place):
                 remove(left)
@@ -183,15 +181,15 @@ def reopen_run(name: str) -> Iterator[Path]:
 
 
 def check_settings(folder: Path) -> None:
-    """Raise DataError or UsageError where the settings of a run are not what was written."""
+    """Raise DataError or UsageError if the settings of a run are corrupt or invalid."""
     path = folder / SETTINGS
     validate(Settings, read_document(path), str(path))
 
 
 def repair_run(folder: Path) -> list[str]:
-    """Remove what is broken of a run whose settings are whole; return the names of broken seeds.
+    """Remove the corrupt files of a run whose settings are valid; return the seeds removed.
 
-    The run is then unfinished: resuming it trains what is missing, to the same bytes.
+    The run is then unfinished: resuming it trains what is missing, with the same bytes.
     """
     gone = []
     with lock_run(folder):
@@ -206,23 +204,20 @@ def repair_run(folder: Path) -> list[str]:
 
 
 def _check_seed(place: Path, document: Mapping[str, Any]) -> None:
-    """Raise RunError where a file of a seed is not the one that ``document`` lists."""
+    """Raise RunError if a file of a seed is not the one that ``document`` lists."""
     for name, digest in document.get(FILES, {}).items():
-        wrong = find_mismatch(place / name, digest)
-        if wrong:
-            raise RunError(
-                f"{place / name} is not what was written ({wrong}); remove {place}, and resume "
-                "the run again."
-            )
+        mismatch = find_mismatch(place / name, digest)
+        if mismatch:
+            raise RunError(f"{place / name}: {mismatch}. Remove {place} and resume the run again.")
 
 
 def read_finished_seed(folder: Path, seed: int, identity: str) -> SeedMetrics | None:
-    """Return the measures of a seed that is done in an unfinished run, else None.
+    """Return the metrics of a seed that an unfinished run has trained, or None.
 
     Raises
     ------
     RunError
-        If a file of it is not what was written, or it is of other settings or data.
+        If a file is corrupt, or the seed was trained with other settings or data.
     """
     place = folder / f"seed_{seed}"
     path = place / METRICS
@@ -233,18 +228,18 @@ def read_finished_seed(folder: Path, seed: int, identity: str) -> SeedMetrics | 
     document.pop(FILES, None)
     if document.pop(IDENTITY, None) != identity:
         raise RunError(
-            f"{place} was trained with other settings or data than there are now; restore them, "
-            "or remove the run and train it again."
+            f"{place} was trained with other settings or data. Restore them, or remove the run "
+            "with `dart runs remove` and train it again."
         )
     return validate(SeedMetrics, document, str(path))
 
 
 def training_identity(settings: Settings, data: str) -> str:
-    """Return a hash of what determines a training: its settings and the digest of its data."""
+    """Return a hash of the settings and of ``data``, the digest of the prepared data."""
     document = {"settings": settings.model_dump(mode="json", exclude={"seeds"}), "data": data}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def checkpoint_folder(folder: Path, seed: int) -> Path:
-    """Return where the checkpoints of one seed are."""
+    """Return the folder of the checkpoints of one seed."""
     return folder / CHECKPOINTS / f"seed_{seed}"

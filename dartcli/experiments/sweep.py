@@ -1,14 +1,14 @@
-"""The folder of a sweep: what was asked for, and one file for each finished training.
+"""The folder of a sweep: what it consists of, and one file per finished training.
 
 ::
 
     sweeps/<name>/
-      sweep.json         the trainings that the sweep consists of, and what was tuned
+      sweep.json         the trainings of the sweep, and what was tuned
       rows/<key>.json    one finished training; the key is a hash of its settings
-      analysis/          what `dart analyze` made
+      analysis/          output of `dart analyze`
 
-A row is written whole or not at all, so whatever ends a sweep loses only the trainings in hand.
-Rows are found by their settings: asking for more seeds or strategies runs what is missing.
+Rows are written atomically, so a sweep that is killed loses only the trainings in progress. They
+are found by their settings: asking for more seeds or strategies trains only what is missing.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ ROWS: Final = "rows"
 
 
 class SweepEntry(Options):
-    """One training that belongs to a sweep, finished or not."""
+    """One training of a sweep, finished or not."""
 
     dataset: str
-    """Dataset, with the options that the sweep sets."""
+    """Dataset, with the options that the sweep varies."""
     model: str
-    """Model, with the options that the sweep sets."""
+    """Model, with the options that the sweep varies."""
     arm: str
     """Strategy, with its options that differ from their defaults."""
     strategy: str
@@ -61,22 +61,22 @@ class Tuned(Options):
     model: str
     """Model."""
     weight_decay: float
-    """The choice: the highest validation AUC of ``base``, labels as recorded."""
+    """The chosen value: the highest validation AUC of ``base`` against recorded labels."""
     valid_auc: dict[str, float]
     """Weight decay -> mean validation AUC over the tuning seeds."""
     seeds: tuple[int, ...]
-    """Seeds that were looked at."""
+    """The tuning seeds."""
 
 
 class SweepDocument(Options):
-    """What a sweep consists of: ``sweep.json``."""
+    """``sweep.json``: what a sweep consists of."""
 
     format: int = 1
     """Version of this document."""
     protocol: str
     """Protocol of all its trainings."""
     entries: tuple[SweepEntry, ...] = ()
-    """The trainings, in the order in which they were asked for."""
+    """The trainings, in the order in which they were requested."""
     tuned: tuple[Tuned, ...] = ()
     """What was tuned."""
 
@@ -89,13 +89,13 @@ class Row(Options):
     program: str
     """Version of the program."""
     device: str
-    """Where it ran."""
+    """Device and threads."""
     data: str
     """Key of the prepared data."""
     settings: Settings
-    """Everything that determined it."""
+    """Complete settings."""
     metrics: SeedMetrics
-    """Its measures."""
+    """Metrics of the seed."""
     seconds: float
     """Wall-clock time."""
 
@@ -113,14 +113,14 @@ class Sweep:
 
     @cached_property
     def document(self) -> SweepDocument:
-        """What it consists of."""
+        """What the sweep consists of."""
         path = self.folder / DOCUMENT
         return validate(SweepDocument, read_document(path), str(path))
 
     def row(self, key: str) -> Row | None:
-        """Return one finished training; None if there is none.
+        """Return one finished training, or None.
 
-        A file that cannot be read counts as none: the training runs again.
+        A file that cannot be read counts as missing, so the training runs again.
         """
         path = self.folder / ROWS / f"{key}.json"
         try:
@@ -130,18 +130,18 @@ class Sweep:
         return row if settings_key(row.settings) == key else None
 
     def finished(self) -> list[tuple[SweepEntry, Row]]:
-        """Return the entries that are finished with their rows, in the sweep's order."""
+        """Return the finished entries with their rows, in the order of the sweep."""
         found = ((entry, self.row(entry.key)) for entry in self.document.entries)
         return [(entry, row) for entry, row in found if row is not None]
 
     def write(self, row: Row) -> None:
-        """Keep a finished training."""
+        """Write a finished training."""
         write_document(
             self.folder / ROWS / f"{settings_key(row.settings)}.json", row.model_dump(mode="json")
         )
 
     def extend(self, entries: Iterable[SweepEntry], tuned: Iterable[Tuned]) -> None:
-        """Add to what the sweep consists of; what is there already keeps its place."""
+        """Add trainings and tuned values; existing entries keep their place."""
         with lock(self.folder / ".lock"):
             self.__dict__.pop("document", None)
             document = self.document
@@ -158,13 +158,13 @@ class Sweep:
 
 
 def settings_key(settings: Settings) -> str:
-    """Return the key of one training: a hash of its settings, the device left out."""
+    """Return the key of a training: a hash of its settings without the device."""
     document = settings.model_dump(mode="json", exclude={"device"})
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def sweeps_directory() -> Path:
-    """Return the directory that holds one folder a sweep."""
+    """Return the directory with one folder per sweep."""
     return paths.home() / "sweeps"
 
 
@@ -179,7 +179,7 @@ def is_sweep(name: str) -> bool:
 
 
 def find_sweep(name: str) -> Sweep:
-    """Return the sweep called ``name``: its name, or the path of its folder.
+    """Return the sweep ``name``: a name, or the path of a folder.
 
     Raises
     ------
@@ -187,18 +187,18 @@ def find_sweep(name: str) -> Sweep:
         If there is none.
     """
     if not is_sweep(name):
-        known = ", ".join(list_sweeps()) or "none yet; make one with dart sweep"
-        raise UsageError(f"there is no sweep {name!r} in {sweeps_directory()}; there are: {known}.")
+        known = ", ".join(list_sweeps()) or "none"
+        raise UsageError(f"no sweep {name!r} in {sweeps_directory()}. Existing sweeps: {known}.")
     return Sweep(_folder(name))
 
 
 def claim_sweep(name: str, protocol: str) -> Sweep:
-    """Return the sweep ``name``, new or to be continued.
+    """Create the sweep ``name``, or open it if it exists.
 
     Raises
     ------
     UsageError
-        If it cannot be called so, or was begun under another protocol.
+        If the name is invalid, or the sweep exists under another protocol.
     """
     folder = ensure_directory(sweeps_directory()) / run_index.check_name(name)
     sweep = Sweep(ensure_directory(folder))
@@ -210,8 +210,8 @@ def claim_sweep(name: str, protocol: str) -> Sweep:
             )
     if sweep.document.protocol != protocol:
         raise UsageError(
-            f"the sweep {name} in {folder} was begun under the protocol "
-            f"{sweep.document.protocol}; give this one another --name."
+            f"sweep {name} in {folder} uses protocol {sweep.document.protocol}. Choose another "
+            "`--name`."
         )
     return sweep
 
@@ -223,7 +223,7 @@ def _folder(name: str) -> Path:
 def check_same_data(sweep: Sweep, rows: Iterable[Row]) -> None:
     """Raise RunError if trainings on one split of a dataset saw different data.
 
-    The source files of a log may change while a sweep goes on.
+    The source files of a log may change while a sweep runs.
     """
     seen: dict[tuple[str, str, int], str] = {}
     for row in rows:
@@ -231,7 +231,6 @@ def check_same_data(sweep: Sweep, rows: Iterable[Row]) -> None:
         where = (row.settings.dataset.name, json.dumps(options), row.metrics.split_seed)
         if seen.setdefault(where, row.data) != row.data:
             raise RunError(
-                f"the dataset {where[0]} changed while the sweep {sweep.name} was going on: some "
-                f"of its trainings saw other data than others; start a sweep with another --name, "
-                f"or remove {sweep.folder}."
+                f"dataset {where[0]} changed during sweep {sweep.name}: trainings saw different "
+                f"data. Start a sweep with another `--name`, or remove {sweep.folder}."
             )

@@ -1,4 +1,4 @@
-"""What a sweep trains: presets, grids and arms to a list of trainings."""
+"""Plan a sweep: from presets, grids, and arms to a list of trainings."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from dartcli import catalog
 from dartcli.errors import UsageError
-from dartcli.experiments import configure
+from dartcli.experiments.configure import resolve
 from dartcli.experiments.sweep import SweepEntry, Tuned, settings_key
-from dartcli.settings import Options, Settings, parse_assignments, parse_value, validate
+from dartcli.settings import Options, parse_assignments, parse_value, validate
+from dartcli.training.configuration import Configuration
 
 TABLE_2: Final = (
     "base",
@@ -33,12 +34,13 @@ SENSITIVITY: Final[Mapping[str, tuple[float, ...]]] = {
     "tau_m": (0.005, 0.01, 0.02, 0.04),
     "r": (0, 0.25, 0.5, 0.75, 1),
 }
-"""The ranges of Fig. 7; one is varied at a time."""
+"""Values of the sensitivity analysis; one option varies at a time."""
 CENTER: Final[Mapping[str, float]] = {"t_i": 0, "t_m": 20_000, "tau_m": 0.04, "r": 0.5}
+"""Values of the options that do not vary."""
 
 
 class Preset(Options):
-    """A sweep that the thesis has."""
+    """A sweep that reproduces a table or figure of the thesis."""
 
     datasets: tuple[str, ...]
     """Datasets."""
@@ -66,22 +68,23 @@ PRESETS: Final[Mapping[str, Preset]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep should contain."""
+    """What a sweep trains: the product of all its parts."""
 
     datasets: Sequence[str]
     """Names of datasets."""
     models: Sequence[str]
     """Names of models."""
     arms: Sequence[str]
-    """Strategies, each with options of its own if it likes: ``dart r=0 tau_m=0.04``."""
+    """Strategies, optionally with options: ``dart r=0 tau_m=0.04``."""
     seeds: Sequence[int]
-    """One training of each cell and arm for each."""
+    """Each arm is trained once per seed."""
     protocol: str = "strict"
     """``strict`` or ``reference``."""
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """Setting (``training.epochs``, ``strategy.tau_m``) -> the values it takes."""
+    """Setting (``training.epochs``, ``strategy.tau_m``) -> its values."""
     tune_base: bool | None = None
-    """Choose each cell's weight decay for ``base`` first; none = under ``strict`` only."""
+    """First choose the weight decay of each dataset and model for ``base``; None = only under
+    ``strict``."""
     device: str = "auto"
     """Where to train."""
 
@@ -91,16 +94,16 @@ class PlannedTraining:
     """One training of a sweep."""
 
     entry: SweepEntry
-    settings: Settings
+    configuration: Configuration
 
 
 def parse_grid(assignments: Iterable[str]) -> dict[str, list[Any]]:
-    """Turn ``["strategy.tau_m=0.01,0.02", "training.epochs=50"]`` into setting -> values.
+    """Parse ``["strategy.tau_m=0.01,0.02", "training.epochs=50"]`` into setting -> values.
 
     Raises
     ------
     UsageError
-        If one is no assignment, or has no value.
+        If a text is not an assignment, or has no value.
     """
     grid: dict[str, list[Any]] = {}
     for assignment in assignments:
@@ -108,14 +111,14 @@ def parse_grid(assignments: Iterable[str]) -> dict[str, list[Any]]:
         values = [part.strip() for part in text.strip().strip("[]").split(",")]
         if not equals or not key.strip() or not all(values):
             raise UsageError(
-                "--set takes KEY=VALUE or KEY=VALUE,VALUE,... such as strategy.tau_m=0.01,0.02, "
-                f"but got {assignment!r}."
+                f"invalid value for `--set`: {assignment!r}. Use KEY=VALUE,... such as "
+                "`strategy.tau_m=0.01,0.02`."
             )
         grid[key.strip()] = [parse_value(value) for value in values]
     return grid
 
 
-def _assigned(key: str, value: object) -> dict[str, Any]:
+def _build_tree(key: str, value: object) -> dict[str, Any]:
     tree = parse_assignments([f"{key}=0"])
     branch = tree
     while isinstance(inner := branch[next(iter(branch))], dict):
@@ -137,15 +140,17 @@ class _Arm:
     options: dict[str, Any]
 
 
-def _arms(plan: Plan) -> list[_Arm]:
-    """Return the arms, those that the grid varies included; labels say what is not default."""
+def _build_arms(plan: Plan) -> list[_Arm]:
+    """Return the arms, varied over the grid; labels show the options that are not default."""
     varied = {key: list(plan.grid[key]) for key in plan.grid if key.startswith("strategy.")}
     unused = set(varied)
     found: dict[str, _Arm] = {}
     for text in plan.arms:
         words = shlex.split(text)
         if not words:
-            raise UsageError("--arm takes a strategy and its options, such as 'dart r=0'.")
+            raise UsageError(
+                "`--arm` is empty. Give a strategy and its options, such as `--arm 'dart r=0'`."
+            )
         kind = catalog.load("strategies", words[0])
         given = parse_assignments(f"strategy.{word}" for word in words[1:])
         own = given.get("strategy", {}).get("options", {})
@@ -153,7 +158,7 @@ def _arms(plan: Plan) -> list[_Arm]:
             key for key in varied if key.removeprefix("strategy.") in kind.Options.model_fields
         ]
         unused -= set(known)
-        # what an arm sets itself the grid leaves alone
+        # the grid does not vary options that the arm sets itself
         mine = [key for key in known if key.removeprefix("strategy.") not in own]
         for values in itertools.product(*(varied[key] for key in mine)):
             grid = dict(zip((key.removeprefix("strategy.") for key in mine), values, strict=True))
@@ -166,8 +171,8 @@ def _arms(plan: Plan) -> list[_Arm]:
     for key in varied:
         if key in unused:
             raise UsageError(
-                f"no strategy of this sweep has the option {key.removeprefix('strategy.')}; "
-                "leave it out or add a strategy that has it."
+                f"no strategy of this sweep has the option `{key.removeprefix('strategy.')}`. "
+                "Remove it, or add a strategy that has it."
             )
     return list(found.values())
 
@@ -175,21 +180,22 @@ def _arms(plan: Plan) -> list[_Arm]:
 def plan_trainings(
     plan: Plan, tuned: Mapping[tuple[str, str], Tuned] | None = None
 ) -> list[PlannedTraining]:
-    """Return every training of ``plan``, seed by seed, so that an early end leaves whole tables.
+    """Return every training of ``plan``, seed by seed, so that stopping early leaves whole tables.
 
-    ``tuned`` says which weight decay a dataset and model take.
+    ``tuned`` gives the weight decay of a dataset and model.
 
     Raises
     ------
     UsageError
-        If a name, key or value does not fit.
+        If a name, key, or value is invalid.
     """
-    arms = _arms(plan)
+    arms = _build_arms(plan)
     around = {key: values for key, values in plan.grid.items() if not key.startswith("strategy.")}
     bad = [key for key in around if key.split(".")[0] not in {"dataset", "model", "training"}]
     if bad:
         raise UsageError(
-            f"a sweep varies dataset., model., training. and strategy. settings, not {bad[0]!r}."
+            f"a sweep cannot vary `{bad[0]}`. Vary a setting of dataset, model, training, or "
+            "strategy."
         )
     result: dict[tuple[str, str, str, int], PlannedTraining] = {}
     for seed, dataset, model, values, arm in itertools.product(
@@ -203,7 +209,7 @@ def plan_trainings(
             _label_options(model, {k.removeprefix("model."): v for k, v in others.items()}),
         )
         weight_decay = tuned[names].weight_decay if tuned and names in tuned else None
-        settings = configure.resolve(
+        configuration = resolve(
             {
                 "protocol": plan.protocol,
                 "dataset": {"name": dataset},
@@ -213,7 +219,7 @@ def plan_trainings(
                 "device": plan.device,
                 "seeds": [seed],
             },
-            *(_assigned(key, value) for key, value in chosen.items()),
+            *(_build_tree(key, value) for key, value in chosen.items()),
         )
         entry = SweepEntry(
             dataset=names[0],
@@ -222,7 +228,7 @@ def plan_trainings(
             strategy=arm.strategy,
             options=arm.options,
             seed=seed,
-            key=settings_key(settings),
+            key=settings_key(configuration.settings),
         )
-        result.setdefault((*names, arm.label, seed), PlannedTraining(entry, settings))
+        result.setdefault((*names, arm.label, seed), PlannedTraining(entry, configuration))
     return list(result.values())

@@ -1,10 +1,8 @@
-"""Run the trainings of a sweep in one process or several."""
+"""Run the trainings of a sweep, in this process or in several."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import json
 import logging
 import multiprocessing
 import os
@@ -13,39 +11,43 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from typing import Any, Final
+from concurrent.futures import Future, as_completed
+from dataclasses import dataclass, replace
+from typing import Final
 
 from dartcli._version import __version__
 from dartcli.errors import DartError, TrainingError, UsageError
-from dartcli.experiments import configure, train
-from dartcli.experiments.configure import load_prepared
+from dartcli.experiments.configure import configure, load_prepared, log_warnings
 from dartcli.experiments.sweep import Row, Sweep, Tuned, claim_sweep, find_sweep, settings_key
 from dartcli.experiments.sweep_plan import Plan, PlannedTraining, plan_trainings
-from dartcli.settings import Settings, validate
+from dartcli.settings import Settings
 from dartcli.storage.system import available_cores
+from dartcli.training.configuration import Configuration
 
 logger = logging.getLogger(__name__)
 
 WEIGHT_DECAYS: Final = (1e-6, 1e-5, 1e-4)
-"""What the base is tuned over."""
+"""Values that the weight decay of ``base`` is chosen from."""
 TUNING_SEEDS: Final = (0, 1, 2)
-"""Seeds that the tuning looks at, whatever the sweep's own: adding seeds changes no choice."""
+"""Seeds used for tuning, whatever the seeds of the sweep: adding seeds changes no choice."""
+
+Result = Row | str
+"""A finished training, or the error that ended it."""
+Results = Generator[tuple[PlannedTraining, Result], None, None]
 
 
 @dataclass(frozen=True)
 class SweepProgress:
-    """How far a sweep is."""
+    """State of a sweep after a training."""
 
     done: int
-    """Trainings finished, those of earlier calls included."""
+    """Finished trainings, including those of earlier calls."""
     total: int
-    """Trainings in all."""
+    """All trainings."""
     phase: str
     """What they are for."""
     latest: PlannedTraining | None = None
-    """The one that was finished last."""
+    """The training that finished last."""
     row: Row | None = None
     """Its row."""
 
@@ -57,45 +59,48 @@ def run_sweep(
     jobs: int | None = None,
     progress: Callable[[SweepProgress], None] = lambda _progress: None,
 ) -> Sweep:
-    """Run what is missing of ``plan`` and return the sweep ``name``.
+    """Train what is missing of ``plan`` and return the sweep ``name``.
 
     Parameters
     ----------
     plan
-        What to run.
+        What to train.
     name
-        Name of the sweep; one that exists is continued.
+        Name of the sweep; an existing one is continued.
     jobs
-        Processes at a time, which share the machine's cores; none = one a core on a CPU, 1 on a
-        GPU.
+        Processes at a time, which share the machine's cores. None = one per core on a CPU, one on
+        a GPU.
     progress
-        Called after every training.
+        Called at the start and after every training.
 
     Raises
     ------
     UsageError
-        If the plan cannot be.
+        If the plan is invalid.
     TrainingError
-        If some trainings failed; the others are kept, and the message says how many and why.
+        If some trainings failed. The others are kept; the message gives their number and a cause.
     """
     if not (plan.datasets and plan.models and plan.arms and plan.seeds):
-        raise UsageError("a sweep needs at least one dataset, model, strategy and seed.")
+        raise UsageError("a sweep needs at least one dataset, model, strategy, and seed.")
     tune = plan.protocol == "strict" if plan.tune_base is None else plan.tune_base
     if "training.weight_decay" in plan.grid:
         if plan.tune_base:
-            raise UsageError("--tune-base chooses training.weight_decay: do not --set it as well.")
+            raise UsageError(
+                "`--tune-base` chooses training.weight_decay. Remove it from `--set`, or use "
+                "`--no-tune-base`."
+            )
         tune = False
     planned = plan_trainings(plan)
-    found = claim_sweep(name, plan.protocol)
-    _prepare(planned)
+    sweep = claim_sweep(name, plan.protocol)
+    _prepare_datasets(planned)
     workers = jobs or _default_jobs(plan.device)
     tuned: dict[tuple[str, str], Tuned] = {}
     if tune:
-        tuned = _tuned(plan, found, workers, progress)
+        tuned = _tune_base(plan, sweep, workers, progress)
         planned = plan_trainings(plan, tuned)
-    found.extend([training.entry for training in planned], tuned.values())
-    _run(planned, found, workers, "trainings", progress)
-    return Sweep(found.folder)
+    sweep.extend([training.entry for training in planned], tuned.values())
+    _run(planned, sweep, workers, "trainings", progress)
+    return Sweep(sweep.folder)
 
 
 def _default_jobs(device: str) -> int:
@@ -105,50 +110,50 @@ def _default_jobs(device: str) -> int:
     return 1 if on_gpu else available_cores()
 
 
-def _prepare(planned: Sequence[PlannedTraining]) -> None:
-    """Prepare one split of every dataset, so that what cannot be had is known at once."""
-    for settings in {training.entry.dataset: training.settings for training in planned}.values():
-        load_prepared(settings, settings.seeds[0])
+def _prepare_datasets(planned: Sequence[PlannedTraining]) -> None:
+    """Prepare one split of every dataset, so that missing data end the sweep at its start."""
+    datasets = {training.entry.dataset: training.configuration for training in planned}
+    for configuration in datasets.values():
+        log_warnings(load_prepared(configuration, configuration.settings.seeds[0]))
 
 
-def _tuned(
+def _tune_base(
     plan: Plan,
-    found: Sweep,
+    sweep: Sweep,
     workers: int,
     progress: Callable[[SweepProgress], None],
 ) -> dict[tuple[str, str], Tuned]:
-    """Choose the weight decay of each dataset and model on validation as recorded."""
-    candidates: dict[tuple[str, str], dict[float, list[PlannedTraining]]] = {}
-    for decay in WEIGHT_DECAYS:
-        base = Plan(
-            datasets=plan.datasets,
-            models=plan.models,
-            arms=("base",),
-            seeds=TUNING_SEEDS,
-            protocol=plan.protocol,
-            grid={k: v for k, v in plan.grid.items() if not k.startswith("strategy.")},
-            device=plan.device,
-        )
-        for training in plan_trainings(base):
-            settings = configure.resolve(
-                training.settings.model_dump(), {"training": {"weight_decay": decay}}
-            )
-            key = settings_key(settings)
-            entry = training.entry.model_copy(update={"key": key})
-            cell = candidates.setdefault((entry.dataset, entry.model), {})
-            cell.setdefault(decay, []).append(PlannedTraining(entry, settings))
-    every = [one for cell in candidates.values() for part in cell.values() for one in part]
-    _run(every, found, workers, "tuning base", progress)
+    """Choose the weight decay of each dataset and model on validation AUC, labels as recorded."""
+    base = Plan(
+        datasets=plan.datasets,
+        models=plan.models,
+        arms=("base",),
+        seeds=TUNING_SEEDS,
+        protocol=plan.protocol,
+        grid={key: v for key, v in plan.grid.items() if not key.startswith("strategy.")},
+        device=plan.device,
+    )
+    planned = plan_trainings(base)
+    by_decay = {
+        decay: [_with_weight_decay(training, decay) for training in planned]
+        for decay in WEIGHT_DECAYS
+    }
+    _run([one for part in by_decay.values() for one in part], sweep, workers, "tuning", progress)
     result = {}
-    for (dataset, model), cell in candidates.items():
-        means = {decay: _mean_valid_auc(found, part) for decay, part in cell.items()}
+    for where in dict.fromkeys((one.entry.dataset, one.entry.model) for one in planned):
+        means = {
+            decay: _mean_valid_auc(
+                sweep, [one for one in part if (one.entry.dataset, one.entry.model) == where]
+            )
+            for decay, part in by_decay.items()
+        }
         best = max(means, key=lambda decay: means[decay])
         logger.info(
-            f"{dataset}, {model}: weight decay {best:g} has the best validation AUC for base"
+            f"{where[0]}, {where[1]}: weight decay {best:g} gives base the highest validation AUC"
         )
-        result[dataset, model] = Tuned(
-            dataset=dataset,
-            model=model,
+        result[where] = Tuned(
+            dataset=where[0],
+            model=where[1],
             weight_decay=best,
             valid_auc={f"{decay:g}": value for decay, value in means.items()},
             seeds=TUNING_SEEDS,
@@ -156,8 +161,17 @@ def _tuned(
     return result
 
 
-def _mean_valid_auc(found: Sweep, part: Sequence[PlannedTraining]) -> float:
-    rows = [found.row(training.entry.key) for training in part]
+def _with_weight_decay(training: PlannedTraining, decay: float) -> PlannedTraining:
+    settings = training.configuration.settings
+    changed = settings.model_copy(
+        update={"training": settings.training.model_copy(update={"weight_decay": decay})}
+    )
+    entry = training.entry.model_copy(update={"key": settings_key(changed)})
+    return PlannedTraining(entry, replace(training.configuration, settings=changed))
+
+
+def _mean_valid_auc(sweep: Sweep, part: Sequence[PlannedTraining]) -> float:
+    rows = [sweep.row(training.entry.key) for training in part]
     values = [row.metrics.valid_auc_recorded for row in rows if row is not None]
     numbers = [value for value in values if value is not None]
     return statistics.fmean(numbers) if numbers else float("-inf")
@@ -165,172 +179,124 @@ def _mean_valid_auc(found: Sweep, part: Sequence[PlannedTraining]) -> float:
 
 def _run(
     planned: Sequence[PlannedTraining],
-    found: Sweep,
+    sweep: Sweep,
     workers: int,
     phase: str,
     progress: Callable[[SweepProgress], None],
 ) -> None:
-    """Run what is missing of ``planned``."""
+    """Train what is missing of ``planned``."""
     distinct = {training.entry.key: training for training in planned}
-    missing = [training for key, training in distinct.items() if found.row(key) is None]
+    missing = [training for key, training in distinct.items() if sweep.row(key) is None]
     done = len(distinct) - len(missing)
     progress(SweepProgress(done, len(distinct), phase))
     failures: list[str] = []
-    # no more processes than trainings, and none where one is enough
+    # no more processes than trainings, and none if one is enough
     count = min(workers, len(missing))
-    stream = _here(missing, found) if count <= 1 else _in_processes(missing, found, count)
-    with contextlib.closing(stream):
-        for training, outcome in stream:
-            if isinstance(outcome, Row):
+    results = _run_here(missing, sweep) if count <= 1 else _run_pool(missing, sweep, count)
+    with contextlib.closing(results):
+        for training, result in results:
+            if isinstance(result, Row):
                 done += 1
-                progress(SweepProgress(done, len(distinct), phase, training, outcome))
+                progress(SweepProgress(done, len(distinct), phase, training, result))
             else:
-                failures.append(f"{_described(training)}: {outcome}")
+                entry = training.entry
+                failures.append(
+                    f"{entry.arm}, {entry.model} on {entry.dataset}, seed {entry.seed}: {result}"
+                )
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         raise TrainingError(
-            f"{len(failures)} of {len(missing)} trainings failed, the others are kept; the same "
-            f"command tries them again. {failures[0]}{more}"
+            f"{len(failures)} of {len(missing)} trainings failed: {failures[0]}{more} The others "
+            "are kept; run the same command to retry."
         )
 
 
-def _described(training: PlannedTraining) -> str:
-    entry = training.entry
-    return f"{entry.arm}, {entry.model} on {entry.dataset}, seed {entry.seed}"
-
-
-Outcome = Row | str
-Stream = Generator[tuple[PlannedTraining, Outcome], None, None]
-
-
-def _here(missing: Sequence[PlannedTraining], found: Sweep) -> Stream:
+def _run_here(missing: Sequence[PlannedTraining], sweep: Sweep) -> Results:
     for training in missing:
         try:
-            yield training, _train(training.settings, found)
+            yield training, _train(training.configuration, sweep)
         except DartError as error:
             yield training, str(error)
 
 
-def _train(settings: Settings, found: Sweep) -> Row:
-    """Train one seed and keep its row."""
-    from dartcli.training import device as devices
-    from dartcli.training.trainer import train_seed
+def _run_pool(missing: Sequence[PlannedTraining], sweep: Sweep, count: int) -> Results:
+    """Train in ``count`` processes; one that dies costs only its own training."""
+    from pebble import ProcessExpired, ProcessPool
 
-    began = time.perf_counter()
-    (seed,) = settings.seeds
-    device = devices.resolve(settings.device)
-    data = load_prepared(settings, seed)
-    trained = train.drained(train_seed(settings, data, seed, device), seed)
-    row = Row(
-        program=__version__,
-        device=devices.describe(device),
-        data=data.folder.parent.parent.name,
-        settings=settings,
-        metrics=trained.metrics,
-        seconds=round(time.perf_counter() - began, 3),
+    pool = ProcessPool(
+        max_workers=count,
+        initializer=_start_worker,
+        initargs=[max(1, available_cores() // count)],
+        context=multiprocessing.get_context("spawn"),
     )
-    found.write(row)
-    return row
-
-
-def _send(pipe: Connection, message: object) -> None:
-    # as JSON: what Connection.send makes is a pickle
-    pipe.send_bytes(json.dumps(message).encode())
-
-
-def _received(pipe: Connection) -> Any:
-    return json.loads(pipe.recv_bytes())
-
-
-class _Worker:
-    """A process that trains what it is sent, one at a time."""
-
-    def __init__(self, found: Sweep, threads: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.training: PlannedTraining | None = None
-        self.process = context.Process(
-            target=_serve, args=(theirs, str(found.folder), threads), daemon=True
-        )
-        self.process.start()
-        theirs.close()
-
-    def send(self, training: PlannedTraining) -> None:
-        self.training = training
-        _send(self.pipe, training.settings.model_dump(mode="json"))
-
-    def receive(self) -> Outcome:
-        try:
-            kind, value = _received(self.pipe)
-        except (EOFError, OSError):
-            self.process.join()
-            code = self.process.exitcode or 0
-            how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            return (
-                f"its process ended without a word ({how}); the usual cause is too little memory: "
-                "use fewer --jobs"
-            )
-        return validate(Row, value, "row") if kind == "row" else str(value)
-
-    def stop(self) -> None:
-        self.pipe.close()
-        self.process.terminate()
-        self.process.join()
-
-
-def _in_processes(missing: Sequence[PlannedTraining], found: Sweep, count: int) -> Stream:
-    waiting = iter(missing)
-    threads = max(1, available_cores() // count)
-    workers: list[_Worker] = []
     try:
-        for training in itertools.islice(waiting, count):
-            workers.append(_Worker(found, threads))
-            workers[-1].send(training)
-        busy = {worker.pipe: worker for worker in workers}
-        while busy:
-            for pipe in wait(list(busy)):
-                assert isinstance(pipe, Connection)  # noqa: S101 - what was waited for
-                worker = busy.pop(pipe)
-                outcome, sent = worker.receive(), worker.training
-                assert sent is not None  # noqa: S101 - it was sent
-                following = next(waiting, None)
-                if following is not None:
-                    if not worker.process.is_alive():
-                        worker = _Worker(found, threads)
-                        workers.append(worker)
-                    worker.send(following)
-                    busy[worker.pipe] = worker
-                yield sent, outcome
+        futures: dict[Future[str | None], PlannedTraining] = {
+            pool.schedule(
+                _train_in_worker,
+                args=[training.configuration.settings.model_dump_json(), str(sweep.folder)],
+            ): training
+            for training in missing
+        }
+        for future in as_completed(futures):
+            try:
+                error = future.result()
+            except ProcessExpired as expired:
+                error = (
+                    "worker exited unexpectedly, probably out of memory (exit code "
+                    f"{expired.exitcode}). Use fewer `--jobs`."
+                )
+            row = None if error else sweep.row(futures[future].entry.key)
+            yield futures[future], row or error or "its row cannot be read."
     finally:
-        for worker in workers:
-            worker.stop()
+        pool.stop()  # type: ignore[no-untyped-call]
+        pool.join()
 
 
-def _serve(pipe: Connection, folder: str, threads: int) -> None:
-    """Train what comes through ``pipe`` until it is closed: the main function of a worker."""
-    # Ctrl-C reaches every process of the terminal: the parent decides what becomes of us
+def _start_worker(threads: int) -> None:
+    """Prepare a worker process: its share of the cores, and an end with its parent."""
+    # Ctrl-C reaches every process of the terminal; the parent decides what happens
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)
-    found = find_sweep(folder)
-    while True:
-        try:
-            message = _received(pipe)
-        except EOFError:
-            return
-        try:
-            row = _train(validate(Settings, message, "settings"), found)
-            _send(pipe, ("row", row.model_dump(mode="json")))
-        except DartError as error:
-            _send(pipe, ("error", str(error)))
-        except Exception as error:
-            _send(pipe, ("error", f"this is a fault of dartcli: {type(error).__name__}: {error}"))
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def _train_in_worker(settings: str, folder: str) -> str | None:
+    """Train one seed and write its row; return the error that ended it, if any."""
+    try:
+        _train(configure(Settings.model_validate_json(settings)), find_sweep(folder))
+    except DartError as error:
+        return str(error)
+    except Exception as error:
+        return f"internal error: {type(error).__name__}: {error}."
+    return None
+
+
+def _train(configuration: Configuration, sweep: Sweep) -> Row:
+    """Train one seed and write its row."""
+    from dartcli.training import device as devices
+    from dartcli.training.trainer import SeedTraining
+
+    started = time.perf_counter()
+    (seed,) = configuration.settings.seeds
+    device = devices.resolve(configuration.settings.device)
+    data = load_prepared(configuration, seed)
+    trained = SeedTraining(configuration, data, seed, device).finish()
+    row = Row(
+        program=__version__,
+        device=devices.describe(device),
+        data=data.folder.parent.parent.name,
+        settings=configuration.settings,
+        metrics=trained.metrics,
+        seconds=round(time.perf_counter() - started, 3),
+    )
+    sweep.write(row)
+    return row

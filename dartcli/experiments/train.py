@@ -12,51 +12,60 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dartcli.data.manifest import Prepared
-from dartcli.experiments import run_index, run_writer
-from dartcli.experiments.configure import _named, load_prepared, resolve
+from dartcli.experiments import run_writer
+from dartcli.experiments.configure import configure, load_prepared, log_warnings, resolve
 from dartcli.experiments.environment import environment
 from dartcli.experiments.run import CHECKPOINTS, Run
-from dartcli.experiments.run_writer import (
-    checkpoint_folder,
-    create_run,
-    read_finished_seed,
-    reopen_run,
-    training_identity,
-)
-from dartcli.settings import (
-    Settings,
-)
-from dartcli.training.results import SeedMetrics
+from dartcli.experiments.run_index import check_name
+from dartcli.settings import COMPONENTS, Settings
+from dartcli.training.configuration import Configuration
 
 if TYPE_CHECKING:
     import torch
 
     from dartcli.training.checkpoint import Interval
     from dartcli.training.epochs import EpochRecord
+    from dartcli.training.results import SeedMetrics
     from dartcli.training.trainer import Trained
 
 logger = logging.getLogger(__name__)
 
 Stopping = Callable[[], AbstractContextManager[Callable[[], int]]]
-"""Makes a context for the steps of one seed. What it yields is asked after every step; a number
-other than 0 ends the training after a checkpoint, by a StoppedError with the exit code 128 + it."""
+"""Makes a context for the steps of one seed. The function that it yields is called after every
+step; a number other than 0 stops the training after a checkpoint, with exit code 128 + number."""
 CHECKPOINT_EVERY = "60s"
-"""A training of less than a minute writes none."""
+"""Default interval: a training of less than a minute writes no checkpoint."""
 
 
 @contextmanager
-def _never() -> Iterator[Callable[[], int]]:
-    """Let a training go on to its end."""
+def _never_stop() -> Iterator[Callable[[], int]]:
     yield lambda: 0
 
 
+@dataclass(frozen=True)
+class _Supervision:
+    """What watches a training: progress, checkpoints, and a reason to stop."""
+
+    progress: Callable[[int, EpochRecord], None] | None
+    interval: Interval
+    stopping: Stopping
+
+
+def _supervise(
+    progress: Callable[[int, EpochRecord], None] | None, checkpoint_every: str, stopping: Stopping
+) -> _Supervision:
+    from dartcli.training.checkpoint import parse_interval
+
+    return _Supervision(progress, parse_interval(checkpoint_every), stopping)
+
+
 def train_run(
-    settings: Settings | Mapping[str, Any] | None = None,
+    settings: Configuration | Settings | Mapping[str, Any] | None = None,
     *,
     name: str | None = None,
     progress: Callable[[int, EpochRecord], None] | None = None,
     checkpoint_every: str = CHECKPOINT_EVERY,
-    stopping: Stopping = _never,
+    stopping: Stopping = _never_stop,
     **keys: Any,
 ) -> Run:
     """Train one run, over one seed or several, and return it.
@@ -68,35 +77,50 @@ def train_run(
     name
         Name of the run; None takes the next free ``run_01``, ``run_02``, ....
     progress
-        Called with (seed, epoch record).
+        Called with (seed, epoch record) after every epoch.
     checkpoint_every
-        How often a checkpoint is written: ``"5ep"``, ``"90s"``, ``"10m"``, ``"off"``.
+        How often to write a checkpoint: ``"5ep"``, ``"90s"``, ``"10m"``, ``"off"``.
     stopping
-        Says when to stop early; by default never.
+        Tells when to stop early; by default never.
     **keys
-        Parts of the settings; they win over ``settings``. A string for ``dataset``, ``model`` or
+        Parts of the settings; they override ``settings``. A string for ``dataset``, ``model``, or
         ``strategy`` is its name.
 
     Raises
     ------
     UsageError
-        If a name, key or value does not fit.
+        If a name, key, or value is invalid.
     DataError, DownloadError, TrainingError
-        If the data cannot be had or trained on.
+        If the data cannot be obtained, read, or trained on.
     """
-    from dartcli.training import device as devices
+    from dartcli.training.device import resolve as resolve_device
 
     if name is not None:
-        run_index.check_name(name)
-    tree = settings.model_dump() if isinstance(settings, Settings) else dict(settings or {})
-    resolved = resolve(tree, _named(keys))
-    device = devices.resolve(resolved.device)
-    how = _how(progress, checkpoint_every, stopping)
-    # the first seed's data come before the folder: a dataset that fails leaves no run behind
-    first = load_prepared(resolved, resolved.seeds[0])
-    with create_run(resolved, environment(device), name) as folder:
-        _train_seeds(folder, resolved, device, how, first)
+        check_name(name)
+    configuration = _configure(settings, keys)
+    device = resolve_device(configuration.settings.device)
+    supervision = _supervise(progress, checkpoint_every, stopping)
+    # prepare the first seed's data before the folder: if that fails, no run is left behind
+    first = load_prepared(configuration, configuration.settings.seeds[0])
+    log_warnings(first)
+    with run_writer.create_run(configuration.settings, environment(device), name) as folder:
+        _train_seeds(folder, configuration, device, supervision, first)
     return Run(folder)
+
+
+def _configure(
+    settings: Configuration | Settings | Mapping[str, Any] | None, keys: Mapping[str, Any]
+) -> Configuration:
+    if isinstance(settings, Configuration):
+        if not keys:
+            return settings
+        settings = settings.settings
+    tree = settings.model_dump() if isinstance(settings, Settings) else dict(settings or {})
+    named = {
+        key: {"name": value} if key in COMPONENTS and isinstance(value, str) else value
+        for key, value in keys.items()
+    }
+    return resolve(tree, named)
 
 
 def resume_run(
@@ -104,127 +128,107 @@ def resume_run(
     *,
     progress: Callable[[int, EpochRecord], None] | None = None,
     checkpoint_every: str = CHECKPOINT_EVERY,
-    stopping: Stopping = _never,
+    stopping: Stopping = _never_stop,
 ) -> Run:
-    """Go on with a run that was not finished, as if it had never stopped, and return it.
+    """Resume a run as if it had never stopped, and return it.
 
     Parameters
     ----------
     name
-        Name of the run; its settings are those that it began with.
+        Name of the run; its settings are those that it started with.
     progress, checkpoint_every, stopping
-        As for :func:`train`.
+        As for :func:`train_run`.
 
     Raises
     ------
     UsageError
         If there is no such run, or it is finished.
     RunError
-        If another process trains it, its files cannot be read, or the data are others now.
+        If another process trains it, its files cannot be read, or the data have changed.
     """
-    from dartcli.training import device as devices
+    from dartcli.training.device import resolve as resolve_device
 
-    how = _how(progress, checkpoint_every, stopping)
-    with reopen_run(name) as folder:
+    supervision = _supervise(progress, checkpoint_every, stopping)
+    with run_writer.reopen_run(name) as folder:
         run = Run(folder)
-        device = devices.resolve(run.settings.device)
+        configuration = configure(run.settings)
+        device = resolve_device(configuration.settings.device)
         for key in ("torch", "device"):
-            now, then = environment(device)[key], run.environment.get(key)
-            if then not in (None, now):
+            now, before = environment(device)[key], run.environment.get(key)
+            if before not in (None, now):
                 logger.warning(
-                    f"the run began with {key} {then}, and goes on with {now}: digits may differ."
+                    f"the run started with {key} {before} and resumes with {now}. Results may "
+                    "differ in the last digits."
                 )
-        _train_seeds(folder, run.settings, device, how)
+        first = load_prepared(configuration, configuration.settings.seeds[0])
+        log_warnings(first)
+        _train_seeds(folder, configuration, device, supervision, first)
     return Run(folder)
-
-
-@dataclass(frozen=True)
-class _How:
-    """What :func:`train` and :func:`resume` take beside settings."""
-
-    progress: Callable[[int, EpochRecord], None] | None
-    every: Interval
-    stopping: Stopping
-
-
-def _how(
-    progress: Callable[[int, EpochRecord], None] | None,
-    checkpoint_every: str,
-    stopping: Stopping,
-) -> _How:
-    from dartcli.training.checkpoint import parse_interval
-
-    return _How(progress, parse_interval(checkpoint_every), stopping)
 
 
 def _train_seeds(
     folder: Path,
-    settings: Settings,
+    configuration: Configuration,
     device: torch.device,
-    how: _How,
-    first: Prepared | None = None,
+    supervision: _Supervision,
+    first: Prepared,
 ) -> None:
-    """Train what is missing of the run in ``folder``; ``first`` are the data of its first seed."""
-    from dartcli.training.checkpoint import CheckpointWriter, load_latest
-    from dartcli.training.trainer import train_seed
-
-    began = datetime.now(UTC)
+    """Train the seeds that the run in ``folder`` lacks; ``first`` is the data of the first."""
+    settings = configuration.settings
+    started = datetime.now(UTC)
     finished: list[SeedMetrics] = []
-    # of the seeds that were trained before the run was interrupted
+    # includes seeds that were trained before an interruption
     engines = dict.fromkeys(Run(folder).environment.get("steps", ()))
-    remarks: set[str] = set()
-
-    def watch(seed: int, record: EpochRecord) -> None:
-        if record.remark and record.remark not in remarks:
-            remarks.add(record.remark)
-            logger.info(record.remark)
-        if how.progress is not None:
-            how.progress(seed, record)
-
     try:
-        for seed in settings.seeds:
-            # what there is to say of the data is said once
-            data = first or load_prepared(settings, seed)
-            first = None
-            identity = training_identity(settings, data.digest)
-            done = read_finished_seed(folder, seed, identity)
-            if done is not None:
-                finished.append(done)
-                continue
-            place = checkpoint_folder(folder, seed)
-            words = f"go on with dart train --resume {folder.name}"
-            position = load_latest(place, identity, device)
-            if position is not None:
-                logger.info(f"seed {seed} goes on after iteration {position.iteration:,}.")
-            with how.stopping() as asked:
-                keeper = CheckpointWriter(place, identity, how.every, asked, words)
-                stream = train_seed(settings, data, seed, device, keeper=keeper, resume=position)
-                trained = drained(stream, seed, watch)
+        for index, seed in enumerate(settings.seeds):
+            data = load_prepared(configuration, seed) if index else first
+            identity = run_writer.training_identity(settings, data.digest)
+            done = run_writer.read_finished_seed(folder, seed, identity)
+            if done is None:
+                trained = _train_seed(
+                    folder, configuration, data, seed, device, supervision, identity
+                )
                 engines.update(dict.fromkeys(record.engine for record in trained.epochs))
-                run_writer.write_seed(folder, trained.record, identity)
-                shutil.rmtree(place, ignore_errors=True)
-                finished.append(trained.metrics)
+                done = trained.metrics
+            finished.append(done)
     finally:
         if finished:
             complete = len(finished) == len(settings.seeds)
             made_with = {**environment(device), "steps": list(engines)}
-            run_writer.write_environment(folder, made_with, began)
+            run_writer.write_environment(folder, made_with, started)
             run_writer.write_metrics(folder, settings, finished, interrupted=not complete)
             if complete:
                 shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
-def drained(
-    stream: Iterator[EpochRecord],
+def _train_seed(
+    folder: Path,
+    configuration: Configuration,
+    data: Prepared,
     seed: int,
-    progress: Callable[[int, EpochRecord], None] | None = None,
+    device: torch.device,
+    supervision: _Supervision,
+    identity: str,
 ) -> Trained:
-    """Run a training to its end, report every epoch, and return what came of it."""
-    while True:
-        try:
-            record = next(stream)
-        except StopIteration as end:
-            trained: Trained = end.value
-            return trained
-        if progress is not None:
-            progress(seed, record)
+    """Train one seed from its latest checkpoint, if there is one, and write its folder."""
+    from dartcli.training.checkpoint import CheckpointWriter, load_latest
+    from dartcli.training.trainer import SeedTraining
+
+    place = run_writer.checkpoint_folder(folder, seed)
+    position = load_latest(place, identity, device)
+    if position is not None:
+        logger.info(f"resuming seed {seed} after iteration {position.iteration:,}")
+    remarks: set[str] = set()
+    with supervision.stopping() as stop_signal:
+        hint = f"Resume with `dart resume {folder.name}`."
+        writer = CheckpointWriter(place, identity, supervision.interval, stop_signal, hint)
+        training = SeedTraining(configuration, data, seed, device, writer=writer, position=position)
+        for record in training:
+            if record.remark and record.remark not in remarks:
+                remarks.add(record.remark)
+                logger.info(record.remark)
+            if supervision.progress is not None:
+                supervision.progress(seed, record)
+        run_writer.write_seed(folder, training.outcome.record(), identity)
+        shutil.rmtree(place, ignore_errors=True)
+    return training.outcome

@@ -1,4 +1,4 @@
-"""Parse, merge and validate settings."""
+"""Parse, merge, and validate settings."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ OptionsType = TypeVar("OptionsType", bound=Options)
 
 
 def validate(kind: type[OptionsType], values: Mapping[str, Any], where: str) -> OptionsType:
-    """Return ``kind(**values)``; a mistake becomes one sentence that begins with ``where``.
+    """Return ``kind(**values)``; errors name the setting, starting with ``where``.
 
     Raises
     ------
     UsageError
-        If a key is unknown or a value does not fit.
+        If a key is unknown or a value is invalid.
     """
     try:
         return kind.model_validate(dict(values))
@@ -34,7 +34,7 @@ def validate(kind: type[OptionsType], values: Mapping[str, Any], where: str) -> 
 
 
 def explain_error(error: ValidationError, kind: type[BaseModel], where: str) -> str:
-    """Turn the first fault that pydantic found into one sentence."""
+    """Turn the first error that pydantic found into one sentence."""
     fault = error.errors(include_url=False)[0]
     path = ".".join([where, *(str(part) for part in fault["loc"])])
     if fault["type"] == "extra_forbidden":
@@ -44,27 +44,26 @@ def explain_error(error: ValidationError, kind: type[BaseModel], where: str) -> 
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 owner = inner
         offered = ", ".join(sorted(owner.model_fields)) or "none"
-        return f"unknown setting {path}; the settings there are: {offered}."
+        return f"unknown setting `{path}`. Available settings: {offered}."
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "missing":
-        return f"{path} is missing; give it a value."
-    return f"{path} is {fault['input']!r}: {message[0].lower()}{message[1:]}."
+        return f"setting `{path}` is missing."
+    return f"invalid value for `{path}`: {fault['input']!r}. {message[0].upper()}{message[1:]}."
 
 
 def resolve_options(
     kind: type[OptionsType], component: Component, where: str, defaults: Mapping[str, Any]
 ) -> OptionsType:
-    """Return the options of ``component``; ``defaults`` fill the keys that ``kind`` knows."""
+    """Return the options of ``component`` as a ``kind``; ``defaults`` fill the keys it has."""
     fitting = {key: value for key, value in defaults.items() if key in kind.model_fields}
     return validate(kind, {**fitting, **component.options}, where)
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """Turn ``["strategy.r=0.5", "training.epochs=3"]`` into a nested mapping.
+    """Parse ``["strategy.r=0.5", "training.epochs=3"]`` into a nested mapping.
 
-    A value is read as JSON where it is JSON (numbers, true, false, null, lists), else as text.
-    Under ``dataset``, ``model`` and ``strategy`` any key other than ``name`` is an option of that
-    component.
+    A value is JSON if it can be (numbers, true, false, null, lists), else text. Under ``dataset``,
+    ``model``, and ``strategy``, every key other than ``name`` is an option of that component.
 
     Raises
     ------
@@ -77,7 +76,8 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         parts = key.strip().split(".")
         if not equals or not all(parts):
             raise UsageError(
-                f"--set takes KEY=VALUE such as strategy.r=0.5, but got {assignment!r}."
+                f"invalid value for `--set`: {assignment!r}. Use KEY=VALUE such as "
+                "`strategy.r=0.5`."
             )
         if parts[0] in COMPONENTS and parts[1:] != ["name"]:
             # a bare `strategy=lcd` names the component
@@ -87,15 +87,15 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
             branch = branch.setdefault(part, {})
             if not isinstance(branch, dict):
                 raise UsageError(
-                    f"--set {assignment}: {key.strip()} lies below a setting that has a value "
-                    "already; settings have no settings of their own."
+                    f"invalid value for `--set`: {assignment!r}. `{key.strip()}` is below a "
+                    "setting that already has a value."
                 )
         branch[parts[-1]] = parse_value(text.strip())
     return tree
 
 
 def parse_value(text: str) -> Any:
-    """Return ``text`` read as JSON where it is JSON, else as it is."""
+    """Parse ``text`` as JSON; return it unchanged if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -105,8 +105,7 @@ def parse_value(text: str) -> Any:
 def merge(*trees: Mapping[str, Any]) -> dict[str, Any]:
     """Merge nested mappings; later ones win, and None never overrides.
 
-    A component's options are dropped when a later mapping names another component: they would
-    not belong to it.
+    A component's options are dropped if a later mapping names another component.
     """
     result: dict[str, Any] = {}
     for tree in trees:
@@ -127,60 +126,66 @@ def merge(*trees: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_tree(path: Path) -> dict[str, Any]:
-    """Return the settings document in ``path`` (``.toml``, or JSON) as a nested mapping.
+    """Read settings from ``path`` (TOML if the suffix is ``.toml``, else JSON).
 
     Raises
     ------
     UsageError
-        If the file is missing, is neither TOML nor JSON, or holds something other than a table.
+        If the file is missing, is not TOML or JSON, has no table, or its checksum does not match.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"cannot read the settings file {path}: {os_reason(error)}.") from error
+        raise UsageError(f"cannot read settings file {path}: {os_reason(error)}.") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"the settings file {path} is not UTF-8 text ({error}).") from error
+        raise UsageError(f"cannot read settings file {path}: not UTF-8 text ({error}).") from error
     try:
         tree = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"cannot read the settings file {path}: {error}.") from error
+        raise UsageError(f"cannot read settings file {path}: {error}.") from error
     if not isinstance(tree, dict):
-        raise UsageError(f"the settings file {path} holds no table of settings.")
+        raise UsageError(f"settings file {path} does not contain a table of settings.")
     if CHECKSUM in tree and not has_valid_checksum(tree):
         raise UsageError(
-            f"the settings file {path} is not what was written: its seal does not fit; if you "
-            f'changed it, remove its line "{CHECKSUM}".'
+            f"settings file {path}: checksum mismatch. If you edited it, remove its line "
+            f'"{CHECKSUM}".'
         )
     tree.pop(CHECKSUM, None)
     return tree
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Turn ``"0-4,7"`` into ``(0, 1, 2, 3, 4, 7)``.
+    """Parse ``"0-4,7"`` into ``(0, 1, 2, 3, 4, 7)``.
 
     Raises
     ------
     UsageError
-        If the text is no such list, names a seed twice, or names more than 10,000 seeds.
+        If the text is not such a list, repeats a seed, or has more than 10,000 seeds.
     """
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?", part)
         if match is None:
-            raise UsageError(f"--seeds takes a list such as 0-9 or 0,1,5, but got {text!r}.")
+            raise UsageError(f"invalid value for `--seeds`: {text!r}. Use `0-9` or `0,1,5`.")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first or last - first >= 10_000:
-            raise UsageError(f"--seeds {text!r}: the range {part.strip()} is empty or too long.")
+            raise UsageError(
+                f"invalid value for `--seeds`: {text!r}. The range {part.strip()} is empty or has "
+                "more than 10,000 seeds."
+            )
         seeds.extend(range(first, last + 1))
     if len(set(seeds)) != len(seeds):
-        raise UsageError(f"--seeds {text!r} names a seed twice.")
+        raise UsageError(f"invalid value for `--seeds`: {text!r}. A seed is repeated.")
     if len(seeds) > 10_000:
-        raise UsageError(f"--seeds {text!r} names {len(seeds):,} seeds; at most 10,000 are taken.")
+        raise UsageError(
+            f"invalid value for `--seeds`: {text!r}. It has {len(seeds):,} seeds; the maximum is "
+            "10,000."
+        )
     return tuple(seeds)
 
 
 def seeds_text(seeds: Iterable[int]) -> str:
-    """Return seeds as :func:`parse_seeds` reads them: ``0-2,5``."""
+    """Format seeds as :func:`parse_seeds` reads them: ``0-2,5``."""
     groups: list[list[int]] = []
     for seed in seeds:
         if groups and seed == groups[-1][-1] + 1:

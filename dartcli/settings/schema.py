@@ -1,8 +1,8 @@
-"""Settings: frozen, strict, the same as Python objects, JSON and TOML.
+"""The schema of settings, the same for Python objects, JSON, and TOML.
 
-Unknown keys are refused everywhere. A component (dataset, model, strategy) declares its own
-options as a subclass of :class:`Options`; the settings of a run carry them as a plain mapping until
-:func:`resolved_options` checks them, so this module knows no component.
+A component (dataset, model, strategy) declares its options as a subclass of :class:`Options`. The
+settings of a run hold them as a plain mapping until
+:func:`dartcli.settings.parsing.resolve_options` validates them, so this module knows no component.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SCHEMA: Final = 1
 
 
 class Options(BaseModel):
-    """Base of all settings: frozen, unknown keys refused, no NaN or infinity."""
+    """Base of all settings: frozen, without unknown keys, NaN, or infinity."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
@@ -28,7 +28,7 @@ class Options(BaseModel):
 
 
 class Protocol(Options):
-    """How data are split, sampled, validated and reported."""
+    """How data are split, sampled, and validated, and which epoch is reported."""
 
     name: Literal["reference", "strict"]
     """Name on the command line."""
@@ -43,9 +43,9 @@ class Protocol(Options):
     first_order_std: float
     """Standard deviation of the initial first-order weights; 0 = start from zero."""
     patience: int
-    """Epochs without a better validation AUC after which training stops."""
+    """Epochs without a better validation AUC before training stops."""
     epochs: int
-    """Most epochs that a training may take."""
+    """Maximum number of epochs."""
 
 
 PROTOCOLS: Final[Mapping[str, Protocol]] = {
@@ -71,6 +71,7 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
     ),
 }
 LONGEST: Final = 2**53
+"""Longest duration in iterations: exact in float64."""
 
 
 def check_duration(value: object) -> int | str:
@@ -79,7 +80,7 @@ def check_duration(value: object) -> int | str:
     Raises
     ------
     ValueError
-        If it is neither, negative, or absurdly long.
+        If it is neither, negative, or too long.
     """
     text = str(value).strip()
     if isinstance(value, int | str) and not isinstance(value, bool):
@@ -102,76 +103,75 @@ def iterations(duration: int | str, iterations_per_epoch: int | None) -> float:
     Raises
     ------
     UsageError
-        If it is given in epochs and ``iterations_per_epoch`` is not known.
+        If it is given in epochs and ``iterations_per_epoch`` is None.
     """
     if isinstance(duration, int):
         return float(duration)
     if iterations_per_epoch is None:
         raise UsageError(
-            f"{duration!r} counts epochs, but the length of an epoch is not known here; "
-            "pass iterations_per_epoch, or give a number of iterations."
+            f"{duration!r} is a number of epochs, but the length of an epoch is unknown. Pass "
+            "`iterations_per_epoch`, or give a number of iterations."
         )
     return float(duration.removesuffix("ep")) * iterations_per_epoch
 
 
 COMPONENTS: Final = ("dataset", "model", "strategy")
-"""Settings that are a component: a name and its options."""
+"""Settings that are a component: a name and options."""
 
 
 class Component(Options):
-    """A dataset, model or strategy by name, with its own options."""
+    """A dataset, model, or strategy by name, with its options."""
 
     name: str = Field(min_length=1)
     """Name in the catalog."""
     options: dict[str, Any] = {}
-    """Options of that component; what is left out takes the component's default."""
+    """Options of the component; missing ones take its defaults."""
 
 
 class Training(Options):
-    """How one model is fitted."""
+    """How a model is trained."""
 
     batch_size: int = Field(2048, ge=1, lt=2**31)
-    """Rows in a mini-batch."""
+    """Rows per batch."""
     learning_rate: float = Field(1e-3, gt=0, le=1e30)
-    """Adam's learning rate."""
+    """Learning rate of Adam."""
     weight_decay: float = Field(1e-6, ge=0, le=1e30)
     """L2 penalty, coupled (Adam's own ``weight_decay``), on every parameter."""
     optimizer: Literal["adam", "sparse-adam"] = "adam"
-    """``sparse-adam`` moves, and decays, only the rows of embedding tables that a batch touches:
-    faster on large tables, other results."""
+    """``sparse-adam`` updates only the table rows in the batch: faster on large tables; results
+    differ from Adam."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Translate steps into compiled code (CPU) or a CUDA graph; ``auto`` does so on a CPU from
-    step 20,001 on, where it has paid for itself. Results differ in the last digits of float32."""
+    """Compile steps (CPU) or capture them as a CUDA graph. On a CPU, ``auto`` compiles from step
+    20,001 on, when it pays off. Results differ in the last digits of float32."""
     epochs: int | None = Field(None, ge=1, lt=2**31)
-    """Most epochs; none = the protocol's."""
+    """Maximum number of epochs; None = the protocol's."""
     patience: int | None = Field(None, ge=1, lt=2**31)
-    """Epochs without a better validation AUC before stopping; none = the protocol's."""
+    """Epochs without a better validation AUC before stopping; None = the protocol's."""
     snapshots: tuple[Annotated[int, Field(ge=1, lt=2**63)], ...] = ()
-    """Iterations after which the scores of the validation split are kept (``dart analyze
-    loss-distribution`` draws them)."""
+    """Iterations after which the scores of the validation split are kept, for ``dart analyze
+    loss-distribution``."""
 
 
 class Settings(Options):
-    """Everything that determines a run."""
+    """Everything that determines the results of a run."""
 
     version: Literal[1] = 1
     """Version of this document."""
     dataset: Component = Component(name="synthetic")
-    """The dataset."""
+    """Dataset."""
     protocol: Literal["reference", "strict"] = "strict"
-    """``strict`` lets no clean label steer training; ``reference`` repeats the thesis."""
+    """``strict`` hides clean labels from training and selection; ``reference`` is the thesis's."""
     model: Component = Component(name="fm")
-    """The recommender."""
+    """Recommender."""
     strategy: Component = Component(name="dart")
-    """What is done about suspected false positives."""
+    """Denoising strategy: how suspected false positives are treated."""
     training: Training = Training()
-    """Optimizer and stopping."""
+    """Batches, optimizer, and stopping."""
     seeds: tuple[Annotated[int, Field(lt=2**63)], ...] = (0,)
-    """One training for each seed: initial weights, batches, sampled negatives, split."""
+    """One training per seed: initial weights, batches, sampled negatives, split."""
     split_seed: int | None = Field(None, ge=0, lt=2**63)
-    """Seed of the split for all trainings; none = each training's own seed."""
+    """Seed of the split for all trainings; None = the seed of each training."""
     device: str = "auto"
-    """``cpu``, ``cuda``, ``cuda:1``, ...; ``auto`` takes a GPU where there is one."""
+    """``cpu``, ``cuda``, ``cuda:1``, ...; ``auto`` = a GPU if there is one."""
     deterministic: bool | None = None
-    """The same bytes whenever it is repeated on the same device; none = yes on a CPU, no on a
-    GPU."""
+    """Reproduce the same bytes on the same device; None = yes on a CPU, no on a GPU."""

@@ -21,10 +21,10 @@ R = TypeVar("R")
 
 
 class Compiled:
-    """The program and its gradients as one C++ function; Adam as the library has it.
+    """The program and its gradients compiled into one C++ function, with PyTorch's fused Adam.
 
-    Compiled for one thread whatever the machine has, so the bytes depend on no number of cores;
-    dropout draws what the eager step would draw.
+    Compiled for one thread, so results do not depend on the number of cores. Dropout draws the
+    same numbers as the eager step.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Compiled:
         import torch._dynamo.config
 
         if not any(shutil.which(name) for name in (os.environ.get("CXX"), *COMPILERS) if name):
-            raise OSError(f"no C++ compiler was found ({', '.join(COMPILERS)}, or CXX)")
+            raise OSError(f"no C++ compiler found ({', '.join(COMPILERS)}, or CXX)")
         # the gradients are part of the program
         torch._dynamo.config.trace_autograd_ops = True
         self.iteration, self.epoch = iteration, epoch
@@ -68,18 +68,18 @@ class Compiled:
             options={
                 "cpp.threads": 1,
                 "fallback_random": True,
-                # they would be kept in a folder for temporary files that other users know
+                # they would be kept in a shared temporary folder
                 "cpp_cache_precompile_headers": False,
             },
         )
 
     def __call__(self, batch: Batch) -> Taken:
-        """Fit one mini-batch."""
+        """Fit one batch."""
         iteration = self.iteration + 1
         taken, gradients = self.gradients(
             batch.fields, batch.label, batch.row, iteration, self.epoch
         )
-        # nothing is changed before this: where translating fails, the step is taken eagerly
+        # nothing changes before this line: if compiling fails, the step is taken eagerly
         self.iteration.copy_(iteration)
         with torch.no_grad():
             torch._foreach_add_(self.counts, 1)
@@ -99,7 +99,7 @@ COMPILERS: Final = ("g++", "clang++", "c++", "cl")
 
 
 class Captured:
-    """A step recorded once as a graph of the device, then replayed: one launch for all of it."""
+    """A step captured once as a device graph and then replayed with a single launch."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Captured:
         self.replay = capture(recorded)
 
     def __call__(self, batch: Batch) -> Taken:
-        """Fit one mini-batch of the size of the first."""
+        """Fit one batch of the same size as the first."""
         self.batch.fields.copy_(batch.fields)
         self.batch.label.copy_(batch.label)
         self.batch.row.copy_(batch.row)
@@ -127,12 +127,12 @@ class Captured:
 
 
 def cuda_graph(step: Callable[[], None]) -> Callable[[], None]:
-    """Record ``step`` as a CUDA graph and return what replays it.
+    """Capture ``step`` as a CUDA graph and return the function that replays it.
 
     Raises
     ------
     RuntimeError
-        If the step waits for the device, or does something else that a graph cannot hold.
+        If the step waits for the device, or does something else that a graph cannot capture.
     """
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -144,8 +144,8 @@ def cuda_graph(step: Callable[[], None]) -> Callable[[], None]:
 def _with_own_code(function: Callable[P, R]) -> Callable[P, R]:
     """Return ``function`` with a code object of its own.
 
-    Compiled code is kept by code object; there, one training after the other in a process would
-    fill it up.
+    PyTorch caches compiled code per code object, and the cache of a shared one would fill up over
+    several trainings in a process.
     """
     own = types.FunctionType(
         function.__code__.replace(),

@@ -1,16 +1,16 @@
-"""Checkpoints: a training in files, so that it can go on as if it had never stopped.
+"""Checkpoints: files from which a training resumes as if it had never stopped.
 
 ::
 
     checkpoints/seed_0/
-      000000001280/         by the steps taken
-        state.safetensors     weights, Adam, strategy, counters, generator, trace of this epoch
-        epochs.parquet        one row a finished epoch
-        iterations.parquet    one row an iteration of those
-        checkpoint.json       where the training stands, and the hash of each file; written last
+      000000001280/         named after the iterations so far
+        state.safetensors     weights, Adam, strategy, counters, random state, record of this epoch
+        epochs.parquet        one row per finished epoch
+        iterations.parquet    one row per iteration of those
+        checkpoint.json       the position, and the checksum of each file; written last
 
-A checkpoint is a folder that appears whole, is read back and compared before an older one goes,
-and is only believed if every hash fits.
+A checkpoint appears as a whole folder and is read back and verified before an older one is removed.
+It is used only if every checksum matches.
 """
 
 from __future__ import annotations
@@ -39,20 +39,22 @@ from dartcli.training.program import add_prefix, strip_prefix
 
 logger = logging.getLogger(__name__)
 
+FORMAT: Final = 2
 STATE = "state.safetensors"
 EPOCHS = "epochs.parquet"
 ITERATIONS = "iterations.parquet"
 DOCUMENT = "checkpoint.json"
 FILES: Final = (STATE, EPOCHS, ITERATIONS)
 KEPT: Final = 2
-"""The newest, and the one before it."""
+"""Checkpoints kept: the newest and the one before it."""
+SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 SCALARS: Final[Mapping[str, type[pl.DataType]]] = {
     **HISTORY_COLUMNS,
     "seconds": pl.Float64,
     "engine": pl.String,
     "remark": pl.String,
 }
-"""Columns of ``epochs.parquet``: the fields of an epoch's record that are a number or a word."""
+"""Columns of ``epochs.parquet``: the fields of an epoch record that are a number or text."""
 
 
 class CheckpointDocument(Options):
@@ -61,125 +63,121 @@ class CheckpointDocument(Options):
     format: int
     """Version of the folder."""
     identity: str
-    """Hash of the settings and of the data that the training began with."""
+    """Hash of the settings and the data of the training."""
     epoch: int
-    """Being trained, from 1."""
+    """Current epoch, from 1."""
     step: int
     """Steps taken in it."""
     files: dict[str, str]
-    """Name -> SHA-256."""
-
-
-FORMAT: Final = 1
+    """File name -> SHA-256."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """How often a checkpoint is written; whichever is given."""
+    """How often to write a checkpoint: by epochs, by time, or never if both are None."""
 
     epochs: int | None = None
-    """After every so many epochs."""
+    """After this many epochs."""
     seconds: float | None = None
-    """After the step at which so many seconds have passed."""
+    """After the first step that ends this many seconds after the last checkpoint."""
 
 
 def parse_interval(text: str) -> Interval:
-    """Turn ``"5ep"``, ``"90s"``, ``"10m"``, ``"1h"`` or ``"off"`` into :class:`Every`.
+    """Parse ``"5ep"``, ``"90s"``, ``"10m"``, ``"1h"``, or ``"off"``.
 
     Raises
     ------
     UsageError
-        If it is nothing of the kind, or zero.
+        If the text is anything else, or zero.
     """
     if text == "off":
         return Interval()
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(ep|s|m|h)", text.strip())
     if match is None or float(match[1]) <= 0 or (match[2] == "ep" and "." in match[1]):
         raise UsageError(
-            f"--checkpoint-every takes epochs such as 5ep, a time such as 90s, 10m or 1h, or off, "
-            f"but got {text!r}."
+            f"invalid value for `--checkpoint-every`: {text!r}. Use epochs (`5ep`), a time (`90s`, "
+            "`10m`, `1h`), or `off`."
         )
     if match[2] == "ep":
         return Interval(epochs=int(match[1]))
-    return Interval(seconds=float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]])
+    return Interval(seconds=float(match[1]) * SECONDS[match[2]])
 
 
 class CheckpointWriter:
-    """Decides when a training is written down, writes it, and ends it when it is asked to.
+    """Decides when to write a checkpoint, writes it, and stops the training if asked to.
 
     Parameters
     ----------
     folder
-        Holds one folder a checkpoint.
+        Holds one folder per checkpoint.
     identity
-        Hash of settings and data.
-    every
-        How often.
-    stopping
-        Returns the number of the signal that asked the training to end, or 0.
-    resume
-        Words that say how to go on, for the sentence at the end.
+        Hash of the settings and the data.
+    interval
+        How often to write.
+    stop_signal
+        Returns the number of the signal that asked the training to stop, or 0.
+    resume_hint
+        Sentence for the message after stopping, such as "Resume with `dart resume run_03`."
     """
 
     def __init__(
         self,
         folder: Path,
         identity: str,
-        every: Interval,
-        stopping: Callable[[], int] = lambda: 0,
-        resume: str = "",
+        interval: Interval,
+        stop_signal: Callable[[], int] = lambda: 0,
+        resume_hint: str = "",
     ) -> None:
-        self.folder, self.identity, self.every = folder, identity, every
-        self.stopping, self.resume = stopping, resume
+        self.folder, self.identity, self.interval = folder, identity, interval
+        self.stop_signal, self.resume_hint = stop_signal, resume_hint
         self._last = time.monotonic()
 
-    def due(self, epoch: int | None = None) -> bool:
+    def is_due(self, epoch: int | None = None) -> bool:
         """Return whether to write now; ``epoch`` is the number of an epoch that just ended."""
-        if self.stopping():
+        if self.stop_signal():
             return True
-        if epoch is not None and self.every.epochs is not None:
-            return epoch % self.every.epochs == 0
-        return (
-            self.every.seconds is not None and time.monotonic() - self._last >= self.every.seconds
-        )
+        if epoch is not None and self.interval.epochs is not None:
+            return epoch % self.interval.epochs == 0
+        seconds = self.interval.seconds
+        return seconds is not None and time.monotonic() - self._last >= seconds
 
-    def kept(self) -> str:
-        """Return words that say where the newest checkpoint is."""
-        newest = next(iter(_folders(self.folder)), None)
+    def describe_latest(self) -> str:
+        """Return a sentence that names the newest checkpoint."""
+        newest = next(iter(_list_folders(self.folder)), None)
         if newest is None:
-            return "no checkpoint was written before it"
-        return f"the last good checkpoint is {newest}, of iteration {int(newest.name):,}"
+            return "No checkpoint was written before."
+        return f"The latest checkpoint is {newest} (iteration {int(newest.name):,})."
 
-    def keep(self, position: Position) -> None:
-        """Write a checkpoint, look at what was written, and remove all but the one before it.
+    def write(self, position: Position) -> None:
+        """Write a checkpoint, verify it, and remove all older ones but the one before it.
 
         Raises
         ------
         StoppedError
-            After writing, if the training was asked to end.
+            After writing, if the training was asked to stop.
         DartError
-            If it cannot be written.
+            If writing fails.
         """
         place = self.folder / f"{position.iteration:012d}"
-        write(place, position, self.identity)
-        _verified(place)
-        for old in _folders(self.folder)[KEPT:]:
+        write_checkpoint(place, position, self.identity)
+        _verify(place)
+        for old in _list_folders(self.folder)[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
         self._last = time.monotonic()
-        number = self.stopping()
+        number = self.stop_signal()
         if number:
             raise StoppedError(
-                f"stopped after iteration {position.iteration:,} (epoch {position.epoch}); "
-                f"{self.resume}.",
+                f"stopped after iteration {position.iteration:,} (epoch {position.epoch}). "
+                f"{self.resume_hint}".rstrip(),
                 number,
             )
 
 
-def write(place: Path, position: Position, identity: str) -> None:
-    """Write ``position`` to the folder ``place``, whole or not at all."""
-    tensors = {name: _plain(value) for name, value in position.tensors.items()}
+def write_checkpoint(place: Path, position: Position, identity: str) -> None:
+    """Write ``position`` to the folder ``place`` atomically."""
+    tensors = {name: _detach(value) for name, value in position.tensors.items()}
     for record in position.finished:
-        past = {number: _plain(logits) for number, logits in record.snapshots.items()}
+        past = {number: _detach(logits) for number, logits in record.snapshots.items()}
         tensors |= add_prefix(f"snapshots.{record.epoch}.", past)
     with atomic_directory(place) as folder:
         write_tensors(tensors, folder / STATE)
@@ -197,57 +195,52 @@ def write(place: Path, position: Position, identity: str) -> None:
 
 
 def load_latest(folder: Path, identity: str, device: torch.device) -> Position | None:
-    """Return the newest checkpoint in ``folder`` that can be believed; None if there is none.
+    """Return the newest valid checkpoint in ``folder``, or None if there is none.
+
+    A corrupt checkpoint is logged as a warning, and the one before it is used.
 
     Raises
     ------
     RunError
-        If one was written for other settings or other data.
+        If a checkpoint belongs to other settings or other data.
     """
-    for place in _folders(folder):
+    for place in _list_folders(folder):
         try:
-            document = _verified(place)
-            _check_identity(place, document, identity)
-            return _read(place, document, device)
-        except _OtherError:
-            raise
+            document = _verify(place)
+            position = _read(place, document, device)
         except DartError as error:
-            logger.warning(f"{error} An older checkpoint is used, or the seed's beginning.")
+            logger.warning(f"{error} Falling back to the checkpoint before it, if there is one.")
+            continue
+        if document.identity != identity:
+            raise RunError(
+                f"checkpoint {place} belongs to other settings or data. Restore them, or remove "
+                "the run with `dart runs remove` and train it again."
+            )
+        return position
     return None
 
 
-class _OtherError(RunError):
-    """A checkpoint of another training: no reason to look at older ones."""
-
-
-def _check_identity(place: Path, document: CheckpointDocument, identity: str) -> None:
-    if document.identity != identity:
-        raise _OtherError(
-            f"the checkpoint {place} was written for other settings or data than there are now; "
-            "restore them, or remove the run and train it again."
-        )
-
-
-def _folders(folder: Path) -> list[Path]:
-    """Return the folders of checkpoints, the newest first."""
+def _list_folders(folder: Path) -> list[Path]:
+    """Return the folders of checkpoints, newest first."""
     if not folder.is_dir():
         return []
     found = [path for path in folder.iterdir() if re.fullmatch(r"\d{12}", path.name)]
     return sorted(found, reverse=True)
 
 
-def _verified(place: Path) -> CheckpointDocument:
-    broken = f"the checkpoint {place} is not what was written"
+def _verify(place: Path) -> CheckpointDocument:
+    """Return the document of the checkpoint ``place``; RunError if a checksum does not match."""
+    corrupt = f"checkpoint {place} is corrupt"
     try:
         document = CheckpointDocument.model_validate(read_document(place / DOCUMENT))
     except ValidationError as error:
-        raise RunError(f"{broken} ({DOCUMENT} has other contents).") from error
+        raise RunError(f"{corrupt}: invalid {DOCUMENT}.") from error
     if document.format != FORMAT or set(document.files) != set(FILES):
-        raise RunError(f"{broken} ({DOCUMENT} is of another version of this program).")
+        raise RunError(f"{corrupt}: {DOCUMENT} was written by another version of dartcli.")
     for name, digest in document.files.items():
-        wrong = find_mismatch(place / name, digest)
-        if wrong:
-            raise RunError(f"{broken} ({name}: {wrong}).")
+        mismatch = find_mismatch(place / name, digest)
+        if mismatch:
+            raise RunError(f"{corrupt}: {name}: {mismatch}.")
     return document
 
 
@@ -257,10 +250,11 @@ def _read(place: Path, document: CheckpointDocument, device: torch.device) -> Po
     stored = load_file(place / STATE)
     iterations = pl.read_parquet(place / ITERATIONS, glob=False)
     finished = [
-        _record(row, iterations, stored, device)
+        _read_record(row, iterations, stored, device)
         for row in pl.read_parquet(place / EPOCHS, glob=False).iter_rows(named=True)
     ]
     tensors = {
+        # the state of a random generator stays on the CPU
         name: value if name == "random" else value.to(device)
         for name, value in stored.items()
         if not name.startswith("snapshots.")
@@ -270,7 +264,7 @@ def _read(place: Path, document: CheckpointDocument, device: torch.device) -> Po
     )
 
 
-def _record(
+def _read_record(
     row: Mapping[str, Any],
     iterations: pl.DataFrame,
     stored: Mapping[str, Tensor],
@@ -284,6 +278,6 @@ def _record(
     )
 
 
-def _plain(value: Tensor) -> Tensor:
+def _detach(value: Tensor) -> Tensor:
     """Return a copy on the CPU that shares memory with nothing."""
     return value.detach().cpu().clone(memory_format=torch.contiguous_format)

@@ -18,20 +18,20 @@ from dartcli.storage.system import total_memory
 
 M_TRIM_THRESHOLD: Final = -1
 M_MMAP_MAX: Final = -4
-"""Names and numbers are those of glibc's ``mallopt``; the values set back are its defaults."""
+"""Parameters of glibc's ``mallopt``."""
 
 SMALL: Final = 1_000_000
-"""Parameters up to which one thread trains about as fast as several."""
+"""Parameters up to which one thread is about as fast as several."""
 
 
 @contextlib.contextmanager
 def threads_for(model: nn.Module) -> Iterator[None]:
-    """Use one CPU thread for a small model, as many as there are for a large one.
+    """Use one CPU thread for a small model, all threads for a large one.
 
-    The operations of a small model take microseconds. Several threads gain a tenth there at best;
-    on a machine that has other work to do they wait for each other, and lose a hundredfold. Sums
-    inside a matrix product (of a perceptron) depend on the number of threads in their last bits,
-    so small models give the same bytes on machines with any number of cores.
+    The operations of a small model take microseconds: several threads gain a tenth at best, and on
+    a busy machine they wait for each other and can be a hundred times slower. One thread also
+    makes small models reproducible on any number of cores, because sums inside a matrix product
+    depend on the number of threads in their last bits.
     """
     with threads_for_size(sum(parameter.numel() for parameter in model.parameters())):
         yield
@@ -39,7 +39,7 @@ def threads_for(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def threads_for_size(parameters: int) -> Iterator[None]:
-    """Do what :func:`threads_for` does for a model of so many parameters."""
+    """Do the same as :func:`threads_for`, for a model with this many parameters."""
     before = torch.get_num_threads()
     if parameters <= SMALL:
         torch.set_num_threads(1)
@@ -51,11 +51,11 @@ def threads_for_size(parameters: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def keeping_freed_memory() -> Iterator[None]:
-    """Let the C library keep what is freed instead of handing it back, for the block.
+    """Make the C library keep freed memory instead of returning it to the system.
 
-    A step allocates and frees the gradient of a table: megabytes, which glibc would fetch from the
-    operating system each time, a fault a page. What is kept is given back at the end. Does nothing
-    where the C library is another one.
+    Every step allocates and frees the gradient of a table. glibc would request these megabytes from
+    the system each time, at one page fault per page. Memory is returned at the end of the block.
+    Does nothing for other C libraries.
     """
     if not sys.platform.startswith("linux"):
         yield
@@ -77,20 +77,20 @@ def keeping_freed_memory() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deterministic(device: torch.device, *, wanted: bool | None) -> Iterator[None]:
-    """Let operations give the same bytes whenever they are repeated, for the block.
+    """Make operations reproducible to the byte.
 
-    ``wanted`` None means: on a CPU, where only compiled steps take longer for it (``python -m
-    benchmarks deterministic``); not on a GPU, where some operations have a faster form whose sums
-    come in any order.
+    ``wanted`` None means yes on a CPU, where only compiled steps get slower (``python -m benchmarks
+    deterministic``), and no on a GPU, where some operations have a faster form that sums in any
+    order.
     """
     before = torch.are_deterministic_algorithms_enabled()
     module: Any = torch.utils.deterministic
     filling = module.fill_uninitialized_memory
     if device.type == "cuda":
-        # cuBLAS reads it when it is first used
+        # cuBLAS reads this when it is first used
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(device.type == "cpu" if wanted is None else wanted)
-    # it is for finding faults, and fills every new tensor
+    # a debugging aid that fills every new tensor
     module.fill_uninitialized_memory = False
     try:
         yield
@@ -99,17 +99,17 @@ def deterministic(device: torch.device, *, wanted: bool | None) -> Iterator[None
         module.fill_uninitialized_memory = filling
 
 
-LOWER: Final = "lower --batch-size or the model's factors"
+LOWER: Final = "Lower `--batch-size` or `--set model.factors`"
 
 
 @contextlib.contextmanager
 def explained(device: torch.device) -> Iterator[None]:
-    """Turn what goes wrong with memory or the device, in the block, into a sentence.
+    """Turn errors of memory and devices into a TrainingError.
 
     Raises
     ------
     TrainingError
-        If memory ran out, the device failed, or it lacks a deterministic form of an operation.
+        If memory runs out, the device fails, or an operation has no deterministic form.
     """
     try:
         yield
@@ -118,19 +118,19 @@ def explained(device: torch.device) -> Iterator[None]:
     except torch.AcceleratorError as error:
         raise TrainingError(_failed(device, error)) from error
     except MemoryError as error:
-        raise TrainingError(f"memory ran out ({first_line(error)}); {LOWER}.") from error
+        raise TrainingError(f"out of memory ({first_line(error)}). {LOWER}.") from error
     except RuntimeError as error:
         said = str(error)
         wanted = re.search(r"can't allocate memory: you tried to allocate (\d+) bytes", said)
         if wanted:
             raise TrainingError(
-                f"memory ran out: {_size(int(wanted[1]))} more were needed; {LOWER}."
+                f"out of memory: could not allocate {_size(int(wanted[1]))}. {LOWER}."
             ) from error
         if "does not have a deterministic implementation" in said:
             operation = said.partition(" does not have")[0]
             raise TrainingError(
-                f"{operation} has no deterministic form on {device.type}; "
-                "train without --deterministic, or with --device cpu."
+                f"{operation} has no deterministic implementation on {device.type}. Use "
+                "`--no-deterministic` or `--device cpu`."
             ) from error
         if said.startswith("CUDA error"):
             raise TrainingError(_failed(device, error)) from error
@@ -140,15 +140,15 @@ def explained(device: torch.device) -> Iterator[None]:
 def _out_of_memory(device: torch.device, said: str) -> str:
     wanted = re.search(r"Tried to allocate ([\d.]+ \w+)", said)
     whole = re.search(r"total capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free", said)
-    needed = f"{wanted[1]} more were needed" if wanted else "more was needed"
-    room = f", {whole[2]} of its {whole[1]} are free" if whole else ""
-    return f"the memory of {device} ran out: {needed}{room}; {LOWER}, or use --device cpu."
+    needed = f": could not allocate {wanted[1]}" if wanted else ""
+    room = f" ({whole[2]} of {whole[1]} free)" if whole else ""
+    return f"{device} is out of memory{needed}{room}. {LOWER}, or use `--device cpu`."
 
 
 def _failed(device: torch.device, error: Exception) -> str:
     return (
-        f"{device} failed ({first_line(error)}); look at it with nvidia-smi, then go on with "
-        "dart train --resume where a checkpoint was written, or use --device cpu."
+        f"{device} failed: {first_line(error)}. Check it with `nvidia-smi`, then resume the run "
+        "with `dart resume`, or use `--device cpu`."
     )
 
 
@@ -157,10 +157,11 @@ def _size(count: int) -> str:
 
 
 def check_room(parameters: int, device: torch.device) -> None:
-    """Raise TrainingError where a model cannot be trained in the memory that there is.
+    """Raise TrainingError if a model does not fit into memory.
 
-    A parameter of float32 is kept five times: as weight, gradient, two moments and best weight.
-    Systems hand out more than they have and end the process later, without a word.
+    Each float32 parameter is stored five times: weight, gradient, two moments, and best weight.
+    Checking beforehand matters because operating systems grant more memory than they have and kill
+    the process later.
     """
     needed = 5 * 4 * parameters
     if device.type == "cuda":
@@ -169,62 +170,66 @@ def check_room(parameters: int, device: torch.device) -> None:
         whole = total_memory()
     if needed > whole > 0:
         raise TrainingError(
-            f"a model of {parameters:,} parameters takes {_size(needed)} to train, but {device} "
-            f"has {_size(whole)}; lower the model's factors."
+            f"training a model with {parameters:,} parameters needs {_size(needed)}, but {device} "
+            f"has {_size(whole)}. Lower `--set model.factors`."
         )
 
 
 def resolve(name: str) -> torch.device:
-    """Return the device called ``name``; ``auto`` takes the first GPU where there is one.
+    """Return the device ``name``; ``auto`` is the first GPU, or the CPU if there is none.
 
-    It is asked to compute something: a GPU that is broken says so before anything is done.
+    The device is tested with a small computation, so a broken GPU is found before anything starts.
 
     Raises
     ------
     UsageError
-        If there is no such name.
+        If the name is invalid.
     TrainingError
-        If there is no such device on this machine.
+        If this machine has no such device.
     """
     if name == "auto":
-        return answering(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        return check_device(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"there is no device {name!r}; use auto, cpu, cuda or cuda:1.") from error
+        raise UsageError(f"no device {name!r}. Use `auto`, `cpu`, `cuda`, or `cuda:1`.") from error
     if device.type == "cpu":
         return torch.device("cpu")
     if device.type != "cuda":
-        raise UsageError(f"the device {name!r} is not supported; use auto, cpu, cuda or cuda:1.")
+        raise UsageError(
+            f"device {name!r} is not supported. Use `auto`, `cpu`, `cuda`, or `cuda:1`."
+        )
     if not torch.cuda.is_available():
         raise TrainingError(
-            f"--device {name} was asked for, but this machine offers no CUDA device to "
-            f"PyTorch {torch.__version__}; use --device cpu."
+            f"device {name} is not available: PyTorch {torch.__version__} finds no CUDA device. "
+            "Use `--device cpu`."
         )
     if (device.index or 0) >= torch.cuda.device_count():
         raise TrainingError(
-            f"--device {name} was asked for, but there are only {torch.cuda.device_count()} CUDA "
-            "devices, counted from cuda:0."
+            f"device {name} does not exist: this machine has {torch.cuda.device_count()} CUDA "
+            "devices, numbered from cuda:0."
         )
-    return answering(device)
+    return check_device(device)
 
 
-def answering(device: torch.device) -> torch.device:
-    """Return ``device`` if it computes; TrainingError where it does not."""
+def check_device(device: torch.device) -> torch.device:
+    """Return ``device`` if it computes a simple sum correctly; else raise TrainingError."""
     with explained(device):
         if float(torch.full((2,), 1.5, device=device).sum()) != 3.0:
-            raise TrainingError(f"{device} cannot add: do not trust it, and use another.")
+            raise TrainingError(
+                f"{device} returned a wrong result for a simple sum. Use another device."
+            )
     return device
 
 
 def wait(device: torch.device) -> None:
-    """Wait until the device has done what it was told."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def describe(device: torch.device) -> str:
-    """Return the device in words, for the record of a run."""
+    """Return name and type of the device, for the record of a run."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"cpu ({torch.get_num_threads()} threads)"

@@ -1,4 +1,4 @@
-"""What an epoch came to, and where a training stands between two steps."""
+"""The record of an epoch, and the position of a training between two steps."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dartcli.training.program import Engine, State
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch came to."""
+    """The results of one epoch."""
 
     epoch: int
-    """From 1."""
+    """Number of the epoch, from 1."""
     iteration: int
-    """Steps taken so far."""
+    """Iterations so far."""
     train_loss: float
-    """Mean of the optimized loss over the epoch's steps."""
+    """Mean of the optimized loss over the iterations of the epoch."""
     valid_auc: float
     """AUC on the validation split, under the protocol's labels."""
     valid_log_loss: float
@@ -31,15 +31,15 @@ class EpochRecord:
     improved: bool
     """The validation AUC is the best so far."""
     seconds: float
-    """Wall-clock time of the epoch, validation included."""
+    """Wall-clock time of the epoch, including validation."""
     iterations: pl.DataFrame
-    """The trace: one row an iteration."""
+    """One row per iteration; see :meth:`dartcli.training.recorder.Recorder.summary`."""
     snapshots: dict[int, Tensor]
-    """Iteration -> Float[W], logits of the watched rows right after it, where asked for."""
+    """Iteration -> Float[W], logits of the watched rows right after it, if requested."""
     engine: Engine
-    """How the steps were taken at the end of the epoch."""
+    """How the last full batch was processed."""
     remark: str | None
-    """Why they were eager where something faster was asked for."""
+    """Why steps are eager although something faster was requested."""
 
 
 HISTORY_COLUMNS: Final[Mapping[str, type[pl.DataType]]] = {
@@ -51,7 +51,7 @@ HISTORY_COLUMNS: Final[Mapping[str, type[pl.DataType]]] = {
     "flagged": pl.Int64,
     "improved": pl.Boolean,
 }
-"""The numbers of an epoch's record: columns of the history of a run."""
+"""Columns of the history of a run."""
 
 
 def epoch_table(
@@ -64,23 +64,24 @@ def epoch_table(
 
 @dataclass(frozen=True)
 class Position:
-    """Where a training stands between two steps: everything that the rest of it depends on."""
+    """Everything that the rest of a training depends on, between two steps."""
 
     epoch: int
-    """Being trained, from 1."""
+    """Current epoch, from 1."""
     step: int
-    """Steps taken in it; 0 = it has not begun."""
+    """Steps taken in it; 0 if it has not started."""
     tensors: State
-    """Weights, optimizer, strategy, counters, best weights; within an epoch also the state of the
-    random generator and the epoch's trace and snapshots."""
+    """Weights, optimizer, strategy, counters, best weights and their validation logits; within an
+    epoch also the random state, the recorder's columns, and the snapshots."""
     finished: Sequence[EpochRecord]
     """The epochs before."""
 
     @property
     def iteration(self) -> int:
-        """Steps taken so far."""
-        return _steps_in(self.finished) + self.step
+        """Iterations so far."""
+        return iterations_in(self.finished) + self.step
 
 
-def _steps_in(finished: Sequence[EpochRecord]) -> int:
+def iterations_in(finished: Sequence[EpochRecord]) -> int:
+    """Return the number of iterations in ``finished`` epochs."""
     return finished[-1].iteration if finished else 0

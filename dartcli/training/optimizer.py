@@ -14,10 +14,10 @@ from dartcli.training.program import Program, strip_prefix
 
 
 class Optimizer:
-    """Adam on every parameter; or, as ``sparse-adam``, on the rows of tables that a batch touches.
+    """Adam on every parameter, or, as ``sparse-adam``, only on the table rows in the batch.
 
-    Adam's L2 penalty is coupled (part of the gradient). ``sparse-adam`` neither decays nor moves
-    a row that no interaction of the batch belongs to: other semantics, less memory traffic.
+    The L2 penalty is coupled (part of the gradient). ``sparse-adam`` neither decays nor updates the
+    other rows: less memory traffic, but results differ from Adam.
     """
 
     def __init__(self, program: Program, plan: Training, device: torch.device) -> None:
@@ -49,7 +49,7 @@ class Optimizer:
             self.sparse = torch.optim.SparseAdam(self.tables, lr=plan.learning_rate)
 
     def step(self, objective: Tensor) -> None:
-        """Move every parameter against the gradient of ``objective``."""
+        """Take one optimization step on ``objective``."""
         objective.backward()
         self.adam.step()
         if self.sparse is not None:
@@ -61,7 +61,7 @@ class Optimizer:
             parameter.grad = None  # zero_grad() takes 20 microseconds for it
 
     def state(self) -> dict[str, Tensor]:
-        """Return the moments and counts of every parameter that was stepped, by number."""
+        """Return moments and step counts of every parameter, by its number."""
         return {
             f"{name}.{number}.{key}": torch.as_tensor(value)
             for name, kind in self._kinds().items()
@@ -70,7 +70,7 @@ class Optimizer:
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what :meth:`state` returned."""
+        """Restore what :meth:`state` returned."""
         for name, kind in self._kinds().items():
             found: dict[int, dict[str, Any]] = {}
             for place, value in strip_prefix(state, f"{name}.").items():

@@ -1,4 +1,4 @@
-"""What a step computes."""
+"""The computation of one step: predict, observe, decide, and the objective."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ Engine = Literal["eager", "compiled", "cuda graph"]
 
 
 class Taken(NamedTuple):
-    """What a step did."""
+    """The results of a step."""
 
     loss: Tensor
-    """Float[B], loss of each row against its recorded label, of the first network."""
+    """Float[B], loss of each row of the first network against its recorded label."""
     decision: Decision
-    """Of the first network."""
+    """Decision for the first network."""
     objective: Tensor
     """Float[], the optimized loss, without gradient."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """What a step computes: predict, observe, decide (Algorithm 1 of the thesis)."""
+    """The computation of a step (Algorithm 1 of the thesis)."""
 
     models: Sequence[nn.Module]
-    """On one device."""
+    """Networks, on one device."""
     strategy: Strategy
-    """On the same device."""
+    """Strategy, on the same device."""
 
     def forward(self, batch: Batch, iteration: Tensor, epoch: Tensor) -> Taken:
-        """Return the step's losses and decision; the objective carries its gradient."""
+        """Return losses, decision, and objective; the objective carries the gradient."""
         logits = [self.strategy.link(model(batch.fields)) for model in self.models]
         observed = [
             observe(
@@ -61,12 +61,12 @@ class Program:
 
 
 def add_prefix(prefix: str, tensors: Mapping[Any, Tensor]) -> State:
-    """Return the tensors under their names (or numbers) with ``prefix`` before them."""
+    """Return the tensors with ``prefix`` before their names."""
     return {f"{prefix}{name}": value for name, value in tensors.items()}
 
 
 def strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> State:
-    """Return the tensors whose names begin with ``prefix``, without it."""
+    """Return the tensors whose names start with ``prefix``, without it."""
     return {
         name.removeprefix(prefix): value
         for name, value in tensors.items()

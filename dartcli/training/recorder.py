@@ -1,7 +1,7 @@
-"""What happened to every row of an epoch, summed up per iteration.
+"""Record what a strategy did with every row of an epoch, and sum it up per iteration.
 
-A step only hands over three tensors that it has anyway; everything else is computed from them once
-an epoch, so that recording costs a step nothing.
+A step hands over three tensors that it has anyway. Everything else is computed from them once per
+epoch, so recording costs a step almost nothing.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from dartcli.data.tensors import FALSE_POSITIVE, NEGATIVE, TRUE_POSITIVE, UNKNOW
 from dartcli.denoising import Decision
 
 NO_ROW: Final = -1
-"""Kind of what fills the last, smaller iteration up."""
+"""Kind of the padding of the last, smaller batch."""
 BLOCK: Final = 1 << 17
-"""Rows that are summed up at once."""
+"""Rows summed up at once."""
 
 
 class Recorder:
     """The record of one epoch of ``rows`` rows in batches of ``size``."""
 
     def __init__(self, rows: int, size: int, device: torch.device | None = None) -> None:
-        # a batch that is larger than the epoch has room for the epoch only
+        # a batch larger than the epoch only holds the epoch
         self.rows, self.size = rows, min(size, rows)
         self.iterations = -(-rows // self.size)
         self.done = 0
-        # one place for all steps: tensors kept a step each would leave holes all over the heap
+        # one allocation for all steps: a tensor per step would fragment the heap
         self.columns = torch.zeros(3, self.iterations * self.size, device=device)
         self.objective = torch.zeros(self.iterations, device=device)
 
     def record(self, loss: Tensor, decision: Decision, objective: Tensor) -> None:
-        """Copy what the next step saw, decided and optimized."""
+        """Copy the loss, the decision, and the objective of the next step."""
         start = self.done * self.size
         place = self.columns[:, start : start + len(loss)]
         torch.stack((loss, decision.weight, decision.label), out=place)
@@ -43,30 +43,30 @@ class Recorder:
         self.done += 1
 
     def state(self) -> dict[str, Tensor]:
-        """Return what was recorded so far."""
+        """Return the columns recorded so far."""
         return {
             "columns": self.columns[:, : self.done * self.size],
             "objective": self.objective[: self.done],
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take back what :meth:`state` returned."""
+        """Restore what :meth:`state` returned."""
         self.done = len(state["objective"])
         self.columns[:, : self.done * self.size] = state["columns"]
         self.objective[: self.done] = state["objective"]
 
     def summary(self, epoch: Epoch, item_counts: Tensor) -> dict[str, Tensor]:
-        """Return one number an iteration for each measure, on the CPU.
+        """Return one number per iteration for each column, on the CPU.
 
-        Counts are Int64, losses Float64 (mean binary cross-entropy against the recorded label,
-        NaN where an iteration has no row of that kind). A positive is *flagged* when its weight is
-        zero (discarded) or its target is below one half (relabeled), and a *hit* when it is a
-        known false positive. ``rarest_false_positives`` counts the hits had the same number of
-        positives been taken by rarity of the item instead.
+        Counts are Int64. Losses are Float64: mean binary cross-entropy against the recorded label,
+        NaN if an iteration has no row of that kind. A positive is *flagged* if its weight is zero
+        (discarded) or its target is below one half (relabeled). ``flagged_false_positives`` counts
+        the known false positives among them, ``rarest_false_positives`` those among as many
+        positives with the rarest items.
         """
-        # less a row's position in its batch: the rarest item highest, then the earliest row
+        # minus the position in the batch below: the rarest item first, then the earliest row
         rarity = -item_counts.to(torch.int64) * self.size
-        # block by block: what is worked on stays in the processor's cache, and memory bounded
+        # in blocks, which bounds memory and stays in the processor's cache
         length = max(BLOCK // self.size, 1)
         blocks = [
             self._block(first, min(first + length, self.iterations), epoch, rarity)
@@ -77,11 +77,11 @@ class Recorder:
         return {name: values.cpu() for name, values in result.items()}
 
     def _block(self, first: int, stop: int, epoch: Epoch, rarity: Tensor) -> dict[str, Tensor]:
-        """Return the measures of the iterations from ``first`` (of 0) to before ``stop``."""
+        """Return the columns of the iterations from ``first`` (from 0) up to ``stop``."""
         rows = slice(first * self.size, min(stop * self.size, self.rows))
         columns = self.columns[:, first * self.size : stop * self.size]
         loss, weight, label = columns.view(3, stop - first, self.size)
-        # rows that fill the last iteration up are of no kind
+        # padding is of no kind
         kind = self._grid(epoch.in_order(epoch.table.kind, rows), stop - first, fill=NO_ROW)
         false_positive = kind == FALSE_POSITIVE
         negative = kind == NEGATIVE
@@ -123,7 +123,7 @@ class Recorder:
         return result
 
     def _grid(self, values: Tensor, iterations: int, fill: int = 0) -> Tensor:
-        """Return ``values`` as [iterations, size], the last row filled up."""
+        """Return ``values`` as [iterations, size], the last row padded with ``fill``."""
         missing = iterations * self.size - len(values)
         if missing:
             values = F.pad(values, (0, missing), value=fill)
@@ -131,7 +131,7 @@ class Recorder:
 
 
 def summary_table(summary: dict[str, Tensor], epoch: int, first_iteration: int) -> pl.DataFrame:
-    """Return the summary as a table, one row an iteration; NaN (no such row) becomes null."""
+    """Return the summary as a table, one row per iteration; NaN (no such row) becomes null."""
     columns = {name: pl.Series(values.numpy()) for name, values in summary.items()}
     number = len(next(iter(summary.values())))
     iteration = pl.Series("iteration", range(first_iteration, first_iteration + number), pl.Int64)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SeedMetrics(Options):
-    """The measures of one training; null where a measure is not defined."""
+    """Metrics of one training; null if a metric is not defined."""
 
     seed: int
     """Seed of the training."""
@@ -50,24 +50,24 @@ class SeedMetrics(Options):
     best_epoch: int
     """Epoch with the best validation AUC."""
     reported_epoch: int
-    """Epoch whose weights were kept and measured."""
+    """Epoch whose weights are kept and measured."""
     epochs: int
     """Epochs trained."""
     iterations: int
-    """Steps taken."""
+    """Iterations."""
     stopped: Literal["patience", "epochs"]
-    """Validation stopped improving, or the epochs ran out."""
+    """Why training ended: no improvement within ``patience`` epochs, or the last epoch."""
     identification_precision: float | None = None
-    """Share of known false positives among what was flagged in the last epoch."""
+    """Share of known false positives among the interactions flagged in the last epoch."""
     identification_recall: float | None = None
-    """Share of the known false positives that was flagged in the last epoch."""
+    """Share of the known false positives that were flagged in the last epoch."""
 
 
 class Spread(Options):
-    """A measure over seeds."""
+    """A metric over seeds."""
 
     mean: float | None
-    """Mean; null if it is not defined for some seed."""
+    """Mean; null if the metric is not defined for every seed."""
     std: float | None
     """Sample standard deviation; null for a single seed."""
 
@@ -91,12 +91,12 @@ METRIC_NAMES = (
 
 
 def finite_or_none(value: float) -> float | None:
-    """Return ``value``, or None where it is not a number."""
+    """Return ``value``, or None if it is not finite."""
     return value if math.isfinite(value) else None
 
 
 def compute_spread(values: Sequence[float | None]) -> Spread:
-    """Return mean and sample standard deviation of one measure over seeds."""
+    """Return mean and sample standard deviation of a metric over seeds."""
     numbers = [value for value in values if value is not None]
     if not numbers or len(numbers) < len(values):
         return Spread(mean=None, std=None)
@@ -105,23 +105,23 @@ def compute_spread(values: Sequence[float | None]) -> Spread:
 
 
 def summarize(seeds: Sequence[SeedMetrics]) -> dict[str, Spread]:
-    """Return each measure over ``seeds``."""
+    """Return each metric over ``seeds``."""
     return {name: compute_spread([getattr(seed, name) for seed in seeds]) for name in METRIC_NAMES}
 
 
 @dataclass(frozen=True)
 class SeedRecord:
-    """Everything that is kept of one trained seed."""
+    """Everything that a run keeps of one trained seed."""
 
     metrics: SeedMetrics
-    """The measures."""
+    """Metrics."""
     history: pl.DataFrame
-    """One row an epoch."""
+    """One row per epoch."""
     iterations: pl.DataFrame
-    """One row an iteration."""
+    """One row per iteration."""
     weights: Mapping[str, Tensor]
     """The reported weights."""
     scores: pl.DataFrame
-    """As :meth:`Run.scores` returns them."""
+    """As :meth:`dartcli.experiments.run.Run.scores` returns them."""
     snapshots: Mapping[int, pl.DataFrame]
     """Iteration -> scores of the validation split."""

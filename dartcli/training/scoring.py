@@ -1,21 +1,25 @@
-"""Scoring a table with a model, and what the scores are worth."""
+"""Score tables with a model, and compute the metrics of the scores."""
 
 from __future__ import annotations
 
+import numpy as np
+import polars as pl
 import torch
 from torch import Tensor, nn
 
 from dartcli import metrics
-from dartcli.data.tensors import FALSE_POSITIVE, Interactions
+from dartcli.data.columns import ITEM, LABEL, NOISY, RATING, USER
+from dartcli.data.tensors import FALSE_POSITIVE, UNKNOWN_POSITIVE, Interactions
 from dartcli.denoising import TrainingTable
 
 CHUNK = 1 << 17
+"""Rows scored at once."""
 
 
 def score(model: nn.Module, table: Interactions) -> Tensor:
-    """Return Float[N], the model's logits for every row, in evaluation mode, without gradient.
+    """Return Float[N], the model's logit of every row, in evaluation mode without gradient.
 
-    The model is left in the mode it was found in.
+    The model is left in the mode it was in.
     """
     was_training = model.training
     model.eval()
@@ -28,11 +32,11 @@ def score(model: nn.Module, table: Interactions) -> Tensor:
 
 
 def compute_metrics(logit: Tensor, table: Interactions) -> dict[str, float]:
-    """Return the measures of one scored split against its clean labels.
+    """Return the metrics of a scored split against its clean labels.
 
-    ``auc``, ``log_loss``, ``calibration_error`` and ``auc_per_user`` (the mean within users,
+    ``auc``, ``log_loss``, ``calibration_error``, and ``auc_per_user`` (the mean within users,
     weighted by rows) count known false positives as negatives; ``auc_without_fp`` leaves them out.
-    Where no false positive is known the labels are the recorded ones.
+    If no false positive is known, the labels are the recorded ones.
     """
     label = table.clean_label
     kept = table.kind != FALSE_POSITIVE
@@ -62,3 +66,51 @@ def compute_group_metrics(
         first = metrics.equal_groups(of_code, groups)[table.fields[:, column]] == 0
         result[name] = metrics.auc(logit[first], table.clean_label[first])
     return result
+
+
+def score_table(
+    split: str,
+    table: Interactions,
+    logit: Tensor,
+    rating: pl.Series | None,
+    counts: TrainingTable,
+) -> pl.DataFrame:
+    """Return the scores of one split as :meth:`dartcli.experiments.run.Run.scores` has them.
+
+    Parameters
+    ----------
+    split
+        Name of the split.
+    table, logit
+        N rows, and Float[N], their logits.
+    rating
+        Explicit feedback of the rows; None if the source has none.
+    counts
+        Statistics of the recorded training interactions.
+    """
+    user, item = (table.fields[:, column] for column in (0, 1))
+    columns = {
+        USER: (user, np.uint32),
+        ITEM: (item, np.uint32),
+        LABEL: (table.label, np.uint8),
+        NOISY: (table.kind == FALSE_POSITIVE, np.bool_),
+        "logit": (logit.float(), np.float32),
+        "user_positives": (counts.user_counts[user], np.uint32),
+        "item_positives": (counts.item_counts[item], np.uint32),
+    }
+    frame = pl.DataFrame(
+        {name: values.cpu().numpy().astype(dtype) for name, (values, dtype) in columns.items()}
+    )
+    unknown = pl.Series((table.kind == UNKNOWN_POSITIVE).cpu().numpy())
+    ratings = pl.lit(None) if rating is None else rating
+    return frame.select(
+        pl.lit(split).alias("split"),
+        USER,
+        ITEM,
+        LABEL,
+        pl.when(unknown).then(None).otherwise(pl.col(NOISY)).alias(NOISY),
+        ratings.cast(pl.Float32).alias(RATING),
+        "logit",
+        "user_positives",
+        "item_positives",
+    )

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import statistics
 import subprocess
@@ -56,7 +57,7 @@ def test_a_sweep_is_every_combination_and_seeds_come_first(home: Path) -> None:
     shown = [f"{model} (training.epochs=2)" for model in ("fm", "lr")]
     arms = ("base", "dart (tau_m=0.1)", "clean")
     assert found == list(itertools.product((3, 5), shown, arms))
-    settings = plan_trainings(wide)[1].settings
+    settings = plan_trainings(wide)[1].configuration.settings
     assert settings.strategy.options["tau_m"] == 0.1
     assert settings.dataset.options["interactions"] == 1500
     assert settings.seeds == (3,)
@@ -72,8 +73,8 @@ def test_a_grid_over_a_strategy_varies_only_the_strategies_that_have_the_setting
     ]
     assert arms == ["base", "dart", "dart (r=0.0)", "dart (tau_m=0.1)", "dart (r=0.0, tau_m=0.1)"]
     fixed = plan_trainings(plan(seeds=(0,), grid=grid, arms=("dart r=1",)))
-    assert {one.settings.strategy.options["r"] for one in fixed} == {1}
-    with pytest.raises(UsageError, match="no strategy of this sweep has the option tau_m"):
+    assert {one.configuration.settings.strategy.options["r"] for one in fixed} == {1}
+    with pytest.raises(UsageError, match="tau_m"):
         plan_trainings(plan(grid=grid, arms=("base",)))
 
 
@@ -91,11 +92,11 @@ def test_a_grid_over_other_settings_makes_columns(home: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"arms": ("dart tau_m=2",)}, r"strategy\.tau_m is 2"),
+        ({"arms": ("dart tau_m=2",)}, r"strategy\.tau_m"),
         ({"arms": ("dort",)}, "did you mean"),
-        ({"arms": ("",)}, "--arm takes a strategy"),
-        ({"grid": {"protocol": ["strict"]}}, "a sweep varies dataset"),
-        ({"grid": {"training.epoch": [1]}}, "unknown setting"),
+        ({"arms": ("",)}, "--arm"),
+        ({"grid": {"protocol": ["strict"]}}, "protocol"),
+        ({"grid": {"training.epoch": [1]}}, "training.epoch"),
         ({"datasets": ("synthetics",)}, "did you mean"),
     ],
 )
@@ -107,7 +108,7 @@ def test_a_plan_that_cannot_be_is_refused(home: Path, changes: Any, sentence: st
 
 @pytest.mark.parametrize("text", ["training.epochs", "=3", "a.b=", "a.b=1,,2"])
 def test_a_grid_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--set takes KEY=VALUE"):
+    with pytest.raises(UsageError, match=re.escape(repr(text))):
         sweep_plan.parse_grid([text])
 
 
@@ -153,13 +154,13 @@ def test_processes_give_the_same_rows(home: Path) -> None:
 
 def test_one_name_holds_one_protocol(home: Path) -> None:
     claim_sweep("trial", "strict")
-    with pytest.raises(UsageError, match="was begun under the protocol strict"):
+    with pytest.raises(UsageError, match=r"trial.*strict"):
         run_sweep(plan(protocol="reference"), "trial", jobs=1)
 
 
 def test_what_fails_is_told_and_the_rest_is_kept(home: Path) -> None:
     bad = plan(arms=("base", "dart"), grid={**SMALL, "training.learning_rate": [1e-3, 1e30]})
-    with pytest.raises(TrainingError, match=r"4 of 8 trainings failed, the others are kept"):
+    with pytest.raises(TrainingError, match=r"4 of 8"):
         run_sweep(bad, "trial", jobs=2)
     assert len(find_sweep("trial").finished()) == 4
 
@@ -178,7 +179,7 @@ def test_a_process_that_dies_costs_one_training(
             killed.append(victim.pid or 0)
             os.kill(victim.pid or 0, signal.SIGKILL)
 
-    with pytest.raises(TrainingError, match=r"1 of 6 .*ended without a word \(signal 9\)"):
+    with pytest.raises(TrainingError, match=r"1 of 6 .*-9"):
         run_sweep(plan(seeds=(0, 1, 2)), "trial", jobs=2, progress=progress)
     assert len(killed) == 1
     assert len(find_sweep("trial").finished()) == 5
@@ -287,7 +288,9 @@ def made_up(home: Path) -> Sweep:
         auc = 0.8 + seed / 100
         auc += {"base": 0, "dart": 0.002, "clean": 0.01}[one.entry.strategy] + chance.gauss(0, 1e-3)
         metrics = row.metrics.model_copy(update={"test_auc": auc, "seed": seed, "split_seed": seed})
-        found.write(row.model_copy(update={"settings": one.settings, "metrics": metrics}))
+        found.write(
+            row.model_copy(update={"settings": one.configuration.settings, "metrics": metrics})
+        )
     return find_sweep("made-up")
 
 
@@ -362,15 +365,15 @@ def test_compare_takes_runs_and_pairs_them_by_seed(home: Path) -> None:
 
 def test_what_cannot_be_compared_is_refused(home: Path) -> None:
     run_sweep(plan(arms=("dart",), seeds=(0,)), "no-base", jobs=1)
-    with pytest.raises(RunError, match="there is no base among these"):
+    with pytest.raises(RunError, match="--strategy base"):
         run_analysis("compare", ["no-base"])
-    with pytest.raises(UsageError, match="looks at runs, but no-base is a sweep"):
+    with pytest.raises(UsageError, match="no-base"):
         run_analysis("memorization", ["no-base"])
     claim_sweep("empty", "strict")
-    with pytest.raises(RunError, match="has no finished training"):
+    with pytest.raises(RunError, match=r"empty"):
         run_analysis("compare", ["empty"])
     run_sweep(plan(seeds=(0,), protocol="reference"), "other", jobs=1)
-    with pytest.raises(RunError, match="under the protocols reference and strict"):
+    with pytest.raises(RunError, match=r"reference.*strict"):
         Comparison([find_sweep("no-base"), find_sweep("other")])
     run = train_run(
         dataset={"name": "synthetic", "options": {"interactions": 1500}},
@@ -382,7 +385,7 @@ def test_what_cannot_be_compared_is_refused(home: Path) -> None:
         strategy="base",
         training={"epochs": 2},
     )
-    with pytest.raises(RunError, match="was trained twice"):
+    with pytest.raises(RunError, match="twice"):
         Comparison([run, again])
 
 
@@ -390,7 +393,7 @@ def test_data_that_changed_meanwhile_are_noticed(made_up: Sweep) -> None:
     entry, row = made_up.finished()[0]
     made_up.write(row.model_copy(update={"data": "0" * 16}))
     assert made_up.row(entry.key) is not None
-    with pytest.raises(RunError, match="changed while the sweep made-up was going on"):
+    with pytest.raises(RunError, match=r"synthetic.*made-up"):
         run_analysis("compare", ["made-up"])
 
 

@@ -63,24 +63,24 @@ def test_a_list_of_seeds_is_read_as_it_was_written(seeds: list[int]) -> None:
 
 @pytest.mark.parametrize("text", ["", ",", "1,,2", "a", "-1", "1-", "1-2-3", "0x1", "1.5", "1;2"])
 def test_what_is_no_list_of_seeds_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--seeds takes a list such as 0-9 or 0,1,5, but got "):
+    with pytest.raises(UsageError, match=r"`--seeds`: "):
         parse_seeds(text)
 
 
 def test_a_seed_of_nineteen_digits_is_refused() -> None:
-    with pytest.raises(UsageError, match="--seeds takes a list"):
+    with pytest.raises(UsageError, match="--seeds"):
         parse_seeds("1" * 19)
 
 
 @pytest.mark.parametrize("text", ["4-0", "0-10000", "3,9-8", "0-999999999999999999"])
 def test_an_empty_or_endless_range_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=r"the range \S+ is empty or too long"):
+    with pytest.raises(UsageError, match=r"range \S+ is empty"):
         parse_seeds(text)
 
 
 @pytest.mark.parametrize("text", ["1,1", "0-4,3", "0-2,2-3"])
 def test_a_seed_named_twice_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="names a seed twice"):
+    with pytest.raises(UsageError, match="repeated"):
         parse_seeds(text)
 
 
@@ -123,7 +123,7 @@ def test_assignments_become_a_tree(assignments: list[str], expected: dict[str, A
 
 @pytest.mark.parametrize("text", ["", "=", "=1", "r", "training.", ".epochs=1", "a..b=1", " =1"])
 def test_an_assignment_without_key_or_equals_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--set takes KEY=VALUE such as strategy\.r=0\.5"):
+    with pytest.raises(UsageError, match="--set"):
         parse_assignments([text] if text else ["no equals sign"])
 
 
@@ -242,15 +242,15 @@ def test_settings_that_are_saved_as_json_come_back_equal(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.toml", b"a =", r"cannot read the settings file .*a\.toml: "),
-        ("a.toml", b'{"a": 1}', r"cannot read the settings file .*a\.toml: "),
-        ("a.json", b"", r"cannot read the settings file .*a\.json: "),
-        ("a.json", b"a = 1", r"cannot read the settings file .*a\.json: "),
-        ("a.json", b'{"a": 1', r"cannot read the settings file .*a\.json: "),
-        ("a.json", b"[1]", r"a\.json holds no table of settings"),
-        ("a.json", b"null", r"a\.json holds no table of settings"),
-        ("a.json", b"\xff\xfe{}", r"a\.json is not UTF-8 text"),
-        ("a.toml", b"\xff", r"a\.toml is not UTF-8 text"),
+        ("a.toml", b"a =", r"a\.toml: "),
+        ("a.toml", b'{"a": 1}', r"a\.toml: "),
+        ("a.json", b"", r"a\.json: "),
+        ("a.json", b"a = 1", r"a\.json: "),
+        ("a.json", b'{"a": 1', r"a\.json: "),
+        ("a.json", b"[1]", r"a\.json"),
+        ("a.json", b"null", r"a\.json"),
+        ("a.json", b"\xff\xfe{}", r"a\.json.*UTF-8"),
+        ("a.toml", b"\xff", r"a\.toml.*UTF-8"),
     ],
 )
 def test_a_broken_settings_file_is_named(
@@ -263,9 +263,9 @@ def test_a_broken_settings_file_is_named(
 
 
 def test_a_settings_file_that_is_not_there_or_a_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"settings file .*none\.toml: no such file or directory"):
+    with pytest.raises(UsageError, match=r"none\.toml"):
         load_tree(tmp_path / "none.toml")
-    with pytest.raises(UsageError, match=r"cannot read the settings file .*: is a directory"):
+    with pytest.raises(UsageError, match=r"is a directory"):
         load_tree(tmp_path)
 
 
@@ -281,7 +281,7 @@ def test_a_settings_file_that_is_not_there_or_a_directory_is_named(tmp_path: Pat
 def test_an_absurd_settings_file_is_named(tmp_path: Path, name: str, content: str) -> None:
     path = tmp_path / name
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(UsageError, match="cannot read the settings file"):
+    with pytest.raises(UsageError, match=r"settings file"):
         load_tree(path)
 
 
@@ -290,17 +290,16 @@ def test_an_absurd_settings_file_is_named(tmp_path: Path, name: str, content: st
     [
         (
             {"speed": 1},
-            r"^unknown setting strategy\.speed; the settings there are: "
-            r"first_order_std, pace, rate\.$",
+            r"`strategy\.speed`.*first_order_std, pace, rate\.$",
         ),
-        ({"rate": 2}, r"^strategy\.rate is 2: input should be less than or equal to 1\.$"),
-        ({"rate": "x"}, r"^strategy\.rate is 'x': input should be a valid number.*\.$"),
-        ({"rate": float("nan")}, r"^strategy\.rate is nan: input should be .*\.$"),
-        ({"first_order_std": float("inf")}, r"^strategy\.first_order_std is inf: .*finite.*\.$"),
-        ({"pace": "soon"}, r"^strategy\.pace is 'soon': must be a number of iterations such as "),
-        ({"pace": "3 ep"}, r"^strategy\.pace is '3 ep': must be a number of iterations such as "),
-        ({"pace": "-3ep"}, r"^strategy\.pace is '-3ep': must be a number of iterations such as "),
-        ({"pace": -1}, r"^strategy\.pace is -1: must not be negative\.$"),
+        ({"rate": 2}, r"`strategy\.rate`: 2\."),
+        ({"rate": "x"}, r"`strategy\.rate`: 'x'\."),
+        ({"rate": float("nan")}, r"`strategy\.rate`: nan\."),
+        ({"first_order_std": float("inf")}, r"`strategy\.first_order_std`: inf\."),
+        ({"pace": "soon"}, r"`strategy\.pace`: 'soon'\."),
+        ({"pace": "3 ep"}, r"`strategy\.pace`: '3 ep'\."),
+        ({"pace": "-3ep"}, r"`strategy\.pace`: '-3ep'\."),
+        ({"pace": -1}, r"`strategy\.pace`: -1\."),
     ],
 )
 def test_a_mistake_in_options_is_one_sentence(values: dict[str, Any], sentence: str) -> None:
@@ -309,24 +308,24 @@ def test_a_mistake_in_options_is_one_sentence(values: dict[str, Any], sentence: 
 
 
 def test_options_that_are_not_there_are_said_to_be_none() -> None:
-    with pytest.raises(UsageError, match=r"^unknown setting model\.x; .* there are: none\.$"):
+    with pytest.raises(UsageError, match=r"`model\.x`.*none\.$"):
         validate(Options, {"x": 1}, "model")
 
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"strategy": {}}, r"^settings\.strategy\.name is missing; give it a value\.$"),
-        ({"strategy": {"name": ""}}, r"^settings\.strategy\.name is '': .* at least 1 character"),
-        ({"protocol": "fair"}, r"^settings\.protocol is 'fair': .*'reference' or 'strict'\.$"),
-        ({"training": {"epochs": 0}}, r"^settings\.training\.epochs is 0: .* equal to 1\.$"),
-        ({"training": {"batch_size": 0}}, r"^settings\.training\.batch_size is 0: "),
-        ({"training": {"learning_rate": 0}}, r"^settings\.training\.learning_rate is 0: "),
-        ({"training": {"weight_decay": -1}}, r"^settings\.training\.weight_decay is -1: "),
-        ({"version": 2}, r"^settings\.version is 2: "),
-        ({"seeds": ["a"]}, r"^settings\.seeds\.0 is 'a': "),
-        ({"split_seed": -1}, r"^settings\.split_seed is -1: "),
-        ({"strateggy": {}}, r"^unknown setting settings\.strateggy; .* seeds, split_seed, "),
+        ({"strategy": {}}, r"`settings\.strategy\.name`"),
+        ({"strategy": {"name": ""}}, r"`settings\.strategy\.name`: ''\."),
+        ({"protocol": "fair"}, r"`settings\.protocol`: 'fair'\."),
+        ({"training": {"epochs": 0}}, r"`settings\.training\.epochs`: 0\."),
+        ({"training": {"batch_size": 0}}, r"`settings\.training\.batch_size`: 0\."),
+        ({"training": {"learning_rate": 0}}, r"`settings\.training\.learning_rate`: 0\."),
+        ({"training": {"weight_decay": -1}}, r"`settings\.training\.weight_decay`: -1\."),
+        ({"version": 2}, r"`settings\.version`: 2\."),
+        ({"seeds": ["a"]}, r"`settings\.seeds\.0`: 'a'\."),
+        ({"split_seed": -1}, r"`settings\.split_seed`: -1\."),
+        ({"strateggy": {}}, r"`settings\.strateggy`.* seeds, split_seed, "),
     ],
 )
 def test_a_mistake_in_settings_is_one_sentence(values: dict[str, Any], sentence: str) -> None:
@@ -337,7 +336,7 @@ def test_a_mistake_in_settings_is_one_sentence(values: dict[str, Any], sentence:
 def test_an_unknown_setting_further_down_is_answered_with_the_settings_there() -> None:
     with pytest.raises(
         UsageError,
-        match=r"^unknown setting settings\.training\.foo; the settings there are: "
+        match=r"`settings\.training\.foo`.*"
         r"batch_size, compile, epochs, learning_rate, optimizer, patience, snapshots, "
         r"weight_decay\.$",
     ):
@@ -346,7 +345,7 @@ def test_an_unknown_setting_further_down_is_answered_with_the_settings_there() -
 
 @pytest.mark.parametrize("value", [2.5, None, [1]])
 def test_a_duration_of_the_wrong_type_is_named_as_the_user_knows_it(value: Any) -> None:
-    with pytest.raises(UsageError, match=r"^strategy\.pace is (2\.5|None|\[1\]): "):
+    with pytest.raises(UsageError, match=r"`strategy\.pace`: (2\.5|None|\[1\])\."):
         validate(Recipe, {"pace": value}, "strategy")
 
 
@@ -385,7 +384,7 @@ def test_options_that_were_given_beat_the_defaults() -> None:
 
 def test_options_of_a_component_that_it_does_not_know_are_refused() -> None:
     wrong = Component(name="fm", options={"unheard_of": 3})
-    with pytest.raises(UsageError, match=r"^unknown setting model\.unheard_of; "):
+    with pytest.raises(UsageError, match=r"`model\.unheard_of`"):
         resolve_options(Recipe, wrong, "model", {"unheard_of": 3})
 
 

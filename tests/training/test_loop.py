@@ -46,13 +46,8 @@ def fitted(
     seed: int = 0,
 ) -> tuple[list[EpochRecord], Outcome]:
     valid = table(99)
-    stream = loop.fit([network], strategy, training, valid, valid.label, plan, seed)
-    records = []
-    while True:
-        try:
-            records.append(next(stream))
-        except StopIteration as end:
-            return records, end.value
+    run = loop.TrainingLoop([network], strategy, training, valid, valid.label, plan, seed)
+    return list(run), run.outcome
 
 
 def training_set(*, resample: bool = False, reshuffle: bool = True) -> TrainingSet:
@@ -154,17 +149,13 @@ def test_the_best_weights_are_those_after_the_best_epoch(monkeypatch: pytest.Mon
     aucs(monkeypatch, [0.5, 0.9, 0.6, 0.6])
     network = model()
     valid = table(99)
-    stream = loop.fit(
+    run = loop.TrainingLoop(
         [network], rule("base"), training_set(), valid, valid.label, plan(epochs=4, patience=2), 0
     )
-    after = []
-    while True:
-        try:
-            next(stream)
-        except StopIteration as end:
-            outcome = end.value
-            break
-        after.append(loop.snapshot(network))
+    with pytest.raises(RuntimeError):
+        _ = run.outcome
+    after = [loop.copy_weights(network) for _ in run]
+    outcome = run.outcome
     assert torch.equal(outcome.best["embedding.table"], after[1]["embedding.table"])
     assert not torch.equal(outcome.best["embedding.table"], after[3]["embedding.table"])
 
@@ -206,8 +197,8 @@ def test_a_loss_that_is_not_a_number_stops_with_the_iteration() -> None:
 def test_a_validation_split_of_one_class_stops_with_a_sentence() -> None:
     valid = table(99)
     with pytest.raises(TrainingError, match="validation AUC is not a number after epoch 1"):
-        next(
-            loop.fit(
+        list(
+            loop.TrainingLoop(
                 [model()], rule("base"), training_set(), valid, torch.ones(len(valid)), plan(), 0
             )
         )

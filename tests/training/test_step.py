@@ -115,7 +115,8 @@ def test_where_translating_fails_the_step_is_taken_once(monkeypatch: pytest.Monk
     fast = stepped(tried, Training(batch_size=SIZE, compile="on"))
     for one, other in zip(take(plain), take(fast), strict=True):
         assert torch.equal(one, other)
-    assert fast.remark == "every step is eager: no folder for it."
+    assert fast.remark is not None
+    assert "no folder for it" in fast.remark
     assert plain.iteration.item() == fast.iteration.item() == 12
 
 
@@ -152,7 +153,7 @@ def test_without_a_compiler_steps_are_eager_and_say_why(monkeypatch: pytest.Monk
     take(fast)
     assert fast.engine == "eager"
     assert fast.remark is not None
-    assert fast.remark.startswith("every step is eager: no C++ compiler was found (g++, ")
+    assert "g++" in fast.remark
     assert_close(eager, other, 0.0)
 
 
@@ -221,7 +222,8 @@ def test_a_step_that_cannot_be_captured_is_eager_and_says_why() -> None:
     take(stepped(eager, Training(batch_size=SIZE, compile="off")))
     fast = stepped(other, Training(batch_size=SIZE), capture=refuse)
     take(fast)
-    assert fast.remark == ("every step is eager: operation not permitted when stream is capturing.")
+    assert fast.remark is not None
+    assert "stream is capturing" in fast.remark
     assert_close(eager, other, 0.0)
 
 
@@ -275,4 +277,5 @@ def test_sparse_adam_is_not_compiled_and_says_so() -> None:
     stepper = stepped(program(), plan)
     take(stepper, 1)
     assert stepper.engine == "eager"
-    assert stepper.remark == ("the optimizer sparse-adam cannot be compiled; every step is eager.")
+    assert stepper.remark is not None
+    assert "sparse-adam" in stepper.remark

@@ -1,0 +1,175 @@
+"""Everything that a training works with, on its device: tables, models, and the strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+from torch import nn
+
+from dartcli.data.columns import LABEL, NOISY, RATING
+from dartcli.data.manifest import Prepared
+from dartcli.data.seeds import derived_seed
+from dartcli.data.tensors import Interactions, TrainingSet, known_pairs, to_interactions
+from dartcli.denoising import CleanSample, Context, Strategy, TrainingTable
+from dartcli.errors import TrainingError, UsageError
+from dartcli.training.configuration import Configuration
+from dartcli.training.device import check_room
+
+
+@dataclass(frozen=True)
+class Components:
+    """What one seed is trained, validated, and measured with."""
+
+    models: Sequence[nn.Module]
+    """The networks; the first is validated, measured, and kept."""
+    strategy: Strategy
+    """The strategy, on the same device."""
+    training: TrainingSet
+    """What is trained on, as the strategy prepared it."""
+    valid: Interactions
+    """What validation scores."""
+    recorded_train: Interactions
+    """The training split as recorded."""
+    recorded_valid: Interactions
+    """The validation split as recorded; the same object as ``valid`` if nothing was taken out."""
+    test: Interactions
+    """The test split."""
+    counts: TrainingTable
+    """Statistics of the recorded training interactions."""
+    ratings: Mapping[str, pl.Series]
+    """Split -> explicit feedback of its rows, if the source has any."""
+
+
+def build_components(
+    configuration: Configuration, prepared: Prepared, seed: int, device: torch.device
+) -> Components:
+    """Load each split once, and build models and strategy for one seed.
+
+    Raises
+    ------
+    TrainingError
+        If there is nothing to train on, or the model does not fit into memory.
+    """
+    _check_room(configuration, prepared, device)
+    kind, protocol = configuration.strategy, configuration.protocol
+    frames = {name: prepared.split(name) for name in ("train", "valid", "test")}
+    recorded = {
+        name: to_interactions(frame, prepared.fields, device) for name, frame in frames.items()
+    }
+    train = _prepare(kind, frames["train"], recorded["train"], prepared, device)
+    if train.positives == 0:
+        raise TrainingError(
+            f"the training split of {configuration.dataset.name} has no positive interaction left "
+            f"for strategy `{configuration.settings.strategy.name}`. Use a dataset with more "
+            "true positives."
+        )
+    known = None
+    if protocol.resample_negatives and prepared.manifest.sampled_negatives:
+        known = known_pairs(recorded["train"], prepared.items)
+    training = TrainingSet(
+        train, prepared.users, prepared.items, known=known, reshuffle=protocol.reshuffle
+    )
+    valid_frame, valid, clean = frames["valid"], recorded["valid"], None
+    if kind.needs_clean:
+        sample, valid_frame = _take_clean_sample(valid_frame, configuration, seed)
+        table = to_interactions(sample, prepared.fields, device)
+        clean = CleanSample(table.fields, table.clean_label)
+        valid = to_interactions(valid_frame, prepared.fields, device)
+    context = Context(
+        iterations_per_epoch=-(-len(training) // configuration.settings.training.batch_size),
+        table=_statistics(train, prepared, len(training)),
+        clean=clean,
+    )
+    return Components(
+        models=[
+            build_model(configuration, prepared, seed, device, network)
+            for network in range(kind.networks)
+        ],
+        strategy=_build_strategy(configuration, context, seed).to(device),
+        training=training,
+        valid=_prepare(kind, valid_frame, valid, prepared, device),
+        recorded_train=recorded["train"],
+        recorded_valid=recorded["valid"],
+        test=recorded["test"],
+        counts=_statistics(recorded["train"], prepared, len(training)),
+        ratings={name: frame[RATING] for name, frame in frames.items() if RATING in frame.columns},
+    )
+
+
+def _prepare(
+    kind: type[Strategy],
+    frame: pl.DataFrame,
+    recorded: Interactions,
+    prepared: Prepared,
+    device: torch.device,
+) -> Interactions:
+    """Return what ``kind`` makes of a split; ``recorded`` itself if it changes nothing."""
+    changed = kind.prepare(frame)
+    return recorded if changed is frame else to_interactions(changed, prepared.fields, device)
+
+
+def build_model(
+    configuration: Configuration,
+    prepared: Prepared,
+    seed: int,
+    device: torch.device,
+    network: int = 0,
+) -> nn.Module:
+    """Return the model with the initial weights of ``seed``, drawn on the CPU for every device.
+
+    Each ``network`` (from 0) of a strategy that trains several gets weights of its own.
+    """
+    purpose = (0, network) if network else (0,)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(derived_seed(seed, *purpose))
+        model = configuration.model(prepared.field_sizes, configuration.model_options)
+    return model.to(device)
+
+
+def _check_room(configuration: Configuration, prepared: Prepared, device: torch.device) -> None:
+    with torch.device("meta"):
+        # nothing is allocated, only counted
+        outline = configuration.model(prepared.field_sizes, configuration.model_options)
+    check_room(sum(parameter.numel() for parameter in outline.parameters()), device)
+
+
+def _build_strategy(configuration: Configuration, context: Context, seed: int) -> Strategy:
+    with torch.random.fork_rng([]):
+        torch.manual_seed(derived_seed(seed, 4))
+        return configuration.strategy(configuration.strategy_options, context)
+
+
+def _statistics(table: Interactions, prepared: Prepared, rows: int) -> TrainingTable:
+    return TrainingTable(
+        user=table.fields[:, 0],
+        item=table.fields[:, 1],
+        label=table.label,
+        users=prepared.field_sizes[0],
+        items=prepared.field_sizes[1],
+        rows=rows,
+    )
+
+
+def _take_clean_sample(
+    valid: pl.DataFrame, configuration: Configuration, seed: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Divide the validation split into rows whose true labels may be used, and the others."""
+    rows: int = getattr(configuration.strategy_options, "clean_rows", 0)
+    unknown = valid.filter(pl.col(LABEL) > 0)[NOISY].null_count()
+    if unknown:
+        raise TrainingError(
+            f"strategy `{configuration.settings.strategy.name}` needs a clean sample, but "
+            f"{unknown:,} positives of the validation split have no ground truth. Use a dataset "
+            "with explicit feedback."
+        )
+    if rows > len(valid) // 2:
+        raise UsageError(
+            f"strategy.clean_rows is {rows:,}, but at most half of the {len(valid):,} validation "
+            "rows can be used. Lower it."
+        )
+    order = np.random.default_rng(derived_seed(seed, 3)).permutation(len(valid))
+    return valid[np.sort(order[:rows])], valid[np.sort(order[rows:])]
