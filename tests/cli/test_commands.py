@@ -287,17 +287,16 @@ def test_an_interrupted_group_keeps_its_finished_seeds(
 ) -> None:
     from dartcli.experiments.evaluate import evaluate_run
     from dartcli.training import trainer
+    from dartcli.training.epochs import EpochRecord
 
-    original = trainer.train_seed
+    original = trainer.SeedTraining.__iter__
 
-    def stops_at_second(
-        settings: object, prepared: object, seed: int, *rest: object, **named: object
-    ) -> object:
-        if seed == 1:
+    def interrupt_second(self: trainer.SeedTraining) -> Iterator[EpochRecord]:
+        if self.seed == 1:
             raise KeyboardInterrupt
-        return original(settings, prepared, seed, *rest, **named)
+        return original(self)
 
-    monkeypatch.setattr(trainer, "train_seed", stops_at_second)
+    monkeypatch.setattr(trainer.SeedTraining, "__iter__", interrupt_second)
     result = dart("train", "synthetic", *TINY, "--seeds", "0-2")
     assert result.exit_code == 130
     run = find_run("run_01")
