@@ -1,10 +1,9 @@
-"""What the machine itself needs for one step: the floor under any training loop.
+"""Time the memory traffic of one step: a lower bound for any training loop.
 
-A step with dense Adam must, whatever its program, read the rows of a batch (gather), add their
-gradients up (scatter), reset the gradient of the table (zero) and pass once over parameters,
-gradients and both moments (Adam: four arrays read, three written). Each part is timed alone, by the
-library's own fastest operation, on memory that is allocated once. The bandwidth is that of copying
-an array of a size that no cache holds.
+A step with dense Adam must read the rows of a batch (gather), add up their gradients (scatter),
+reset the gradient of the table (zero), and pass once over parameters, gradients, and both moments
+(Adam: four arrays read, three written). Each part is timed alone, with PyTorch's fastest operation,
+on memory that is allocated once. The bandwidth is that of copying an array too large for any cache.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from benchmarks.timing import Benchmark, interleaved
 from dartcli.training import device as devices
 
 COPIED = 1 << 26
-"""Floats that are copied to measure the bandwidth: 256 MiB each way."""
+"""Floats copied to measure the bandwidth: 256 MiB read, 256 MiB written."""
 
 
 class Parts:
-    """The parts of a step on a table of ``rows`` rows of ``FACTORS + 1`` floats."""
+    """Parts of a step on a table of ``users + items`` rows of ``FACTORS + 1`` floats."""
 
     def __init__(self, fields: Tensor, users: int, items: int) -> None:
         device, width = fields.device, FACTORS + 1
@@ -38,14 +37,14 @@ class Parts:
         self.index = (fields + offsets).flatten().split(2 * BATCH)
         self.values = torch.randn(2 * BATCH, width, device=device)
         self.bytes = 7 * self.table.numel() * 4
-        """Read and written by an Adam pass."""
+        """Bytes that an Adam step reads and writes."""
 
     def gather(self, step: int) -> None:
         """Read the rows of a batch."""
         self.table.index_select(0, self.index[step])
 
     def scatter(self, step: int) -> None:
-        """Add the gradients of a batch up."""
+        """Add up the gradients of a batch."""
         index = self.index[step]
         self.gradient.index_add_(0, index, self.values[: len(index)])
 
@@ -54,7 +53,7 @@ class Parts:
         self.gradient.zero_()
 
     def adam(self, _step: int) -> None:
-        """Pass once over parameters, gradients and moments."""
+        """Update parameters and moments from the gradient."""
         mean, square = self.moments
         self.count += 1
         torch._fused_adam_(
@@ -74,13 +73,13 @@ class Parts:
         )
 
     def all(self, step: int) -> None:
-        """Take every part once."""
+        """Run every part once."""
         for part in (self.zero, self.gather, self.scatter, self.adam):
             part(step)
 
 
 def floor_epoch(fields: Tensor, users: int, items: int, *, part: str = "all") -> Callable[[], None]:
-    """Return one epoch of nothing but ``part`` (a method of :class:`Parts`)."""
+    """Return an epoch of ``part`` alone, which names a method of :class:`Parts`."""
     parts = Parts(fields, users, items)
     step_part = getattr(parts, part)
 
@@ -91,8 +90,8 @@ def floor_epoch(fields: Tensor, users: int, items: int, *, part: str = "all") ->
     return run
 
 
-def bandwidth(device: torch.device) -> float:
-    """Return bytes a second, read and written together, of copying a large array; best of five."""
+def measure_bandwidth(device: torch.device) -> float:
+    """Return the bytes per second, read plus written, of copying a large array; best of five."""
     source = torch.zeros(COPIED, device=device)
     target = torch.empty_like(source)
     best = float("inf")
@@ -106,7 +105,7 @@ def bandwidth(device: torch.device) -> float:
 
 
 def measure(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the time of each part of a step, and the bandwidth of the machine."""
+    """Return the time of each part of a step, and the memory bandwidth."""
     data = sized(options)
     names = ("gather", "scatter", "zero", "adam", "all")
     with devices.threads_for_size((data.users + data.items) * (FACTORS + 1)):
@@ -118,7 +117,7 @@ def measure(options: Mapping[str, Any]) -> dict[str, Any]:
             int(options.get("rounds", 5)),
             data.device,
         )
-        per_second = bandwidth(data.device)
+        per_second = measure_bandwidth(data.device)
         described = devices.describe(data.device)
     traffic = Parts(data.table.fields[:1], data.users, data.items).bytes
     return {
@@ -141,7 +140,7 @@ def measure(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 BENCHMARK = Benchmark(
-    title="The floor under a training iteration",
-    question="What does the machine's memory need for a step, whatever the program?",
+    title="Lower bound of a training iteration",
+    question="How long does the memory traffic of a step take, in any implementation?",
     measure=measure,
 )

@@ -1,4 +1,4 @@
-"""Time of one training iteration under every strategy, relative to plain training."""
+"""Time one training iteration under every strategy, relative to plain training."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ BASE = "base"
 
 
 def measure(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return milliseconds an iteration of every strategy, and how much longer than ``base``.
+    """Return each strategy's milliseconds per iteration, and their ratio to ``base``.
 
-    Eager and compiled (on a GPU: captured), each beside ``base`` stepped in the same way.
-    Strategies that differ from ``base`` in their table only (``clean``) are left out. ``influence``
-    also looks at all training rows now and then: the seconds of one look are told apart.
+    Steps are eager and compiled (on a GPU: captured), each compared with ``base`` stepped in the
+    same way. Strategies that differ from ``base`` only in their table (``clean``) are left out.
+    ``influence`` also scans all training rows every few epochs; the seconds of one scan are
+    reported separately.
     """
     data = sized(options)
     kinds = {name: catalog.load("strategies", name) for name in catalog.names("strategies")}
@@ -35,7 +36,7 @@ def measure(options: Mapping[str, Any]) -> dict[str, Any]:
         data.device,
     )
 
-    def row(name: str) -> dict[str, Any]:
+    def describe(name: str) -> dict[str, Any]:
         eager, fast = (timings[f"{name} {way}"].median for way in ways)
         base_eager, base_fast = (timings[f"{BASE} {way}"].median for way in ways)
         return {
@@ -48,13 +49,13 @@ def measure(options: Mapping[str, Any]) -> dict[str, Any]:
 
     return {
         **data.described(),
-        "influence_look_seconds": _look(data.table, data.users, data.items),
-        "rows_measured": sorted(map(row, names), key=lambda row: row["compiled_ms"]),
+        "influence_look_seconds": _time_influence(data.table, data.users, data.items),
+        "rows_measured": sorted(map(describe, names), key=lambda row: row["compiled_ms"]),
     }
 
 
-def _look(table: Interactions, users: int, items: int) -> float:
-    """Return the seconds that ``influence`` takes to look at every training row."""
+def _time_influence(table: Interactions, users: int, items: int) -> float:
+    """Return the seconds that ``influence`` takes to scan every training row."""
     kind, model_kind = catalog.load("strategies", "influence"), catalog.load("models", "fm")
     device = table.label.device
     statistics = TrainingTable(
@@ -73,6 +74,6 @@ def _look(table: Interactions, users: int, items: int) -> float:
 
 BENCHMARK = Benchmark(
     title="One training iteration under every strategy",
-    question="What does a strategy cost, beside plain training?",
+    question="How much longer does an iteration take with each strategy than without?",
     measure=measure,
 )

@@ -1,4 +1,4 @@
-"""A mode in which anything that would make the CPU wait for a GPU is refused, on any device."""
+"""Refuse operations that would make the CPU wait for a GPU, on any device."""
 
 from typing import Any, Self
 
@@ -23,11 +23,11 @@ WAITS = {
     aten.bincount,
 }
 INDEXED = {aten.index, aten.index_put, aten.index_put_, aten._unsafe_index}
-# on a CPU these reach no operator at all, so only their Python names can be refused
+# on a CPU these dispatch no operator, so they are found by their Python names
 TO_HOST = {Tensor.cpu, Tensor.tolist, Tensor.numpy, Tensor.__array__}
 
 
-class _NothingToHost(TorchFunctionMode):
+class _NoCopiesToHost(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         if func in TO_HOST:
@@ -36,15 +36,20 @@ class _NothingToHost(TorchFunctionMode):
 
 
 class NoSync(TorchDispatchMode):
-    """Raises AssertionError on ``.item()``, boolean indexing, nonzero, copies to or from the host.
+    """Refuse ``.item()``, Boolean indexing, nonzero, and copies to or from the host.
 
-    ``torch.tensor(number)`` and ``new_tensor`` count as copies from the host: on a GPU the number
-    travels from ordinary memory, which waits and cannot be captured in a graph. ``torch.full`` and
-    ``new_full`` fill on the device and are allowed.
+    ``torch.tensor(number)`` and ``new_tensor`` count as copies from the host: to a GPU the number
+    is copied from pageable memory, which waits and cannot be captured in a CUDA graph.
+    ``torch.full`` and ``new_full`` fill on the device and are allowed.
+
+    Raises
+    ------
+    AssertionError
+        If an operation would wait.
     """
 
     def __enter__(self) -> Self:
-        self.to_host = _NothingToHost()
+        self.to_host = _NoCopiesToHost()
         self.to_host.__enter__()
         super().__enter__()
         return self
@@ -60,11 +65,11 @@ class NoSync(TorchDispatchMode):
         if packet in WAITS:
             raise AssertionError(f"{func} waits for the device")
         if packet is aten.lift_fresh:
-            raise AssertionError(f"{func}: a number from the host; its copy waits for the device")
+            raise AssertionError(f"{func} copies from the host and waits for the device")
         if packet in INDEXED:
             indices = [index for index in args[1] if index is not None]
             if any(index.dtype in (torch.bool, torch.uint8) for index in indices):
-                raise AssertionError(f"{func} with a boolean mask waits for the device")
+                raise AssertionError(f"{func} with a Boolean mask waits for the device")
         if _copies_to_host(packet, args, kwargs):
             raise AssertionError(f"{func} copies to the host and waits for the device")
         return func(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""The guard itself: it must catch what it is there for."""
+"""The guard refuses every operation that waits, and no other."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,12 +37,12 @@ MASK = VALUES > 1
         lambda: torch.empty(2).copy_(torch.empty(2, device="meta")),
     ],
 )
-def test_what_waits_is_refused(wait: Callable[[], object]) -> None:
+def test_operations_that_wait_are_refused(wait: Callable[[], object]) -> None:
     with NoSync(), pytest.raises(AssertionError, match="waits for the device"):
         wait()
 
 
-def test_what_does_not_wait_is_allowed() -> None:
+def test_operations_that_do_not_wait_are_allowed() -> None:
     last = torch.tensor([3])
     with NoSync():
         result = torch.where(MASK, VALUES, 0.0).sort().values[last]
@@ -55,15 +55,15 @@ def test_numbers_made_on_the_device_are_allowed() -> None:
     assert [float(number) for number in made] == [2.0, 2.0, 2.0]
 
 
-def test_the_guard_ends_with_its_block_even_after_a_refusal() -> None:
+def test_the_guard_ends_with_its_block_even_after_an_error() -> None:
     with pytest.raises(AssertionError, match="tolist waits for the device"), NoSync():
         VALUES.tolist()
     assert VALUES.tolist() == [0.0, 1.0, 2.0, 3.0]
     assert VALUES[0].item() == 0.0
 
 
-def test_a_gradient_is_watched_too() -> None:
-    class Waits(torch.autograd.Function):
+def test_backward_passes_are_guarded_too() -> None:
+    class WaitsInBackward(torch.autograd.Function):
         @staticmethod
         def forward(context: Any, values: torch.Tensor) -> torch.Tensor:
             del context
@@ -76,4 +76,4 @@ def test_a_gradient_is_watched_too() -> None:
 
     values = VALUES.clone().requires_grad_()
     with NoSync(), pytest.raises(AssertionError, match="waits for the device"):
-        Waits.apply(values).sum().backward()
+        WaitsInBackward.apply(values).sum().backward()

@@ -1,14 +1,23 @@
-"""The denoising core: what a strategy sees and decides, the schedule, the exact ranking, the loss.
+"""Building blocks of a denoising strategy: contracts, exact ranking, rate, and loss.
 
-Equation numbers are those of the thesis "DART: Resolving Training Biases for Recommender Systems
-via Data Discarding and Relabeling" (Tang, 2023). Everything here works on tensors of one device,
-has static shapes, and never waits for the device, so a whole training step can be captured.
+Strategies import from here. Equation numbers refer to the thesis "DART: Resolving Training Biases
+for Recommender Systems via Data Discarding and Relabeling" (Tang, 2023). Every function works on
+tensors of one device, has static shapes, and never waits for the device, so that a whole training
+step can be captured in a CUDA graph.
 """
 
 from __future__ import annotations
 
 from dartcli.denoising.loss import bce, denoised_loss, observe
-from dartcli.denoising.ranking import highest, rank_keys, schedule, share, top
+from dartcli.denoising.ramp import RampStrategy, compute_rate
+from dartcli.denoising.ranking import (
+    Basis,
+    compute_rank_keys,
+    count_share,
+    find_top_keys,
+    mask_highest,
+    mask_ranked,
+)
 from dartcli.denoising.strategy import (
     CleanSample,
     Context,
@@ -19,18 +28,21 @@ from dartcli.denoising.strategy import (
 )
 
 __all__ = [
+    "Basis",
     "CleanSample",
     "Context",
     "Decision",
     "Observed",
+    "RampStrategy",
     "Strategy",
     "TrainingTable",
     "bce",
+    "compute_rank_keys",
+    "compute_rate",
+    "count_share",
     "denoised_loss",
-    "highest",
+    "find_top_keys",
+    "mask_highest",
+    "mask_ranked",
     "observe",
-    "rank_keys",
-    "schedule",
-    "share",
-    "top",
 ]

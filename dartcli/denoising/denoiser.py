@@ -1,4 +1,4 @@
-"""A denoising strategy as a loss function, for somebody else's training loop."""
+"""Use a denoising strategy as the loss function of your own training loop."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from dartcli.settings import validate
 
 
 class Denoiser(nn.Module):
-    """A strategy that is called like a loss: ``loss = denoise(logits, labels, iteration=step)``.
+    """Strategy that is called like a loss: ``loss = denoise(logits, labels, iteration=step)``.
 
     It is an ``nn.Module``: move it with ``.to(device)``, save it with ``state_dict()``, and pass
-    its ``parameters()`` to the optimizer where the strategy has any.
+    its ``parameters()`` to the optimizer if the strategy has any.
     """
 
     def __init__(self, rule: Strategy) -> None:
@@ -32,22 +32,28 @@ class Denoiser(nn.Module):
 
         Parameters
         ----------
-        logits
-            Float[N], the model's outputs before any sigmoid.
-        labels
-            [N], recorded labels, 0 or 1, of any number type or Bool.
-        iteration
-            Number of the step, from 1: a Python int, or Int[] on the device of the logits.
+        logits : Float[N]
+            The model's outputs before any sigmoid.
+        labels : Float[N], Int[N] or Bool[N]
+            Recorded labels, 0 or 1.
+        iteration : int or Int[]
+            Number of the step, from 1; a tensor must be on the device of the logits.
         **ids
-            ``epoch`` (int or Int[]), ``row``, ``user``, ``item`` (Int[N]), where the strategy
-            needs them. Without ``row``, ties in the loss are settled by position in the batch.
+            ``epoch`` (int or Int[], from 1), ``row``, ``user`` and ``item`` (Int[N]), if the
+            strategy needs them. Without ``row``, ties in the loss are broken by position.
+
+        Returns
+        -------
+        Float[]
+            Zero, with zero gradient, if every row is discarded or the batch is empty.
 
         Raises
         ------
         UsageError
-            If shapes do not fit, or the iteration is below 1.
+            If the shapes differ or are not one-dimensional, the iteration is below 1, or the
+            strategy needs ids that are missing.
         """
-        linked, observed = self._observed(logits, labels, iteration, **ids)
+        linked, observed = self._observe(logits, labels, iteration, **ids)
         with torch.no_grad():
             decision = self.rule.decide(observed)
         return denoised_loss(linked, decision)
@@ -55,12 +61,12 @@ class Denoiser(nn.Module):
     def decide(
         self, logits: Tensor, labels: Tensor, *, iteration: int | Tensor, **ids: Any
     ) -> Decision:
-        """Return what :meth:`forward` would do with each row; parameters as there."""
-        _, observed = self._observed(logits, labels, iteration, **ids)
+        """Return how :meth:`forward` would train on each row; it takes the same parameters."""
+        _, observed = self._observe(logits, labels, iteration, **ids)
         with torch.no_grad():
             return self.rule.decide(observed)
 
-    def _observed(
+    def _observe(
         self,
         logits: Tensor,
         labels: Tensor,
@@ -73,12 +79,11 @@ class Denoiser(nn.Module):
     ) -> tuple[Tensor, Observed]:
         if logits.dim() != 1 or labels.shape != logits.shape:
             raise UsageError(
-                f"logits and labels must be one-dimensional and of one length, but have the "
-                f"shapes {tuple(logits.shape)} and {tuple(labels.shape)}; "
-                "use .squeeze() or .view(-1)."
+                "logits and labels must be one-dimensional and of equal length, not of shapes "
+                f"{tuple(logits.shape)} and {tuple(labels.shape)}. Use `.squeeze()` or `.view(-1)`."
             )
         if isinstance(iteration, int) and iteration < 1:
-            raise UsageError(f"iteration is {iteration}: iterations count from 1.")
+            raise UsageError(f"iteration is {iteration}, but iterations count from 1.")
         linked = self.rule.link(logits)
         if row is None:
             row = torch.arange(len(logits), device=logits.device)
@@ -104,20 +109,20 @@ def strategy(
 
     Parameters
     ----------
-    name
+    name : str
         A strategy of the catalog, such as ``"dart"``.
-    iterations_per_epoch
-        Needed where an option counts epochs, such as ``t_m="3ep"``.
-    table
-        Statistics of the training interactions, for the strategies that use them.
+    iterations_per_epoch : int, optional
+        Needed if an option counts epochs, such as ``t_m="3ep"``.
+    table : TrainingTable, optional
+        Training interactions, for strategies that use their statistics.
     **options
         The strategy's own options, such as ``r=0.5``.
 
     Raises
     ------
     UsageError
-        If there is no such strategy or option, or it needs the known false positives, which a
-        loss function cannot use.
+        If there is no such strategy or option, or the strategy cannot be used as a loss: it needs
+        known false positives, a clean sample, or several networks.
 
     Examples
     --------
@@ -131,18 +136,18 @@ def strategy(
     kind: type[Strategy] = catalog.load("strategies", name)
     if kind.reads_noisy:
         raise UsageError(
-            f"the strategy {name!r} trains on a cleaned table and is no loss function; "
-            "leave the known false positives out of your own data instead."
+            f"cannot use the strategy {name!r} as a loss: it only prepares the training table. "
+            "Drop or relabel the known false positives in your own data."
         )
-    if kind.needs_clean:
-        raise UsageError(
-            f"the strategy {name!r} looks at the whole model and a clean sample between epochs, "
-            "and is no loss function; use dart train."
+    if kind.needs_clean or kind.networks > 1:
+        reason = (
+            "inspects the whole model between epochs"
+            if kind.needs_clean
+            else f"trains {kind.networks} networks at once"
         )
-    if kind.networks > 1:
         raise UsageError(
-            f"the strategy {name!r} trains {kind.networks} networks that decide for each other, "
-            "and is no loss function of one; use dart train."
+            f"cannot use the strategy {name!r} as a loss: it {reason}. "
+            f"Use `dart train --strategy {name}`."
         )
     context = Context(iterations_per_epoch=iterations_per_epoch, table=table)
     return Denoiser(kind(validate(kind.Options, options, "strategy"), context))

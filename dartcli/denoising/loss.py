@@ -1,4 +1,4 @@
-"""The binary cross-entropy and the denoised loss."""
+"""Binary cross-entropy and the loss that a decision leads to."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from dartcli.denoising.strategy import Decision, Observed
 
 
 def bce(logit: Tensor, label: Tensor) -> Tensor:
-    """Return Float[N], the binary cross-entropy (Eq. 2) of each row; soft labels allowed."""
+    """Return Float[N], the binary cross-entropy (Eq. 2) of each row, in nats.
+
+    ``logit`` is Float[N] and ``label`` Float[N] of the same type, 0 to 1: soft labels are allowed.
+    The result is finite for any finite logit.
+    """
     return F.binary_cross_entropy_with_logits(logit, label, reduction="none")
 
 
 def denoised_loss(logit: Tensor, decision: Decision) -> Tensor:
-    """Return Float[], the loss that is optimized: ``sum(weight * bce) / count(weight > 0)``.
+    """Return Float[], the loss to optimize: ``sum(weight * bce) / count(weight > 0)``.
 
-    Zero, with zero gradient, where every row is discarded or the batch is empty.
+    ``logit`` is Float[N] and carries the gradient; the decision is a constant. The loss and its
+    gradient are zero if every row is discarded or the batch is empty.
     """
     kept = (decision.weight > 0).sum().clamp(min=1)
     return (decision.weight * bce(logit, decision.label)).sum() / kept
@@ -33,7 +38,11 @@ def observe(
     user: Tensor | None = None,
     item: Tensor | None = None,
 ) -> Observed:
-    """Return what a strategy sees of a batch with these (linked) logits; detaches them."""
+    """Return what a strategy sees of a batch, without gradient.
+
+    ``logit`` is Float[N] after :meth:`Strategy.link`; the other parameters are the fields of
+    :class:`Observed`.
+    """
     with torch.no_grad():
         logit = logit.detach()
         return Observed(

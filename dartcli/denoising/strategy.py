@@ -1,9 +1,4 @@
-"""The denoising core: what a strategy sees, what it answers, the schedule, the exact ranking.
-
-Equation numbers are those of the thesis "DART: Resolving Training Biases for Recommender Systems
-via Data Discarding and Relabeling" (Tang, 2023). Everything here works on tensors of one device,
-has static shapes and never waits for the device, so a training step can be captured whole.
-"""
+"""The contract of a strategy: what it sees, what it decides, and what it may ask for."""
 
 from __future__ import annotations
 
@@ -21,21 +16,20 @@ from dartcli import settings
 
 @dataclass(frozen=True)
 class Observed:
-    """One mini-batch as a strategy sees it: N rows, one device, no gradient.
+    """One mini-batch as a strategy sees it: N rows on one device, without gradient.
 
-    ``row``, ``user`` and ``item`` are given by this program's own training loop; in somebody
-    else's loop they may be left out (``row`` is then the position in the batch), and a strategy
-    that needs them says so.
+    ``dart train`` provides every field. In your own training loop ``user`` and ``item`` may be
+    missing; a strategy that needs them raises :class:`~dartcli.errors.UsageError`.
     """
 
     loss: Tensor
-    """Float[N], binary cross-entropy of each row, >= 0."""
+    """Float[N], binary cross-entropy of each row against its recorded label, in nats, >= 0."""
     label: Tensor
-    """Float[N], the recorded label, 0 or 1."""
+    """Float[N], recorded label, 0 or 1."""
     probability: Tensor
-    """Float[N], predicted probability of an interaction, 0 to 1."""
+    """Float[N], predicted probability that the recorded label is 1."""
     row: Tensor
-    """Int[N], index of the row in the training table; below 2**31, each at most once a batch."""
+    """Int[N], index in the training table: distinct within a batch, 0 to 2**31 - 1."""
     iteration: Tensor
     """Int[], number of the step, from 1."""
     epoch: Tensor
@@ -47,22 +41,23 @@ class Observed:
 
 
 class Decision(NamedTuple):
-    """What is done with each row.
+    """How each row is trained on.
 
-    Keep is (1, y), discard is weight 0, relabel is label 0, reweight is a fractional weight.
+    (1, y) keeps a row, weight 0 discards it, label 0 relabels it, and a fractional weight or label
+    reweights or softly relabels it.
     """
 
     weight: Tensor
     """Float[N], >= 0."""
     label: Tensor
-    """Float[N], the target to train on, 0 to 1 (soft labels allowed)."""
+    """Float[N], training target, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class TrainingTable:
-    """The training interactions that a strategy may take statistics of, on the training device.
+    """Training interactions for a strategy's statistics, on the training device.
 
-    Under a protocol that draws new negatives each epoch only the recorded rows are in it.
+    A protocol that draws new negatives every epoch leaves them out: only recorded rows are here.
     """
 
     user: Tensor
@@ -72,64 +67,64 @@ class TrainingTable:
     label: Tensor
     """Float[M], recorded labels."""
     users: int
-    """Number of distinct user codes."""
+    """Number of users; their codes are 0 to users - 1."""
     items: int
-    """Number of distinct item codes."""
+    """Number of items; their codes are 0 to items - 1."""
     rows: int
-    """Rows that an epoch visits; ``Observed.row`` is below it (M, or more with new negatives)."""
+    """Rows in an epoch: M, or more with new negatives. ``Observed.row`` is smaller."""
 
     @cached_property
     def item_counts(self) -> Tensor:
-        """Int[items], positives per item."""
+        """Int[items], training positives of each item."""
         return torch.bincount(self.item[self.label > 0], minlength=self.items)
 
     @cached_property
     def user_counts(self) -> Tensor:
-        """Int[users], positives per user."""
+        """Int[users], training positives of each user."""
         return torch.bincount(self.user[self.label > 0], minlength=self.users)
 
 
 @dataclass(frozen=True)
 class CleanSample:
-    """Rows of which it is known what the user really thought, on the training device."""
+    """Rows with known true labels, on the training device."""
 
     fields: Tensor
     """Long[C, F], user and item first."""
     label: Tensor
-    """Float[C], 1 where the user liked the item."""
+    """Float[C], 1 if the user liked the item, else 0."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a strategy may know when it is made; all None in somebody else's loop."""
+    """What is known when a strategy is constructed; every field may be None in your own loop."""
 
     iterations_per_epoch: int | None = None
-    """Steps in one epoch: turns a duration in epochs into iterations."""
+    """Steps in an epoch, to convert durations in epochs to iterations."""
     table: TrainingTable | None = None
-    """The training interactions."""
+    """Training interactions."""
     clean: CleanSample | None = None
-    """Taken from the validation split where the strategy declares ``needs_clean``."""
+    """Clean sample, taken from the validation split if the strategy declares ``needs_clean``."""
 
 
 class Strategy(nn.Module):
-    """A rule that says for each row of a mini-batch what is done with it.
+    """Rule that decides how each row of a mini-batch is trained on.
 
-    A subclass declares its ``Options`` and implements :meth:`decide`. State (a memory per row, a
-    learnable layer) is registered as buffers or parameters: it then moves to the device, is
-    optimized (parameters) and is saved with everything else.
+    A subclass declares its ``Options`` and implements :meth:`decide`. Register state (a memory per
+    row, a learnable layer) as buffers or parameters, so that it moves to the device, is saved with
+    the run, and, if it is a parameter, is optimized.
     """
 
     class Options(settings.Options):
-        """The strategy has no options."""
+        """No options."""
 
     reads_noisy: ClassVar[bool] = False
-    """Capability: :meth:`prepare` uses the known false positives (reference strategies only)."""
+    """Whether :meth:`prepare` uses the known false positives (reference strategies only)."""
     needs_clean: ClassVar[bool] = False
-    """Capability: the context carries a clean sample, of as many rows as the option
-    ``clean_rows`` says, which validation then does without."""
+    """Whether ``context.clean`` is needed: as many rows as the option ``clean_rows`` names are
+    moved there from the validation split."""
     networks: ClassVar[int] = 1
-    """Capability: models trained side by side from different initial weights; the first one is
-    validated, measured and kept."""
+    """Models to train side by side from different initial weights; the first one is validated,
+    evaluated and saved."""
 
     def __init__(self, options: settings.Options, context: Context) -> None:
         super().__init__()
@@ -138,31 +133,46 @@ class Strategy(nn.Module):
 
     @classmethod
     def prepare(cls, interactions: pl.DataFrame) -> pl.DataFrame:
-        """Return the interactions to train or validate on; the default leaves them as recorded."""
+        """Return the interactions to train or validate on (default: as recorded)."""
         return interactions
 
     def link(self, logit: Tensor) -> Tensor:
-        """Map the logit of a preference to the logit of the recorded label (default: the same).
+        """Map the logit of a preference to that of the recorded label (default: identity).
 
-        Training goes through it; evaluation uses the model's own logit.
+        ``logit`` and the result are Float[N]. Only training uses it; evaluation uses the model's
+        own logit. The map should not decrease, so that both rank rows alike.
         """
         return logit
 
     def decide(self, observed: Observed) -> Decision:
-        """Return what is done with each row; see :class:`Decision`."""
+        """Return how each row of a batch is trained on.
+
+        Must handle an empty batch and one without positives, must not depend on the order of the
+        rows, and must not wait for the device.
+        """
         raise NotImplementedError
 
     def exchange(self, observed: Sequence[Observed]) -> list[Decision]:
-        """Return a decision for each network, given what every network makes of the same batch.
+        """Return a decision per network from every network's view of the same batch.
 
-        By default each network goes by its own view.
+        By default each network decides from its own view.
         """
         return [self.decide(view) for view in observed]
 
     def study(self, epoch: int, model: nn.Module, fields: Tensor, label: Tensor) -> None:
-        """Look at the model before epoch ``epoch`` (from 1) and all recorded training rows.
+        """Inspect the model and all training rows before an epoch (default: do nothing).
 
-        By default there is nothing to look at. This happens between steps, so it may wait for the
-        device. ``fields`` is Long[M, F] and ``label`` Float[M]; row m is ``Observed.row`` m. The
-        model, its gradients and the state of the random generators must be left as they were.
+        It runs between steps, so it may wait for the device. The model, its gradients and the state
+        of the random generators must be left unchanged.
+
+        Parameters
+        ----------
+        epoch : int
+            The epoch that is about to start, from 1.
+        model : nn.Module
+            The first network.
+        fields : Long[M, F]
+            Field values; row m is ``Observed.row`` m.
+        label : Float[M]
+            Recorded labels.
         """

@@ -1,4 +1,4 @@
-"""Metrics of scored tables (``classification``) and paired tests over seeds (``statistics``)."""
+"""Metrics of scored rows (``classification``) and paired comparisons (``statistics``)."""
 
 from __future__ import annotations
 

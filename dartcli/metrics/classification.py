@@ -1,4 +1,4 @@
-"""Measures of a scored table: pure functions of tensors, exact in float64."""
+"""Metrics of scored rows: pure functions of tensors, computed in integers or float64."""
 
 from __future__ import annotations
 
@@ -8,11 +8,22 @@ from torch.nn import functional as F
 
 
 def auc(score: Tensor, label: Tensor) -> float:
-    """Return the exact area under the ROC curve: P(score of a positive > score of a negative).
+    """Return the exact area under the ROC curve.
 
-    ``score`` is Float[N] in any range (logits need no sigmoid), ``label`` Float[N] or Bool[N],
-    positive above 0.5. Ties count one half. Counts are 64-bit integers, so the result is exact up
-    to one rounding. NaN where there is only one class, or no row; NaN where a score is NaN.
+    It is the probability that a positive has a higher score than a negative; ties count one half.
+    Counts are 64-bit integers, so the result is exact up to one rounding.
+
+    Parameters
+    ----------
+    score : Float[N] or Int[N]
+        Of any range: logits or probabilities.
+    label : Float[N], Int[N] or Bool[N]
+        Positive if greater than 0.5.
+
+    Returns
+    -------
+    float
+        NaN if there are no rows, only one class, or a NaN score.
     """
     if score.numel() == 0 or bool(score.isnan().any()):
         return float("nan")
@@ -20,31 +31,36 @@ def auc(score: Tensor, label: Tensor) -> float:
     positive = (label > 0.5)[order].to(torch.int64)
     starts = torch.ones_like(positive)
     starts[1:] = (ordered[1:] != ordered[:-1]).to(torch.int64)
-    group = starts.cumsum(0) - 1
-    groups = int(group[-1]) + 1
-    positives = torch.zeros(groups, dtype=torch.int64, device=score.device)
-    positives.index_add_(0, group, positive)
-    negatives = torch.zeros_like(positives).index_add_(0, group, 1 - positive)
+    tie = starts.cumsum(0) - 1
+    ties = int(tie[-1]) + 1
+    positives = torch.zeros(ties, dtype=torch.int64, device=score.device)
+    positives.index_add_(0, tie, positive)
+    negatives = torch.zeros_like(positives).index_add_(0, tie, 1 - positive)
     below = negatives.cumsum(0) - negatives
     total_positive, total_negative = int(positives.sum()), int(negatives.sum())
     if total_positive == 0 or total_negative == 0:
         return float("nan")
-    # twice the count of won pairs stays an integer: a tie is worth one
+    # twice the number of won pairs, a tie counting one, is an integer
     won_twice = int((positives * (2 * below + negatives)).sum())
     return won_twice / (2 * total_positive * total_negative)
 
 
 def auc_by_group(score: Tensor, label: Tensor, group: Tensor, groups: int) -> Tensor:
-    """Return Float64[groups], the exact AUC within each group; ties count one half.
+    """Return Float64[groups], the exact AUC within each group.
 
     Parameters
     ----------
     score, label
-        Float[N] and Float[N] or Bool[N], as for :func:`auc`.
-    group
-        Long[N], 0 to ``groups`` - 1.
-    groups
-        Number of groups; one with a single class, or with a score that is NaN, gets NaN.
+        As for :func:`auc`.
+    group : Long[N]
+        Group of each row, 0 to ``groups`` - 1.
+    groups : int
+        Number of groups.
+
+    Returns
+    -------
+    Float64[groups]
+        NaN for a group that is empty or has only one class or a NaN score.
     """
     order = torch.argsort(score, stable=True)
     order = order[torch.argsort(group[order], stable=True)]
@@ -58,8 +74,8 @@ def auc_by_group(score: Tensor, label: Tensor, group: Tensor, groups: int) -> Te
         tied = (score[1:] == score[:-1]) & (group[1:] == group[:-1])
         starts[1:] = (~tied).to(torch.int64)
     tie = starts.cumsum(0) - 1
-    size = int(tie[-1]) + 1 if len(tie) else 0
-    of_tie = torch.zeros(size, dtype=torch.int64, device=score.device)
+    ties = int(tie[-1]) + 1 if len(tie) else 0
+    of_tie = torch.zeros(ties, dtype=torch.int64, device=score.device)
     tie_positives = of_tie.index_add(0, tie, positive)
     tie_negatives = of_tie.index_add(0, tie, 1 - positive)
     tie_group = group[starts.bool()]
@@ -67,15 +83,16 @@ def auc_by_group(score: Tensor, label: Tensor, group: Tensor, groups: int) -> Te
     below = tie_negatives.cumsum(0) - tie_negatives - before[tie_group]
     won_twice = zeros.index_add(0, tie_group, tie_positives * (2 * below + tie_negatives))
     result = won_twice.double() / (2 * positives * negatives).double()
-    broken = zeros.index_add(0, group, score.isnan().to(torch.int64)) > 0
-    return result.masked_fill(broken, float("nan"))
+    undefined = zeros.index_add(0, group, score.isnan().to(torch.int64)) > 0
+    return result.masked_fill(undefined, float("nan"))
 
 
 def grouped_auc(score: Tensor, label: Tensor, group: Tensor, groups: int) -> float:
-    """Return the mean of the AUC within each group (a user, say), weighted by its rows.
+    """Return the mean AUC within groups (such as users), weighted by their rows.
 
-    Groups with a single class are left out, as in Zhu et al., "Optimized Cost per Click in Taobao
-    Display Advertising" (KDD 2017). NaN where no group has both classes.
+    Groups without an AUC are left out, as in Zhu et al., "Optimized Cost per Click in Taobao
+    Display Advertising" (KDD 2017); NaN if no group has one. Parameters as for
+    :func:`auc_by_group`.
     """
     values = auc_by_group(score, label, group, groups)
     rows = torch.bincount(group, minlength=groups).double()
@@ -84,10 +101,25 @@ def grouped_auc(score: Tensor, label: Tensor, group: Tensor, groups: int) -> flo
 
 
 def calibration_error(logit: Tensor, label: Tensor, bins: int = 15) -> float:
-    r"""Return the expected calibration error of Float[N] logits, 0 to 1; NaN for no rows.
+    r"""Return the expected calibration error, 0 to 1.
 
-    The mean over rows of \|mean probability - share of positives\| of the row's bin; bins are equal
-    parts of the range 0 to 1 (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
+    It is the mean over rows of \|mean probability - share of positives\| in the row's bin; bins
+    divide the range 0 to 1 equally. Source: Guo et al., "On Calibration of Modern Neural Networks"
+    (ICML 2017).
+
+    Parameters
+    ----------
+    logit : Float[N]
+        Predictions before the sigmoid.
+    label : Float[N], Int[N] or Bool[N]
+        0 or 1.
+    bins : int
+        Number of bins.
+
+    Returns
+    -------
+    float
+        NaN if there are no rows.
     """
     if logit.numel() == 0:
         return float("nan")
@@ -98,12 +130,22 @@ def calibration_error(logit: Tensor, label: Tensor, bins: int = 15) -> float:
     return float(gap.abs().sum() / logit.numel())
 
 
-def equal_groups(counts: Tensor, groups: int) -> Tensor:
-    """Return Long[E]: entities divided by activity into groups that share ``counts`` equally.
+def log_loss(logit: Tensor, label: Tensor) -> float:
+    """Return the mean binary cross-entropy in nats, computed in float64.
 
-    ``counts`` is Int[E], the positives of each user (or item). Entities are ordered by count, ties
-    by position; group 0 holds the least active. The sums of the groups differ from an equal share
-    by less than the largest count among them.
+    ``logit`` is Float[N] before the sigmoid and ``label`` [N], 0 to 1. NaN if there are no rows.
+    """
+    if logit.numel() == 0:
+        return float("nan")
+    return float(F.binary_cross_entropy_with_logits(logit.double(), label.double()))
+
+
+def equal_groups(counts: Tensor, groups: int) -> Tensor:
+    """Return Long[E], the group of each entity if groups share ``counts`` equally.
+
+    ``counts`` is Int[E], such as the positives of each user. Entities are ordered by count, ties by
+    position, and group 0 holds the least active. The total of a group differs from an equal share
+    by at most the largest count.
     """
     order = torch.argsort(counts, stable=True)
     ordered = counts[order]
@@ -112,10 +154,3 @@ def equal_groups(counts: Tensor, groups: int) -> Tensor:
     result = torch.empty_like(order)
     result[order] = (middle * groups / total).long().clamp(max=groups - 1)
     return result
-
-
-def log_loss(logit: Tensor, label: Tensor) -> float:
-    """Return the mean binary cross-entropy of Float[N] logits, in nats; NaN for no rows."""
-    if logit.numel() == 0:
-        return float("nan")
-    return float(F.binary_cross_entropy_with_logits(logit.double(), label.double()))

@@ -1,26 +1,27 @@
-"""Paired comparisons over seeds, which say whether a difference is real.
+"""Paired comparisons over seeds: whether a difference between strategies is real.
 
 Pure functions of numbers, in float64. Two trainings with the same seed share split, initial
-weights and batches; what they differ in is the strategy, so differences are taken seed by seed.
+weights and batches and differ in the strategy only, so differences are taken seed by seed.
 """
 
 from __future__ import annotations
 
-import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
+LEVEL: Final = 0.95
+"""Confidence level of the intervals."""
 RESAMPLES: Final = 10_000
 """Bootstrap samples behind an interval."""
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """What ``n`` paired differences say about their mean."""
+    """Mean of ``n`` paired differences, and its uncertainty."""
 
     n: int
     """Number of pairs."""
@@ -29,60 +30,69 @@ class PairedDifference:
     std: float | None
     """Sample standard deviation of the differences; None for one pair."""
     t_interval: tuple[float, float] | None
-    """95 % interval of the mean by Student's t; None for one pair."""
+    """95% confidence interval of the mean by Student's t; None for one pair."""
     bootstrap_interval: tuple[float, float] | None
-    """95 % percentile interval of resampled means; None for one pair. With fewer than about ten
-    pairs it is too narrow: trust the other one."""
+    """95% percentile interval of resampled means; None for one pair. It is too narrow with fewer
+    than about ten pairs: prefer ``t_interval``."""
     p: float | None
-    """Two-sided p value of the paired t test; None for one pair."""
+    """Two-sided p-value of the paired t-test; None for one pair."""
 
 
-def compare_paired(differences: Sequence[float], level: float = 0.95) -> PairedDifference:
-    """Return what paired ``differences`` say about their mean.
+def compare_paired(differences: Sequence[float]) -> PairedDifference:
+    """Return the mean of paired ``differences``, its intervals, and a paired t-test.
 
-    Where all differences are equal the interval is that number, and p is 0, or 1 where they are
-    all zero.
+    If all differences are equal, both intervals are that number, and p is 1 if it is zero, else 0.
 
     Raises
     ------
     ValueError
-        If there is no difference, or one is not a finite number.
+        If there are no differences, or one of them is not finite.
     """
+    # imported here because it takes about a second
+    from scipy.stats import ttest_1samp
+
     values = np.asarray(differences, dtype=np.float64)
     if values.size == 0 or not np.isfinite(values).all():
-        raise ValueError("paired differences must be finite numbers, at least one")
+        raise ValueError("paired differences must be one or more finite numbers")
     n, mean = len(values), float(values.mean())
     if n == 1:
         return PairedDifference(1, mean, None, None, None, None)
-    std = float(values.std(ddof=1))
-    error = std / math.sqrt(n)
-    half = float(stdtrit(n - 1, (1 + level) / 2)) * error
-    p = float(mean == 0)
-    if error > 0:
-        p = 2 * float(stdtr(n - 1, -abs(mean) / error))
+    if np.ptp(values) == 0:
+        same = float(values[0])
+        return PairedDifference(n, same, 0.0, (same, same), (same, same), float(same == 0))
+    with warnings.catch_warnings():
+        # scipy warns of lost precision if the differences are almost equal
+        warnings.simplefilter("ignore", RuntimeWarning)
+        test = ttest_1samp(values, 0.0)
+        low, high = map(float, test.confidence_interval(LEVEL))
     return PairedDifference(
-        n, mean, std, (mean - half, mean + half), bootstrap(values.tolist(), level), p
+        n=n,
+        mean=mean,
+        std=float(values.std(ddof=1)),
+        t_interval=(low, high),
+        bootstrap_interval=compute_bootstrap_interval(values.tolist()),
+        p=float(test.pvalue),
     )
 
 
-def bootstrap(differences: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+def compute_bootstrap_interval(differences: Sequence[float]) -> tuple[float, float]:
     """Return the percentile interval of the mean over resampled ``differences``.
 
-    The same numbers give the same interval: the resampling has a fixed seed.
+    The resampling has a fixed seed: the same differences give the same interval.
     """
     values = np.asarray(differences, dtype=np.float64)
     random = np.random.default_rng(0)
     means = values[random.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, (tail, 1 - tail))
     return float(low), float(high)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values corrected for their number, in the order given (Holm, 1979).
+    """Return p-values corrected for multiple comparisons, in the order given.
 
-    Rejecting where the result is below 5 % keeps the chance of any false alarm in the whole
-    family below 5 %.
+    Rejecting results below 0.05 keeps the probability of any false rejection in the family below
+    5%. Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (1979).
     """
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     result, highest = [0.0] * len(p_values), 0.0

@@ -1,5 +1,6 @@
-"""Recommenders: one file each, found by file name.
+"""Recommenders: one file each, found by its name.
 
-A model is an ``nn.Module`` made from the sizes of the fields and its ``Options``, that maps
-Long[N, F] field values to Float[N] logits of an interaction.
+A file holds the constant ``MODEL``: an ``nn.Module`` that is constructed from the number of values
+of each field (user and item first) and the model's ``Options``, and maps Long[N, F] field values to
+Float[N] logits of an interaction. An empty batch gives no logits.
 """

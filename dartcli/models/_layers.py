@@ -11,10 +11,14 @@ from torch.nn import functional as F
 
 
 class JointTable(nn.Module):
-    """One table for the values of every field, a row each.
+    """One embedding table for the values of all fields.
 
-    ``initial`` is Float[rows, K], the table to start from; its rows are those of the first field,
-    then those of the second, and so on.
+    Parameters
+    ----------
+    field_sizes : sequence of int
+        Number of values of each field.
+    initial : Float[sum(field_sizes), K]
+        Initial table: the rows of the first field, then those of the second, and so on.
     """
 
     offsets: Tensor
@@ -25,50 +29,61 @@ class JointTable(nn.Module):
         starts = torch.tensor([0, *field_sizes[:-1]], dtype=torch.int64).cumsum(0)
         self.register_buffer("offsets", starts, persistent=False)
         self.sparse_gradient = False
-        """The gradient is a sparse tensor of the rows that were looked up."""
+        """Whether the gradient is a sparse tensor of the rows that were looked up."""
 
-    def rows(self, fields: Tensor) -> Tensor:
-        """Look up Long[N, F] field values: Float[N, F, K]."""
+    def look_up(self, fields: Tensor) -> Tensor:
+        """Return Float[N, F, K], the table's rows of Long[N, F] field values."""
         values = fields + self.offsets
         if self.sparse_gradient:
             return F.embedding(values, self.table, sparse=True)
         if self.table.device.type == "cpu":
-            # the same gather; its gradient is summed three times faster than embedding's
+            # the same rows as embedding, but its gradient is summed three times faster
             flat = self.table.index_select(0, values.view(-1))
             return flat.view(*values.shape, self.table.shape[1])
-        # embedding's gradient is summed in a fixed order on a GPU, index_select's is not
+        # on a GPU embedding sums its gradient in a fixed order, index_select does not
         return F.embedding(values, self.table)
 
 
-def xavier(rows: int, factors: int) -> Tensor:
-    """Return Float[rows, factors], Xavier-uniform; empty for no factors."""
+def init_factors(rows: int, factors: int) -> Tensor:
+    """Return Float[rows, factors], drawn Xavier-uniform; empty if ``factors`` is 0."""
     table = torch.empty(rows, factors)
     return nn.init.xavier_uniform_(table) if factors else table
 
 
 class FieldEmbedding(JointTable):
-    """Factors and a first-order weight for every value of every field, one row of one table each.
+    """Factors and a first-order weight for every value of every field.
 
-    A row holds ``factors`` numbers and the first-order weight beside them, so one gather fetches
-    both. Factors start Xavier-uniform over the joint table (all fields together), the first-order
-    weights normal with standard deviation ``first_order_std`` (0 = all zero).
+    A table row holds both, so one lookup fetches them together. Factors are drawn Xavier-uniform
+    over all fields at once.
+
+    Parameters
+    ----------
+    field_sizes : sequence of int
+        Number of values of each field.
+    factors : int
+        Length of an embedding; 0 leaves the first-order weight only.
+    first_order_std : float
+        Standard deviation of the normal distribution of the first-order weights; 0 = all zero.
     """
 
     def __init__(self, field_sizes: Sequence[int], factors: int, first_order_std: float) -> None:
         rows = sum(field_sizes)
-        joint = xavier(rows, factors)
+        joint = init_factors(rows, factors)
         first_order = nn.init.normal_(torch.empty(rows, 1), std=first_order_std)
         super().__init__(field_sizes, torch.cat([joint, first_order], dim=1))
         self.factors = factors
 
     def forward(self, fields: Tensor) -> tuple[Tensor, Tensor]:
-        """Look up Long[N, F] field values: Float[N, F, factors] and Float[N], first-order sums."""
-        factors, first_order = self.rows(fields).split([self.factors, 1], dim=-1)
+        """Return Float[N, F, factors] and Float[N], the sums of first-order weights.
+
+        ``fields`` is Long[N, F].
+        """
+        factors, first_order = self.look_up(fields).split([self.factors, 1], dim=-1)
         return factors, first_order.sum(dim=(1, 2))
 
 
 class _PairwiseInteractions(torch.autograd.Function):
-    """The formula of :func:`pairwise_interactions` with its gradient in closed form."""
+    """:func:`pairwise_interactions` with its gradient in closed form."""
 
     @staticmethod
     def forward(factors: Tensor) -> Tensor:
@@ -78,8 +93,8 @@ class _PairwiseInteractions(torch.autograd.Function):
 
     @staticmethod
     def setup_context(context: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Keep what the gradient needs."""
-        del output  # the name is torch's
+        """Save the factors for the gradient."""
+        del output  # PyTorch passes it by name
         context.save_for_backward(*inputs)
 
     @staticmethod
@@ -91,19 +106,20 @@ class _PairwiseInteractions(torch.autograd.Function):
 
 
 def pairwise_interactions(factors: Tensor) -> Tensor:
-    """Return Float[N]: the sum over field pairs of the dot products of Float[N, F, K] factors.
+    """Return Float[N], the sum of the dot products of all pairs of fields.
 
-    Source: Rendle, "Factorization Machines" (2010), Lemma 3.1, in O(F K).
+    ``factors`` is Float[N, F, K]; the cost is O(F K) a row. Source: Rendle, "Factorization
+    Machines" (ICDM 2010), Lemma 3.1.
     """
     interactions: Tensor = _PairwiseInteractions.apply(factors)  # type: ignore[no-untyped-call]
     return interactions
 
 
 class BatchNorm1d(nn.BatchNorm1d):
-    """Batch normalization that takes a single row, too: by the running statistics."""
+    """Batch normalization that also accepts a single row in training."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Normalize Float[N, C]; a batch of one row has no variance of its own."""
+        """Normalize Float[N, C]; one row has no variance, so it uses the running statistics."""
         if self.training and len(inputs) == 1:
             return F.batch_norm(
                 inputs, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -112,7 +128,7 @@ class BatchNorm1d(nn.BatchNorm1d):
 
 
 class MultiLayerPerceptron(nn.Module):
-    """Linear, batch normalization, ReLU and dropout for each width, then linear to one number."""
+    """Linear, batch normalization, ReLU and dropout per width, then linear to one number."""
 
     def __init__(self, inputs: int, widths: Sequence[int], dropout: float) -> None:
         super().__init__()

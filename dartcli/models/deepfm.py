@@ -1,4 +1,8 @@
-"""DeepFM: Guo et al., "DeepFM: a factorization-machine based neural network", IJCAI 2017."""
+"""DeepFM.
+
+Source: Guo et al., "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction",
+IJCAI 2017.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,15 @@ from dartcli.models.fm import FactorizationMachine
 
 
 class DeepFM(FactorizationMachine):
-    """A factorization machine plus a multi-layer perceptron over the same embeddings."""
+    """Add a multi-layer perceptron over the same embeddings to a factorization machine."""
 
     class Options(FactorizationMachine.Options):
-        """Size of the embeddings and of the perceptron."""
+        """Size of the embeddings and the perceptron."""
 
         hidden: tuple[int, ...] = (16, 16)
-        """Units of each hidden layer."""
+        """Units of each hidden layer; empty = linear."""
         dropout: float = Field(0.2, ge=0, lt=1)
-        """Share of hidden units dropped in training."""
+        """Probability with which training drops a hidden unit."""
 
     def __init__(self, field_sizes: Sequence[int], options: Options) -> None:
         super().__init__(field_sizes, options)

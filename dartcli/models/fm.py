@@ -1,4 +1,7 @@
-"""Factorization machine: Rendle, "Factorization Machines", ICDM 2010."""
+"""Factorization machine.
+
+Source: Rendle, "Factorization Machines", ICDM 2010, Eq. 1.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,15 @@ from dartcli.models._layers import FieldEmbedding, pairwise_interactions
 
 
 class FactorizationMachine(nn.Module):
-    """Bias, a first-order weight for each value, and dot products between all pairs of fields."""
+    """Sum a bias, first-order weights, and dot products of all pairs of fields."""
 
     class Options(settings.Options):
-        """Size and start of the embeddings."""
+        """Size and initialization of the embeddings."""
 
         factors: int = Field(16, ge=1, le=1_000_000)
         """Length of an embedding."""
         first_order_std: float = Field(0.0, ge=0, le=1000)
-        """Standard deviation of the initial first-order weights (the protocol's, if not set)."""
+        """Standard deviation of the initial first-order weights; default: the protocol's."""
 
     def __init__(self, field_sizes: Sequence[int], options: Options) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Logistic regression: one weight for each value of each field.
+"""Logistic regression.
 
 Source: Kumar et al., "Predicting clicks: CTR estimation of advertisements using logistic regression
 classifier", IACC 2015.
@@ -17,13 +17,13 @@ from dartcli.models._layers import FieldEmbedding
 
 
 class LogisticRegression(nn.Module):
-    """Bias plus the weights of the values that a row has."""
+    """Sum a bias and one weight for the value of each field."""
 
     class Options(settings.Options):
-        """Start of the weights."""
+        """Initialization of the weights."""
 
         first_order_std: float = Field(0.0, ge=0, le=1000)
-        """Standard deviation of the initial weights (the protocol's, if not set)."""
+        """Standard deviation of the initial weights; default: the protocol's."""
 
     def __init__(self, field_sizes: Sequence[int], options: Options) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""NeuMF: He et al., "Neural Collaborative Filtering", WWW 2017."""
+"""NeuMF.
+
+Source: He et al., "Neural Collaborative Filtering", WWW 2017, Eq. 12.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,30 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dartcli import settings
-from dartcli.models._layers import JointTable, MultiLayerPerceptron, xavier
+from dartcli.models._layers import JointTable, MultiLayerPerceptron, init_factors
 
 
 class NeuralMatrixFactorization(nn.Module):
-    """Generalized matrix factorization of user and item beside a perceptron over all fields.
+    """Add generalized matrix factorization of user and item to a perceptron over all fields.
 
-    The two parts have embeddings of their own (in one table); their outputs are added, which is
-    the paper's joint output layer.
+    The two parts have separate embeddings, side by side in one table. Adding their outputs is
+    equivalent to the paper's joint output layer.
     """
 
     class Options(settings.Options):
         """Size of the two parts."""
 
         factors: int = Field(16, ge=1, le=1_000_000)
-        """Length of an embedding, in each part."""
+        """Length of an embedding in each part."""
         hidden: tuple[int, ...] = (16, 16)
-        """Units of each hidden layer."""
+        """Units of each hidden layer; empty = linear."""
         dropout: float = Field(0.2, ge=0, lt=1)
-        """Share of hidden units dropped in training."""
+        """Probability with which training drops a hidden unit."""
 
     def __init__(self, field_sizes: Sequence[int], options: Options) -> None:
         super().__init__()
         rows = sum(field_sizes)
-        tables = [xavier(rows, options.factors) for _ in range(2)]
+        tables = [init_factors(rows, options.factors) for _ in range(2)]
         self.embedding = JointTable(field_sizes, torch.cat(tables, dim=1))
         self.output = nn.Linear(options.factors, 1, bias=False)
         inputs = len(field_sizes) * options.factors
@@ -40,7 +43,7 @@ class NeuralMatrixFactorization(nn.Module):
 
     def forward(self, fields: Tensor) -> Tensor:
         """Map Long[N, F] field values to Float[N] logits."""
-        of_product, of_perceptron = self.embedding.rows(fields).chunk(2, dim=-1)
+        of_product, of_perceptron = self.embedding.look_up(fields).chunk(2, dim=-1)
         product = of_product[:, 0] * of_product[:, 1]
         logit: Tensor = self.output(product).squeeze(1) + self.perceptron(of_perceptron.flatten(1))
         return logit

@@ -1,4 +1,7 @@
-"""Wide & Deep: Cheng et al., "Wide & Deep Learning for Recommender Systems", DLRS 2016."""
+"""Wide & Deep.
+
+Source: Cheng et al., "Wide & Deep Learning for Recommender Systems", DLRS 2016.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dartcli.models.deepfm import DeepFM
 
 
 class WideAndDeep(DeepFM):
-    """Bias, a first-order weight for each value, and a perceptron over the embeddings."""
+    """Sum a bias, first-order weights, and a perceptron over the embeddings."""
 
     def forward(self, fields: Tensor) -> Tensor:
         """Map Long[N, F] field values to Float[N] logits."""

@@ -1,1 +1,5 @@
-"""Strategies against false positives: one file each, found by file name."""
+"""Denoising strategies: one file each, found by its name.
+
+A file holds the constant ``STRATEGY``: a subclass of :class:`dartcli.denoising.Strategy`, or a
+mapping from full names to such classes.
+"""

@@ -9,18 +9,7 @@ import torch
 from pydantic import Field
 
 from dartcli import settings
-from dartcli.denoising import (
-    Context,
-    Decision,
-    Observed,
-    Strategy,
-    highest,
-    rank_keys,
-    schedule,
-    share,
-    top,
-)
-from dartcli.errors import UsageError
+from dartcli.denoising import Decision, Observed, RampStrategy, Strategy, mask_ranked
 
 
 class AdtReweighted(Strategy):
@@ -30,56 +19,49 @@ class AdtReweighted(Strategy):
         """Strength of the weighting."""
 
         alpha: float = Field(0.2, ge=0)
-        """Exponent; 0 = plain training."""
+        """Exponent; 0 is plain training."""
         double_sigmoid: bool = False
-        """Squash the probability once more first, as the DART thesis's program does."""
+        """Apply the sigmoid to the probability once more, as the DART thesis's program does."""
 
     options: Options
 
     def decide(self, observed: Observed) -> Decision:
-        """Return the confidence weight and the recorded label for every row."""
+        """Return the confidence as weight, 0 to 1, and the recorded label for every row.
+
+        A weight is at least the smallest normal float.
+        """
         probability = observed.probability
         if self.options.double_sigmoid:
             probability = probability.sigmoid()
         confidence = torch.where(observed.label > 0, probability, 1 - probability)
-        # never exactly zero: a weight of zero would take the row out of the divisor N
+        # a weight of exactly zero would drop the row from the divisor of the loss
         weight = (confidence**self.options.alpha).clamp(min=torch.finfo(confidence.dtype).tiny)
         return Decision(weight, observed.label)
 
 
-class AdtTruncated(Strategy):
-    """T-CE: drop the ``floor(tau * N)`` rows of the batch with the highest ``loss * label``.
+class AdtTruncated(RampStrategy):
+    """T-CE: discard the ``floor(tau * N)`` rows of a batch with the highest ``loss * label``.
 
-    tau follows Eq. 3 of the DART thesis with t_i = 0. Where a batch has fewer positives than that,
-    negatives (all zero in ``loss * label``) are dropped too, smallest row first.
+    tau rises as in Eq. 3 of the DART thesis; the published rate starts at once (``t_i = 0``). If a
+    batch has fewer positives than that, negatives, whose ``loss * label`` is 0, are discarded too,
+    smallest row first.
     """
 
-    class Options(settings.Options):
-        """The schedule, with the defaults of the authors' program."""
+    class Options(RampStrategy.Options):
+        """The ramp, with the defaults of the authors' program."""
 
         tau_m: float = Field(0.2, ge=0, le=1)
-        """Highest share of the batch that is dropped."""
+        """Highest share of the batch that is discarded."""
         t_m: settings.Duration = 30_000
-        """Iterations (or epochs: 3ep) in which the share rises from 0 to tau_m; above 0."""
+        """Iterations, or epochs as 3ep, over which the share rises from 0 to tau_m; above 0."""
 
     options: Options
 
-    def __init__(self, options: Options, context: Context) -> None:
-        super().__init__(options, context)
-        self.t_m = settings.iterations(options.t_m, context.iterations_per_epoch)
-        if self.t_m <= 0:
-            raise UsageError(
-                f"strategy.t_m is {options.t_m!r}: the share must rise over more than 0 "
-                "iterations; use 1 for an immediate start."
-            )
-
     def decide(self, observed: Observed) -> Decision:
-        """Return weight 0 for the dropped rows."""
-        tau = schedule(observed.iteration, 0.0, self.t_m, self.options.tau_m)
-        every = torch.ones_like(observed.label, dtype=torch.bool)
-        keys = rank_keys(observed.loss * observed.label, observed.row, every)
-        dropped = highest(top(keys, self.options.tau_m * len(keys)), keys, share(tau, every.sum()))
-        return Decision((~dropped).to(observed.label.dtype), observed.label)
+        """Return weight 0 for the discarded rows, else 1, and the recorded label."""
+        score = observed.loss * observed.label
+        discarded = self.flag_highest(observed, score, mask_ranked(observed.label, "batch"))
+        return Decision((~discarded).to(observed.label.dtype), observed.label)
 
 
 STRATEGY = {"adt-ce-r": AdtReweighted, "adt-ce-t": AdtTruncated}

@@ -1,4 +1,4 @@
-"""Plain training on the interactions as recorded (the thesis's "Base")."""
+"""Base: plain training on the recorded interactions, as in the thesis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dartcli.denoising import Decision, Observed, Strategy
 
 
 class Base(Strategy):
-    """Keeps every row: weight 1, label y."""
+    """Keep every row."""
 
     def decide(self, observed: Observed) -> Decision:
         """Return weight 1 and the recorded label for every row."""

@@ -1,4 +1,4 @@
-"""DART: identify the positives with the highest loss, relabel the worst, discard the rest.
+"""DART: flag the positives with the highest loss, relabel the worst, discard the rest.
 
 Source: thesis, Algorithm 1 and Eq. 3 to 7. ``dart-disc`` only discards (r = 0), ``dart-rel`` only
 relabels (r = 1).
@@ -6,73 +6,53 @@ relabels (r = 1).
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
 from pydantic import Field
 
-from dartcli import settings
 from dartcli.denoising import (
-    Context,
+    Basis,
     Decision,
     Observed,
-    Strategy,
-    highest,
-    rank_keys,
-    schedule,
-    share,
-    top,
+    RampStrategy,
+    compute_rank_keys,
+    count_share,
+    find_top_keys,
+    mask_highest,
+    mask_ranked,
 )
-from dartcli.errors import UsageError
 
 
-class Dart(Strategy):
-    """Eq. 3 to 7: of the identified rows, the top r by loss become negatives, the others go.
+class Dart(RampStrategy):
+    """Relabel the share r of the identified rows with the highest loss; discard the others.
 
     ``basis="positives"`` (Eq. 5) identifies the ``floor(tau * |D+|)`` positives of the batch with
-    the highest loss. ``basis="batch"`` is what the authors' program does: it takes the
-    ``floor(tau * N)`` highest losses of the whole batch, splits that list at ``floor(r * n)``, and
-    handles only the positives in it. No positives: nothing is flagged.
+    the highest loss. ``basis="batch"`` is what the authors' program does: it identifies the
+    ``floor(tau * N)`` highest losses of the whole batch, splits that list of n rows at
+    ``floor(r * n)``, and flags only the positives in it. Nothing is flagged in a batch without
+    positives. Ties are broken by row.
     """
 
-    class Options(settings.Options):
-        """Hyper-parameters of the thesis, under its names."""
+    class Options(RampStrategy.Options):
+        """Hyper-parameters, with the thesis's names."""
 
         r: float = Field(0.5, ge=0, le=1)
         """Share of the identified interactions that is relabeled; the others are discarded."""
-        tau_m: float = Field(0.02, ge=0, le=1)
-        """Highest handling rate, reached t_i + t_m iterations after the start."""
-        t_i: settings.Duration = 0
-        """Iterations (or epochs: 2ep) before anything is flagged."""
-        t_m: settings.Duration = 5000
-        """Iterations (or epochs: 3ep) in which the rate rises from 0 to tau_m; above 0."""
-        basis: Literal["positives", "batch"] = "positives"
+        basis: Basis = "positives"
         """Rank the positives of a batch (Eq. 5), or the whole batch as the authors' program."""
 
     options: Options
 
-    def __init__(self, options: Options, context: Context) -> None:
-        super().__init__(options, context)
-        self.t_i = settings.iterations(options.t_i, context.iterations_per_epoch)
-        self.t_m = settings.iterations(options.t_m, context.iterations_per_epoch)
-        if self.t_m <= 0:
-            raise UsageError(
-                f"strategy.t_m is {options.t_m!r}: the rate must rise over more than 0 iterations; "
-                "use 1 for an immediate start."
-            )
-
     def decide(self, observed: Observed) -> Decision:
-        """Return weight 0 for the discarded rows and label 0 for the relabeled ones."""
-        tau = schedule(observed.iteration, self.t_i, self.t_m, self.options.tau_m)
-        positive = observed.label > 0
-        ranked = positive if self.options.basis == "positives" else torch.ones_like(positive)
-        keys = rank_keys(observed.loss, observed.row, ranked)
-        top_keys = top(keys, self.options.tau_m * len(keys))
-        identified = share(tau, ranked.sum())
-        flagged = positive & highest(top_keys, keys, identified)
+        """Return weight 0 for discarded rows and label 0 for relabeled ones."""
+        ranked = mask_ranked(observed.label, self.options.basis)
+        keys = compute_rank_keys(observed.loss, observed.row, ranked)
+        # one search of the top serves both counts
+        top_keys = find_top_keys(keys, self.options.tau_m * len(keys))
+        identified = count_share(self.compute_rate(observed.iteration), ranked.sum())
+        flagged = (observed.label > 0) & mask_highest(top_keys, keys, identified)
         if self.options.r == 0:
             return Decision((~flagged).to(observed.label.dtype), observed.label)
-        relabeled = flagged & highest(top_keys, keys, share(self.options.r, identified))
+        worst = count_share(self.options.r, identified)
+        relabeled = flagged & mask_highest(top_keys, keys, worst)
         return Decision(
             weight=(~flagged | relabeled).to(observed.label.dtype),
             label=observed.label.masked_fill(relabeled, 0.0),
@@ -86,7 +66,7 @@ class DartDisc(Dart):
         """As for ``dart``, with r fixed."""
 
         r: float = Field(0.0, ge=0, le=0)
-        """Fixed at 0: everything identified is discarded."""
+        """Fixed at 0: every identified interaction is discarded."""
 
 
 class DartRel(Dart):
@@ -96,7 +76,7 @@ class DartRel(Dart):
         """As for ``dart``, with r fixed."""
 
         r: float = Field(1.0, ge=1, le=1)
-        """Fixed at 1: everything identified is relabeled."""
+        """Fixed at 1: every identified interaction is relabeled."""
 
 
 STRATEGY = {"dart": Dart, "dart-disc": DartDisc, "dart-rel": DartRel}

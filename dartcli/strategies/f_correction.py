@@ -1,8 +1,8 @@
-"""Forward correction for one-sided noise: train through the way false positives arise.
+"""Forward correction for one-sided noise: train through the process that adds false positives.
 
-Source: Patrini et al., "Making Deep Neural Networks Robust to Label Noise" (CVPR 2017), the
-forward procedure, with a transition matrix in which only dislikes are corrupted: a user who likes
-an item interacts, one who does not still does with probability rho.
+Source: Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction
+Approach" (CVPR 2017), the forward procedure, with a transition matrix that corrupts dislikes only:
+a user who likes an item interacts with it; one who does not still does with probability rho.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from dartcli.strategies.base import Base
 
 
 class ForwardCorrection(Base):
-    """``P(interaction) = p + rho * (1 - p)`` is fitted; the model's own logit stays p's."""
+    """Fit ``P(interaction) = p + rho * (1 - p)``; evaluation uses the logit of p."""
 
     class Options(settings.Options):
-        """The noise that is assumed."""
+        """Assumed noise."""
 
         rho: float = Field(0.1, ge=0, lt=1)
-        """Probability that a row the user does not like is recorded as positive. With as many
-        negatives as positives, and a share s of false ones among these, it is s / (1 + s)."""
+        """Probability that a row the user does not like is recorded as positive; 0 is plain
+        training. With as many negatives as positives, and a share s of false positives among the
+        latter, it is s / (1 + s)."""
 
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)

@@ -1,4 +1,4 @@
-"""Influence: relabel the positives that make the loss on a small clean set worse.
+"""Influence: relabel the positives that increase the loss on a small clean sample.
 
 Source: Eq. 1 of the thesis; Koh and Liang, "Understanding Black-box Predictions via Influence
 Functions" (ICML 2017); relabeling as in Kong et al., "Resolving Training Biases via
@@ -7,52 +7,54 @@ Influence-based Data Relabeling" (ICLR 2022).
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Final
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from dartcli import settings
-from dartcli.denoising import Context, Decision, Observed, Strategy, bce, rank_keys
+from dartcli.denoising import Context, Decision, Observed, Strategy, bce, compute_rank_keys
 from dartcli.errors import UsageError
 
-CHUNK = 1 << 16
+CHUNK: Final = 1 << 16
+"""Rows that are differentiated at once, which bounds memory."""
 
 
 class Influence(Strategy):
-    """Positives with ``phi(z, clean) > 0``, at most the share ``tau_m`` of all, become negatives.
+    """Relabel positives with ``phi(z, clean) > 0``, at most the share ``tau_m`` of all.
 
-    ``phi(z, clean) = -g_clean^T (H + damping I)^-1 g_z`` (Eq. 1) says how the mean loss on the
-    clean set changes with the weight of row z: ``g`` are gradients, ``H`` is the Hessian of the
+    ``phi(z, clean) = -g_clean^T (H + damping I)^-1 g_z`` (Eq. 1) is how the mean loss on the clean
+    sample changes with the weight of row z; ``g`` are gradients, and ``H`` is the Hessian of the
     mean training loss. One system is solved for all rows, by conjugate gradients on products with
-    H; they stop early where the curvature is not positive (FM's loss is not convex).
+    H; they stop early if the curvature is not positive (the loss of FM is not convex).
 
-    Needs ``clean_rows`` rows of the validation split with their true labels, so explicit feedback;
-    validation does without them. Costs about ``4 * iterations`` passes over the training rows
-    every ``every`` epochs. Eq. 1 holds at a minimum of a convex loss: exactly for lr, nearly for
-    fm, and without guarantee for networks with layers.
+    It needs ``clean_rows`` rows of the validation split with their true labels, hence explicit
+    feedback; validation does without these rows. It costs about ``4 * iterations`` passes over the
+    training rows every ``every`` epochs. Eq. 1 holds at a minimum of a convex loss: exactly for lr,
+    approximately for fm, and without guarantee for networks with layers.
     """
 
     needs_clean: ClassVar[bool] = True
 
     class Options(settings.Options):
-        """What is known, and how carefully the system is solved."""
+        """Clean sample, and precision of the solver."""
 
         clean_rows: int = Field(1000, ge=1)
         """Rows of the validation split whose true labels are used."""
         tau_m: float = Field(0.05, ge=0, le=1)
         """Largest share of the training positives that is relabeled."""
         burn_in: int = Field(5, ge=1)
-        """Plain epochs at the start: Eq. 1 assumes a model that is nearly fitted."""
+        """Epochs of plain training at the start: Eq. 1 assumes a model that is nearly fitted."""
         every: int = Field(10, ge=1)
-        """Epochs between two looks."""
+        """Epochs between two computations of the influence."""
         damping: float = Field(0.01, gt=0)
         """Added to the diagonal of H."""
         iterations: int = Field(20, ge=1)
         """Most conjugate-gradient steps."""
         tolerance: float = Field(1e-3, gt=0)
-        """Residual, relative to the right-hand side, at which they stop."""
+        """Norm of the residual, relative to the right-hand side, at which the solver stops."""
 
     options: Options
     relabeled: Tensor
@@ -61,46 +63,50 @@ class Influence(Strategy):
         super().__init__(options, context)
         if context.clean is None or context.table is None:
             raise UsageError(
-                "the strategy influence needs a clean sample and the training interactions; "
-                "it works in dart train, on data with explicit feedback."
+                "cannot use the strategy influence: it needs a clean sample and the training "
+                "interactions. Use `dart train` on a dataset with explicit feedback."
             )
         rows = context.table.rows
         self.register_buffer("relabeled", torch.zeros(rows, dtype=torch.bool))
 
     def decide(self, observed: Observed) -> Decision:
-        """Return label 0 for the rows that the last look found harmful."""
+        """Return weight 1, and label 0 for the rows last found harmful."""
         label = observed.label.masked_fill(self.relabeled[observed.row], 0.0)
         return Decision(torch.ones_like(label), label)
 
     def study(self, epoch: int, model: nn.Module, fields: Tensor, label: Tensor) -> None:
-        """Choose the rows to relabel: after ``burn_in`` epochs, and again every ``every``."""
+        """Choose the rows to relabel after ``burn_in`` epochs, and again every ``every``."""
         since = epoch - 1 - self.options.burn_in
         if since < 0 or since % self.options.every:
             return
-        harm = self.influence(model, fields, label)
+        harm = self.compute_influence(model, fields, label)
         most = int(self.options.tau_m * int((label > 0).sum()))
         row = torch.arange(len(label), device=label.device)
-        keys = rank_keys(harm, row, (label > 0) & (harm > 0))
+        keys = compute_rank_keys(harm, row, (label > 0) & (harm > 0))
         worst = torch.argsort(keys, descending=True)[:most]
         self.relabeled.zero_()
         self.relabeled[worst] = harm[worst] > 0
 
-    def influence(self, model: nn.Module, fields: Tensor, label: Tensor) -> Tensor:
-        """Return Float[M], ``phi(z, clean)`` of each row: positive = the row does harm."""
+    def compute_influence(self, model: nn.Module, fields: Tensor, label: Tensor) -> Tensor:
+        """Return Float[M], ``phi(z, clean)`` of each row; positive if the row does harm.
+
+        ``fields`` is Long[M, F] and ``label`` Float[M]. The model is differentiated in evaluation
+        mode, and returned to its mode.
+        """
         clean = self.context.clean
-        assert clean is not None  # noqa: S101 - the constructor looked
+        assert clean is not None  # noqa: S101 - the constructor has checked it
         was_training = model.training
         model.eval()
         try:
             parameters = [p for p in model.parameters() if p.requires_grad]
             with torch.enable_grad():
-                gradient = torch.autograd.grad(
-                    bce(model(clean.fields), clean.label).mean(), parameters, allow_unused=True
-                )
-            target = [_or_zero(g, p) for g, p in zip(gradient, parameters, strict=True)]
+                loss = bce(model(clean.fields), clean.label).mean()
+                target = torch.autograd.grad(loss, parameters, materialize_grads=True)
             direction = self._solve(model, parameters, target, fields, label)
-            parts = zip(fields.split(CHUNK), label.split(CHUNK), strict=True)
-            return torch.cat([-_directional(model, parameters, direction, *part) for part in parts])
+            chunks = zip(fields.split(CHUNK), label.split(CHUNK), strict=True)
+            return torch.cat(
+                [-_differentiate(model, parameters, direction, *chunk) for chunk in chunks]
+            )
         finally:
             model.train(was_training)
 
@@ -108,7 +114,7 @@ class Influence(Strategy):
         self,
         model: nn.Module,
         parameters: list[nn.Parameter],
-        target: list[Tensor],
+        target: tuple[Tensor, ...],
         fields: Tensor,
         label: Tensor,
     ) -> list[Tensor]:
@@ -121,7 +127,7 @@ class Influence(Strategy):
         for _ in range(self.options.iterations):
             if not bool(square > enough):
                 break
-            product = _hessian_product(model, parameters, search, fields, label)
+            product = _multiply_hessian(model, parameters, search, fields, label)
             curved = [p + self.options.damping * d for p, d in zip(product, search, strict=True)]
             curvature = _dot(search, curved)
             if not bool(curvature > 0):
@@ -134,26 +140,25 @@ class Influence(Strategy):
         return solution
 
 
-def _hessian_product(
+def _multiply_hessian(
     model: nn.Module,
     parameters: list[nn.Parameter],
     vector: list[Tensor],
     fields: Tensor,
     label: Tensor,
 ) -> list[Tensor]:
-    """Return ``H vector``, H the Hessian of the mean loss of all rows."""
+    """Return ``H vector``, with H the Hessian of the mean loss of all rows."""
     total = [torch.zeros_like(part) for part in vector]
     for rows, labels in zip(fields.split(CHUNK), label.split(CHUNK), strict=True):
         with torch.enable_grad():
             loss = bce(model(rows), labels).sum() / len(label)
-            first = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
-            along = _dot([_or_zero(g, p) for g, p in zip(first, parameters, strict=True)], vector)
-            second = torch.autograd.grad(along, parameters, allow_unused=True)
-        total = [t + _or_zero(s, p) for t, s, p in zip(total, second, parameters, strict=True)]
+            first = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
+            second = torch.autograd.grad(_dot(first, vector), parameters, materialize_grads=True)
+        total = [t + s for t, s in zip(total, second, strict=True)]
     return total
 
 
-def _directional(
+def _differentiate(
     model: nn.Module,
     parameters: list[nn.Parameter],
     direction: list[Tensor],
@@ -162,27 +167,22 @@ def _directional(
 ) -> Tensor:
     """Return Float[N], the derivative of each row's loss along ``direction``.
 
-    One number a row from two backward passes: ``J^T u`` is linear in u, and its derivative along
+    Two backward passes give one number a row: ``J^T u`` is linear in u, and its derivative along
     ``direction`` is ``J direction``.
     """
     with torch.enable_grad():
         loss = bce(model(fields), label)
         dummy = torch.zeros_like(loss, requires_grad=True)
         pulled = torch.autograd.grad(
-            loss, parameters, grad_outputs=dummy, create_graph=True, allow_unused=True
+            loss, parameters, grad_outputs=dummy, create_graph=True, materialize_grads=True
         )
-        along = _dot([_or_zero(g, p) for g, p in zip(pulled, parameters, strict=True)], direction)
-        (result,) = torch.autograd.grad(along, dummy)
+        (result,) = torch.autograd.grad(_dot(pulled, direction), dummy)
     return result
 
 
-def _dot(one: list[Tensor], other: list[Tensor]) -> Tensor:
+def _dot(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
     products = [(a * b).sum() for a, b in zip(one, other, strict=True)]
     return torch.stack(products).sum()
-
-
-def _or_zero(gradient: Tensor | None, parameter: Tensor) -> Tensor:
-    return torch.zeros_like(parameter) if gradient is None else gradient
 
 
 STRATEGY = Influence

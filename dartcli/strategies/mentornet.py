@@ -1,39 +1,39 @@
-"""MentorNet's predefined curriculum: train on what is easy by a running percentile of the loss.
+"""MentorNet's predefined curriculum: train on rows below a running percentile of the loss.
 
 Source: Jiang et al., "MentorNet: Learning Data-Driven Curriculum for Very Deep Neural Networks on
-Corrupted Labels" (ICML 2018), the predefined (not learnt) mentor, self-paced by a moving average.
+Corrupted Labels" (ICML 2018): the predefined (not the learned) mentor, self-paced by a moving
+average.
 """
 
 from __future__ import annotations
-
-from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from dartcli import settings
-from dartcli.denoising import Context, Decision, Observed, Strategy
+from dartcli.denoising import Basis, Context, Decision, Observed, Strategy, mask_ranked
 
 
 class MentorNet(Strategy):
-    """Weight 1 where the loss is at most a running percentile of the batch's losses, else 0.
+    """Discard rows whose loss exceeds a running percentile of the batches' losses.
 
     The percentile of each batch enters an exponential moving average, which is the strategy's
-    memory. Epochs up to ``burn_in`` are plain.
+    state. A batch without ranked rows leaves it unchanged. Epochs up to ``burn_in`` discard
+    nothing, but update the average.
     """
 
     class Options(settings.Options):
         """Pace of the curriculum."""
 
         percentile: float = Field(0.75, gt=0, le=1)
-        """Share of the losses that is easy enough."""
+        """Share of the losses that counts as easy."""
         decay: float = Field(0.95, ge=0, lt=1)
         """Weight of the past in the moving average."""
         burn_in: int = Field(1, ge=0)
-        """Plain epochs at the start."""
-        basis: Literal["positives", "batch"] = "batch"
-        """Take the percentile of, and drop, any row of the batch (as published), or positives."""
+        """Epochs of plain training at the start."""
+        basis: Basis = "batch"
+        """Rank, and discard, any row of the batch (as published), or positives only."""
 
     options: Options
     threshold: Tensor
@@ -45,9 +45,8 @@ class MentorNet(Strategy):
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
     def decide(self, observed: Observed) -> Decision:
-        """Return weight 0 for the rows that are too hard, and advance the moving average."""
-        every = torch.ones_like(observed.label, dtype=torch.bool)
-        ranked = observed.label > 0 if self.options.basis == "positives" else every
+        """Return weight 0 for rows that are too hard, else 1, and update the average."""
+        ranked = mask_ranked(observed.label, self.options.basis)
         count = ranked.sum()
         if observed.loss.numel() > 0:
             ascending = torch.where(ranked, observed.loss, torch.inf).sort().values

@@ -1,4 +1,4 @@
-"""A yardstick that looks at no loss: weight positives by how popular item and user are."""
+"""Popularity: a baseline that weights positives by the counts of item and user, not by loss."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dartcli.errors import UsageError
 
 
 class Popularity(Strategy):
-    """Weight ``item_count ** a * user_count ** b`` for positives, with mean 1; negatives weigh 1.
+    """Weight positives by ``item_count ** a * user_count ** b``, scaled to mean 1.
 
-    Counts are those of the training positives. Whether it helps is a property of the data: it does
-    where popular items are liked (films), and harms where they are clickbait (news).
+    Counts are of training positives, and at least 1; negatives have weight 1. It helps on data in
+    which popular items are liked (films), and harms if they are clickbait (news).
     """
 
     class Options(settings.Options):
         """Exponents of the two counts."""
 
         a: float = 1.0
-        """Exponent of the item's number of training positives; 0 = not used."""
+        """Exponent of the item's number of training positives; 0 ignores it."""
         b: float = 0.0
-        """Exponent of the user's number of training positives; 0 = not used."""
+        """Exponent of the user's number of training positives; 0 ignores it."""
 
     options: Options
     item_weight: Tensor
@@ -33,8 +33,8 @@ class Popularity(Strategy):
         table = context.table
         if table is None:
             raise UsageError(
-                "the strategy popularity needs statistics of the training interactions; pass "
-                "table=dartcli.TrainingTable(...)."
+                "cannot use the strategy popularity: the training interactions are missing. "
+                "Pass `table=dartcli.TrainingTable(...)`."
             )
         item_weight = table.item_counts.clamp(min=1).double() ** options.a
         user_weight = table.user_counts.clamp(min=1).double() ** options.b
@@ -44,9 +44,18 @@ class Popularity(Strategy):
         self.register_buffer("user_weight", user_weight.float())
 
     def decide(self, observed: Observed) -> Decision:
-        """Return the popularity weight for positives and 1 for negatives."""
+        """Return the popularity weight for positives, 1 for negatives, and the record.
+
+        Raises
+        ------
+        UsageError
+            If the batch has no users or items.
+        """
         if observed.item is None or observed.user is None:
-            raise UsageError("the strategy popularity needs the user and item of each row.")
+            raise UsageError(
+                "cannot use the strategy popularity: the user or item of each row is missing. "
+                "Pass `user=` and `item=`."
+            )
         weight = self.item_weight[observed.item] * self.user_weight[observed.user]
         positive = observed.label > 0
         return Decision(weight.where(positive, weight.new_ones(())), observed.label)

@@ -1,7 +1,7 @@
-"""S-model: a noise layer on top of the model, learnt along with it.
+"""S-model: a noise layer on top of the model, learned with it.
 
 Source: Goldberger and Ben-Reuven, "Training Deep Neural Networks Using a Noise Adaptation Layer"
-(ICLR 2017), the simple variant: the noise does not depend on the features.
+(ICLR 2017), the simple variant, in which the noise does not depend on the features.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from dartcli.strategies.base import Base
 
 
 class SModel(Base):
-    """``P(recorded) = q1 * p + q0 * (1 - p)`` with a learnable 2 x 2 stochastic matrix."""
+    """Fit ``P(recorded) = q1 * p + q0 * (1 - p)`` with a learnable 2 x 2 stochastic matrix."""
 
     class Options(settings.Options):
-        """Where the noise layer starts."""
+        """Initial noise."""
 
         keep: float = Field(0.9, gt=0.5, lt=1)
         """Initial probability that the record shows the true label, for both labels."""
@@ -30,11 +30,11 @@ class SModel(Base):
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
         start = math.log(options.keep) - math.log1p(-options.keep)
-        # row: true label; softmax over the recorded label
+        # a row for each true label; softmax over the recorded label
         self.noise = nn.Parameter(torch.eye(2) * start)
 
     def link(self, logit: Tensor) -> Tensor:
-        """Return the logit of the recorded label: the model's, passed through the noise layer."""
+        """Return the logit of the recorded label: the model's, through the noise layer."""
         disliked, liked = F.logsigmoid(-logit), F.logsigmoid(logit)
         transition = F.log_softmax(self.noise, dim=1)
         recorded = torch.logaddexp(disliked + transition[0, 1], liked + transition[1, 1])

@@ -1,0 +1,71 @@
+"""The rate of Eq. 3 and the base of strategies that flag rows at that rate."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from dartcli import settings
+from dartcli.denoising.ranking import compute_rank_keys, count_share, find_top_keys, mask_highest
+from dartcli.denoising.strategy import Context, Observed, Strategy
+from dartcli.errors import UsageError
+
+
+def compute_rate(iteration: Tensor, t_i: float, t_m: float, tau_m: float) -> Tensor:
+    """Return Float64[], the rate ``tau(T) = max(min((T - t_i) / t_m * tau_m, tau_m), 0)`` (Eq. 3).
+
+    The rate is 0 up to iteration ``t_i``, then rises linearly and reaches ``tau_m`` another ``t_m``
+    iterations later. The result is on the device of ``iteration``, an Int[], and in float64, so
+    that ``floor(tau * n)`` is what Python computes. ``t_m`` must be positive.
+    """
+    elapsed = iteration.to(torch.float64) - t_i
+    # dividing by a Python number, a GPU would multiply by its reciprocal, which rounds differently
+    elapsed = elapsed / elapsed.new_full((), t_m) * tau_m
+    return elapsed.clamp(min=0.0, max=tau_m)
+
+
+class RampStrategy(Strategy):
+    """Base of strategies whose flagging rate rises linearly (Eq. 3).
+
+    Raises
+    ------
+    UsageError
+        If ``t_m`` is 0, or an option counts epochs and the length of an epoch is unknown.
+    """
+
+    class Options(settings.Options):
+        """The ramp, with the thesis's names and defaults."""
+
+        tau_m: float = Field(0.02, ge=0, le=1)
+        """Highest flagging rate, reached t_i + t_m iterations after the start."""
+        t_i: settings.Duration = 0
+        """Iterations, or epochs as 2ep, before anything is flagged."""
+        t_m: settings.Duration = 5000
+        """Iterations, or epochs as 3ep, over which the rate rises from 0 to tau_m; above 0."""
+
+    options: Options
+
+    def __init__(self, options: Options, context: Context) -> None:
+        super().__init__(options, context)
+        self.t_i = settings.iterations(options.t_i, context.iterations_per_epoch)
+        self.t_m = settings.iterations(options.t_m, context.iterations_per_epoch)
+        if self.t_m <= 0:
+            raise UsageError(
+                f"strategy.t_m is {options.t_m!r}: the rate must rise over more than 0 iterations. "
+                "Use 1 to start at the highest rate."
+            )
+
+    def compute_rate(self, iteration: Tensor) -> Tensor:
+        """Return Float64[], the rate in Int[] ``iteration``; see :func:`compute_rate`."""
+        return compute_rate(iteration, self.t_i, self.t_m, self.options.tau_m)
+
+    def flag_highest(self, observed: Observed, score: Tensor, ranked: Tensor) -> Tensor:
+        """Return Bool[N], the ``floor(tau(T) * n)`` highest scores of the n ``ranked`` rows.
+
+        ``score`` is Float[N] and ``ranked`` Bool[N]; ties are broken by row.
+        """
+        keys = compute_rank_keys(score, observed.row, ranked)
+        top_keys = find_top_keys(keys, self.options.tau_m * len(keys))
+        count = count_share(self.compute_rate(observed.iteration), ranked.sum())
+        return mask_highest(top_keys, keys, count)
