@@ -1,115 +1,162 @@
-"""Every Python block in README and docs runs; every dart command in them parses."""
+"""README and docs: Python blocks run, commands parse, links and paths exist."""
 
+import functools
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from benchmarks.__main__ import benchmark_names
+from benchmarks.__main__ import main as run_benchmark
 from dartcli.cli import app
 
 ROOT = Path(__file__).parent.parent
-PARTS_OF_RUNS = [["show"], ["diff"], ["remove"]]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OWN_LOG = ROOT / "docs/how-to/your-own-data.md"
+BENCHMARK = ["python", "-m", "benchmarks"]
 
 
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
 
 
-def commands(page: Path) -> list[str]:
-    text = "\n".join(blocks(page, "sh"))
-    found = []
-    for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line.partition(" #")[0])
-        if words[:1] == ["dart"]:
-            found.append(line.partition(" #")[0].strip())
-    return found
+def commands(page: Path) -> list[list[str]]:
+    text = "\n".join(blocks(page, "sh")).replace("\\\n", " ")
+    lines = (shlex.split(line, comments=True) for line in text.splitlines())
+    return [words for words in lines if words[:1] == ["dart"] or words[:3] == BENCHMARK]
+
+
+@functools.cache
+def parsers() -> tuple[Any, Any]:
+    benchmark = typer.Typer()
+    benchmark.command()(run_benchmark)
+    return typer.main.get_command(app), typer.main.get_command(benchmark)
+
+
+def parse(words: list[str]) -> None:
+    """Parse a command as the program would, without running it; raise if it is invalid."""
+    program, benchmark = parsers()
+    if words[:3] == BENCHMARK:
+        command, rest = benchmark, words[3:]
+        assert rest[0] in benchmark_names()
+    else:
+        command, rest = program, words[1:]
+        while rest and rest[0] in getattr(command, "commands", {}):
+            command, rest = command.commands[rest[0]], rest[1:]
+        assert command.name != "dart", rest
+    command.make_context(command.name, list(rest))
+
+
+def run_python(page: Path, folder: Path) -> None:
+    script = folder / "page.py"
+    script.write_text("\n".join(blocks(page, "python")), "utf-8")
+    runpy.run_path(str(script))
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
+    "page",
+    [page for page in PAGES if blocks(page, "python") and page != OWN_LOG],
+    ids=lambda page: page.stem,
 )
-def test_python_in_the_docs_runs(page: Path, home: Path, tmp_path: Path) -> None:
-    code = "\n".join(blocks(page, "python"))
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    assert home is not None
-
-
-@pytest.mark.parametrize(
-    ("page", "command"),
-    [(page, command) for page in PAGES for command in commands(page)],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_commands_in_the_docs_know_their_flags(page: Path, command: str) -> None:
-    words = shlex.split(command)[1:]
-    flags = [word.partition("=")[0] for word in words if word.startswith("-")]
-    group = words[:2] if words[0] == "runs" and words[1:2] in PARTS_OF_RUNS else words[:1]
-    shown = CliRunner().invoke(app, [*group, "--help"], env={"COLUMNS": "200"})
-    assert shown.exit_code == 0, page
-    for flag in flags:
-        assert flag in shown.stdout, (page, flag)
-
-
-def test_the_strategy_of_the_how_to_page_is_one_file_and_keeps_the_contracts(
-    home: Path, tmp_path: Path
+def test_python_blocks_run(
+    page: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = ROOT / "docs/how-to/add-a-strategy.md"
-    code = blocks(page, "python")[0]
-    (tmp_path / "soft_cap.py").write_text(code)
-    lines = [
-        "import sys, dartcli.strategies",
-        f"dartcli.strategies.__path__.append({str(tmp_path)!r})",
-    ]
-    train = [
-        *lines,
-        "from dartcli.cli import main",
-        "sys.argv = ['dart', 'train', 'synthetic', '--strategy', 'soft-cap', '--epochs', '2',",
-        "    '--set', 'strategy.cap=2', '--set', 'dataset.interactions=1500']",
-        "main()",
-    ]
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(train)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert '"cap": 2.0' in (home / "runs/run_01/settings.json").read_text()
-    contracts = str(ROOT / "tests/contracts/test_strategies.py")
-    check = [
-        *lines,
-        "import pytest",
-        f"sys.exit(pytest.main([{contracts!r}, '-q', '-k', 'soft-cap', '-p', 'no:cacheprovider']))",
-    ]
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(check)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stdout
-    assert " passed" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    # a page may set it
+    monkeypatch.setenv("DART_MIRROR", str(tmp_path))
+    run_python(page, tmp_path)
 
 
-def test_local_links_lead_somewhere() -> None:
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text("utf-8")):
-            if not target.startswith("http"):
-                assert (page.parent / target).exists(), (page, target)
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda p: p.stem)
+def test_commands_parse(page: Path) -> None:
+    for words in commands(page):
+        try:
+            parse(words)
+        except Exception as error:
+            raise AssertionError(f"{page.name}: {shlex.join(words)}") from error
 
 
-def test_the_commands_of_your_own_data_run_after_its_python(
+def test_an_invalid_command_does_not_parse() -> None:
+    for line in (
+        "dart train --no-such-flag",
+        "dart fly",
+        "dart train --epochs many",
+        "python -m benchmarks train --no-such-flag",
+    ):
+        with pytest.raises((AssertionError, typer.TyperException)):
+            parse(shlex.split(line))
+
+
+def test_the_page_on_your_own_log_shows_what_its_commands_print(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = ROOT / "docs/how-to/your-own-data.md"
     monkeypatch.chdir(tmp_path)
-    subprocess.run([sys.executable, "-c", blocks(page, "python")[0]], check=True)
-    for command in commands(page):
-        done = CliRunner().invoke(app, shlex.split(command)[1:])
-        assert done.exit_code == 0, (command, done.stderr)
+    run_python(OWN_LOG, tmp_path)
+    printed = ""
+    for words in commands(OWN_LOG):
+        done = CliRunner().invoke(app, words[1:])
+        assert done.exit_code == 0, (words, done.stderr)
+        printed += done.stdout
+    shown = "\n".join(blocks(OWN_LOG, "text"))
+    rows = [line for line in shown.splitlines() if re.match(r"[│a-z].*\d", line)]
+    assert rows
+    assert [row for row in rows if row not in printed] == []
     assert (home / "runs/run_01/analysis/precision-recall/numbers.json").is_file()
+
+
+def test_the_components_of_the_how_to_pages_work_and_keep_the_contracts(
+    home: Path, tmp_path: Path
+) -> None:
+    kinds = set()
+    for page in (ROOT / "docs/how-to").glob("add-*.md"):
+        code = blocks(page, "python")[0]
+        path = re.match(r"# dartcli/(\w+)/(\w+\.py)", code)
+        assert path, page
+        kinds.add(path[1])
+        (tmp_path / path[1]).mkdir()
+        (tmp_path / path[1] / path[2]).write_text(code, "utf-8")
+    assert kinds == {"analyses", "datasets", "models", "strategies"}
+    contracts = [str(ROOT / f"tests/contracts/test_{kind}.py") for kind in ("strategies", "models")]
+    script = f"""
+import importlib, sys
+for kind in {sorted(kinds)}:
+    importlib.import_module("dartcli." + kind).__path__.append({str(tmp_path)!r} + "/" + kind)
+import pytest
+from typer.testing import CliRunner
+from dartcli import catalog
+from dartcli.cli import app
+assert "toy" in catalog.names("datasets")
+for line in (
+    "train synthetic --strategy soft-cap --model cosine --epochs 2 --set strategy.cap=2"
+    " --set model.factors=4 --set dataset.interactions=1500",
+    "analyze best-epoch run_01",
+):
+    done = CliRunner().invoke(app, line.split())
+    assert done.exit_code == 0, done.stderr
+options = [*{contracts}, "-q", "-k", "soft-cap or cosine", "-p", "no:cacheprovider"]
+sys.exit(pytest.main(options))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+    assert '"cap": 2.0' in (home / "runs/run_01/settings.json").read_text("utf-8")
+    assert (home / "runs/run_01/analysis/best-epoch/numbers.json").is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_and_paths_lead_somewhere(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+    for path in re.findall(r"\btests/[\w/]+\.py\b", text):
+        assert (ROOT / path).is_file(), path
