@@ -83,7 +83,7 @@ def test_the_strategy_of_the_how_to_page_is_one_file_and_keeps_the_contracts(
     check = [
         *lines,
         "import pytest",
-        f"sys.exit(pytest.main([{contracts!r}, '-q', '-k', 'soft-cap', '-p', 'no:cacheprovider']))",
+        f"sys.exit(pytest.main([{contracts!r}, '-q', '-k', 'soft-cap', '-n', '0']))",
     ]
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(check)],
