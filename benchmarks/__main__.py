@@ -1,4 +1,4 @@
-"""Run one benchmark and print its table: ``python -m benchmarks train --size book-crossing``."""
+"""Run a benchmark and print its table: ``python -m benchmarks train --size book-crossing``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dartcli.cli.errors import guarded
 from dartcli.errors import UsageError
 from dartcli.experiments.environment import environment
 
-OTHER_FILES = ("timing",)
+OTHER_MODULES = ("timing",)
 
 
 def benchmark_names() -> list[str]:
-    """Return the names of the benchmarks: the files of this folder that hold a ``BENCHMARK``."""
+    """Return the names of the modules in this folder that define a ``BENCHMARK``."""
     found = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
-    return sorted(name for name in found if name[0] != "_" and name not in OTHER_FILES)
+    return sorted(name for name in found if name[0] != "_" and name not in OTHER_MODULES)
 
 
 def run_benchmark(name: str, **chosen: Any) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def run_benchmark(name: str, **chosen: Any) -> dict[str, Any]:
     Raises
     ------
     UsageError
-        If there is no such benchmark, or an option does not fit.
+        If the benchmark does not exist or an option is invalid.
     """
     if name not in benchmark_names():
         raise UsageError(f"no benchmark {name!r}. Choose from {', '.join(benchmark_names())}.")
@@ -60,7 +60,7 @@ def main(
     device: options.Device = "cpu",
     json: options.Json = False,
 ) -> None:
-    """Measure speed on this machine. Contenders take turns; medians and ratios are reported."""
+    """Measure speed on this machine; contenders take turns, and medians are reported."""
     found = run_benchmark(
         name, size=size, strategy=strategy, rounds=rounds, rows=rows, device=device
     )
@@ -74,8 +74,8 @@ def main(
         [column.replace("_", " ") for column in measured[0]],
         [tuple(row.values()) for row in measured],
     )
-    for words, value in found.get("also", {}).items():
-        console.note(f"{words}: {value:.4g}")
+    for label, value in found.get("also", {}).items():
+        console.note(f"{label}: {value:.4g}")
 
 
 if __name__ == "__main__":

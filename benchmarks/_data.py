@@ -1,4 +1,4 @@
-"""Made-up interactions of known sizes, for the benchmarks."""
+"""Generate interactions of known sizes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SIZES = {
     "jester": (73_421, 100, 3_300_000),
     "book-crossing": (77_805, 185_973, 693_872),
 }
-"""Name -> users, items, rows of the training split (as many negatives as positives)."""
+"""Name -> users, items, and rows of the training split, half of them negatives."""
 BATCH = 2048
 FACTORS = 16
 
 
 @dataclass(frozen=True)
 class Sized:
-    """A made-up table of one of the sizes."""
+    """Generated interactions on a device."""
 
     name: str
     users: int
@@ -35,11 +35,11 @@ class Sized:
 
     @property
     def iterations(self) -> int:
-        """Steps in an epoch."""
+        """Steps per epoch."""
         return -(-len(self.table) // BATCH)
 
     def described(self) -> dict[str, Any]:
-        """Return what a benchmark's document says of it."""
+        """Return the fields that describe it in a benchmark's document."""
         return {
             "size": self.name,
             "users": self.users,
@@ -51,41 +51,41 @@ class Sized:
 
 
 def sized(options: Mapping[str, Any]) -> Sized:
-    """Return the table that ``size`` names, on ``device``.
+    """Generate interactions of the size and on the device that ``options`` name.
 
     Raises
     ------
     UsageError
-        If there is no such size.
+        If the size does not exist.
     """
     name = str(options.get("size", "movielens-100k"))
     if name not in SIZES:
-        raise UsageError(f"there is no size {name!r}; choose from {', '.join(SIZES)}.")
+        raise UsageError(f"no size {name!r}. Choose from {', '.join(SIZES)}.")
     device = devices.resolve(str(options.get("device", "cpu")))
     users, items, rows = SIZES[name]
     return Sized(name, users, items, made_up(users, items, rows, device), device)
 
 
 def row_counts(options: Mapping[str, Any], default: str) -> list[int]:
-    """Return the numbers of rows that ``rows`` names in millions (``"0.1,5,20"``).
+    """Parse the option ``rows``: numbers of rows in millions, such as ``"0.1,5,20"``.
 
     Raises
     ------
     UsageError
-        If it is no such list, or a size is below 0.01 or above 1000 million.
+        If it is not such a list, or a number is below 0.01 or above 1000.
     """
     text = str(options.get("rows") or default)
     try:
         millions = [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise UsageError(f"--rows takes millions such as 5,20,50, but got {text!r}.") from error
+        raise UsageError(f"invalid --rows {text!r}. Use millions, such as 5,20,50.") from error
     if not all(0.01 <= number <= 1000 for number in millions):
-        raise UsageError(f"--rows {text}: each size must be between 0.01 and 1000 million.")
+        raise UsageError(f"invalid --rows {text!r}: each must be between 0.01 and 1000 million.")
     return [round(1e6 * number) for number in millions]
 
 
 def made_up(users: int, items: int, rows: int, device: torch.device) -> Interactions:
-    """Return a table of that size: ids uniform, half positives, a quarter of those false."""
+    """Generate interactions with uniform ids: half positives, a quarter of them false."""
     random = np.random.default_rng(0)
     fields = np.stack([random.integers(users, size=rows), random.integers(items, size=rows)], 1)
     kind = random.choice(

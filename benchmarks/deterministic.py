@@ -1,4 +1,4 @@
-"""What deterministic operations cost: an epoch with them and without, in turn."""
+"""Compare epochs with and without deterministic operations."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dartcli.training.device import deterministic
 
 
 def measure(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return milliseconds an iteration without and with deterministic operations, and the ratio.
+    """Return milliseconds per iteration with and without deterministic operations, and the ratio.
 
-    Of a strategy, stepped eagerly and compiled (on a GPU: captured).
+    Steps are eager and compiled (on a GPU, captured).
     """
     data = sized(options)
     strategy = str(options.get("strategy", "dart"))
@@ -53,6 +53,6 @@ def measure(options: Mapping[str, Any]) -> dict[str, Any]:
 
 BENCHMARK = Benchmark(
     title="Deterministic operations",
-    question="What does it cost that a training can be repeated to the byte?",
+    question="What does bitwise reproducible training cost?",
     measure=measure,
 )

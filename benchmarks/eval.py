@@ -1,9 +1,9 @@
-"""What a training needs beside its steps: evaluation, the start, memory, and time by size.
+"""Measure evaluation, startup, and how time and memory grow with the data.
 
-Each training runs in a process of its own, as on the command line: the time from its start to its
-first step holds the imports, and its peak memory is read from the operating system. Memory is
-counted from the peak of a process that imported everything and trained one epoch of a tiny table,
-beside what the model's parameters, Adam's states and gradient, and the data take.
+Each training runs in its own process, as on the command line: the time to its first step includes
+imports, and the operating system reports its peak memory. The peak of a process that trained on a
+tiny table is subtracted. The rest is compared with the bytes of the parameters, their gradient,
+Adam's two moments, and the data.
 """
 
 from __future__ import annotations
@@ -29,40 +29,40 @@ from dartcli.training import device as devices
 from dartcli.training.scoring import score
 
 VALIDATED = 1 / 8
-"""Rows of validation a row of training: splits of 80, 10 and 10 percent."""
+"""Validation rows per training row, as in splits of 80, 10, and 10 percent."""
 TURN = 5_000_000
-"""Rows of one turn of a small size."""
+"""Rows that a small table is trained on per turn, over several epochs."""
 TABLE = (943, 1_682)
-"""Users and items of that table: the same at every size."""
+"""Users and items of the tables, the same at every size."""
 
 
 def measure(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return time and memory by size; ``also`` evaluation's share of an epoch and the start."""
+    """Return time and memory by size; ``also`` holds the costs of evaluation and startup."""
     data = sized(options)
     rounds = int(options.get("rounds", 5))
     sizes = row_counts(options, "0.1,1,5")
-    share, auc_seconds = _evaluation(data, rounds)
-    found = _by_size(sizes, rounds)
+    share, auc_seconds = _time_evaluation(data, rounds)
+    found = _time_sizes(sizes, rounds)
     first = found[0]["us_per_sample"]
-    base = _peak(1_000)[0]
+    base = _measure_peak(1_000)[0]
     for row in found:
-        peak, counted = _peak(row["rows"])
+        peak, counted = _measure_peak(row["rows"])
         row["times_smallest"] = row["us_per_sample"] / first
         row["peak_mb"] = (peak - base) / 1e6
         row["peak_times_needed"] = (peak - base) / counted
     return {
         **data.described(),
         "also": {
-            "evaluation, as a share of an epoch": share,
-            "AUC, seconds for a million rows": auc_seconds,
-            "from the command line to the first step, seconds": _start(),
+            "evaluation, share of an epoch": share,
+            "AUC, seconds per million rows": auc_seconds,
+            "startup to the first step, seconds": _time_startup(rounds),
         },
         "rows_measured": found,
     }
 
 
-def _evaluation(data: Sized, rounds: int) -> tuple[float, float]:
-    """Return evaluation's share of an epoch, and seconds of an AUC a million rows."""
+def _time_evaluation(data: Sized, rounds: int) -> tuple[float, float]:
+    """Return evaluation's share of an epoch, and seconds of an AUC per million rows."""
     valid = data.table.first(int(len(data.table) * VALIDATED))
     kind = catalog.load("models", "fm")
     model = kind((data.users, data.items), kind.Options(factors=FACTORS)).to(data.device)
@@ -78,7 +78,7 @@ def _evaluation(data: Sized, rounds: int) -> tuple[float, float]:
         {
             "epoch": dart_epoch(data, "dart", compile_="auto", validated=len(valid)),
             "evaluate": evaluate,
-            "auc": lambda: _auc(scores, valid),
+            "auc": lambda: _compute_auc(scores, valid),
         },
         rounds,
         data.device,
@@ -89,21 +89,21 @@ def _evaluation(data: Sized, rounds: int) -> tuple[float, float]:
     )
 
 
-def _auc(scores: torch.Tensor, valid: Interactions) -> None:
+def _compute_auc(scores: torch.Tensor, valid: Interactions) -> None:
     metrics.auc(scores, valid.label)
 
 
-def _table(rows: int) -> Sized:
+def _build_table(rows: int) -> Sized:
     device = torch.device("cpu")
     return Sized(f"{rows} rows", *TABLE, made_up(*TABLE, rows, device), device)
 
 
-def _by_size(sizes: Sequence[int], rounds: int) -> list[dict[str, Any]]:
-    """Return the time a sample at every size; the sizes take turns, as contenders do."""
-    # a small table's epoch is short: several of them are one turn, at most as long as the largest
+def _time_sizes(sizes: Sequence[int], rounds: int) -> list[dict[str, Any]]:
+    """Return the time per sample at every size; the sizes take turns."""
+    # epochs of a small table are short, so a turn has several, at most as many rows as the largest
     epochs = {rows: max(min(TURN, max(sizes)) // rows, 1) for rows in sizes}
     timings = interleaved(
-        {str(rows): _epochs(rows, number) for rows, number in epochs.items()},
+        {str(rows): _repeat_epoch(rows, number) for rows, number in epochs.items()},
         rounds,
         torch.device("cpu"),
     )
@@ -113,8 +113,8 @@ def _by_size(sizes: Sequence[int], rounds: int) -> list[dict[str, Any]]:
     ]
 
 
-def _epochs(rows: int, number: int) -> Callable[[], None]:
-    epoch = dart_epoch(_table(rows), "dart", validated=max(rows // 10, BATCH))
+def _repeat_epoch(rows: int, number: int) -> Callable[[], None]:
+    epoch = dart_epoch(_build_table(rows), "dart", validated=max(rows // 10, BATCH))
 
     def run() -> None:
         for _ in range(number):
@@ -123,14 +123,14 @@ def _epochs(rows: int, number: int) -> Callable[[], None]:
     return run
 
 
-def _peak(rows: int) -> tuple[int, int]:
-    """Return the peak memory of a process that trains on ``rows`` rows, and what it must hold."""
+def _measure_peak(rows: int) -> tuple[int, int]:
+    """Return the peak memory of training on ``rows`` rows, and the bytes that it must hold."""
     found: tuple[int, int] = in_own_process(_train_once, rows, what=f"training on {rows:,} rows")
     return found
 
 
 def _train_once(rows: int) -> tuple[int, int]:
-    data = _table(rows)
+    data = _build_table(rows)
     forget_peak()
     with devices.keeping_freed_memory():
         epoch = dart_epoch(data, "dart", validated=max(rows // 10, 10))
@@ -143,8 +143,8 @@ def _train_once(rows: int) -> tuple[int, int]:
     return peak_memory(), 4 * 4 * parameters + held
 
 
-def _start() -> float:
-    """Return the seconds from the command line to the first step, the data being prepared."""
+def _time_startup(rounds: int) -> float:
+    """Return the median seconds from starting ``dart train`` to its first step."""
     with tempfile.TemporaryDirectory(prefix="dart-bench-") as folder:
         environment = {**os.environ, "DART_HOME": folder}
         subprocess.run(
@@ -157,16 +157,16 @@ def _start() -> float:
         code = (
             "import pathlib; from dartcli.training import step; "
             "call = step.Stepper.__call__\n"
-            "def marked(self, batch):\n"
+            "def mark(self, batch):\n"
             "    taken = call(self, batch)\n"
             f"    pathlib.Path({str(mark)!r}).touch()\n"
             "    step.Stepper.__call__ = call\n"
             "    return taken\n"
-            "step.Stepper.__call__ = marked\n"
+            "step.Stepper.__call__ = mark\n"
             "from dartcli.cli import main; main()"
         )
         taken = []
-        for _ in range(3):
+        for _ in range(rounds):
             mark.unlink(missing_ok=True)
             began = time.time()
             subprocess.run(  # noqa: S603 - this program
@@ -180,7 +180,7 @@ def _start() -> float:
 
 
 BENCHMARK = Benchmark(
-    title="Beside the steps: time and memory by size",
-    question="What do evaluation, the start and the data cost?",
+    title="Evaluation, startup, and time and memory by size",
+    question="What do evaluation and startup cost, and how do time and memory grow?",
     measure=measure,
 )

@@ -1,4 +1,4 @@
-"""Where the microseconds of one training iteration go, by operation of the library."""
+"""Profile a training iteration by PyTorch operation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from benchmarks.train import dart_epoch
 from dartcli.training.device import keeping_freed_memory, wait
 
 SHOWN = 10
-"""Operations in the table of each way; the rest is one row."""
+"""Operations listed for each way of stepping; the rest is one row."""
 
 
 def measure(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return microseconds and calls an iteration of the costliest operations, of a third epoch.
+    """Return microseconds and calls per iteration of the costliest operations of the third epoch.
 
-    Time of an operation itself, without what it calls; on a GPU the GPU's time. Recording adds to
-    it, so the sum is more than an iteration takes; the shares are what counts.
+    Times exclude operations that an operation calls; on a GPU they are GPU times. Recording takes
+    time as well, so their sum exceeds the duration of an iteration: compare the shares.
     """
     data = sized(options)
     strategy = str(options.get("strategy") or "dart")
@@ -40,11 +40,13 @@ def measure(options: Mapping[str, Any]) -> dict[str, Any]:
             with profile(activities=activities) as recorded:
                 run()
                 wait(data.device)
-        found += _rows(recorded, name, data.iterations, cuda=cuda)
+        found += _list_operations(recorded, name, data.iterations, cuda=cuda)
     return {**data.described(), "strategy": strategy, "rows_measured": found}
 
 
-def _rows(recorded: profile, way: str, iterations: int, *, cuda: bool) -> list[dict[str, Any]]:
+def _list_operations(
+    recorded: profile, way: str, iterations: int, *, cuda: bool
+) -> list[dict[str, Any]]:
     spent: list[tuple[str, float, float]] = [
         (
             "the compiled function" if "CompiledFxGraph" in event.key else event.key,
@@ -70,7 +72,7 @@ def _rows(recorded: profile, way: str, iterations: int, *, cuda: bool) -> list[d
 
 
 BENCHMARK = Benchmark(
-    title="Where the time of an iteration goes",
-    question="Which operations take the time of an iteration?",
+    title="Operations of a training iteration",
+    question="Which operations take the most time?",
     measure=measure,
 )

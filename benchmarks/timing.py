@@ -1,4 +1,4 @@
-"""Timing contenders in turn, and what a benchmark returns."""
+"""Time contenders in turn, and measure memory."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from dartcli.training.device import keeping_freed_memory, wait
 
 
 def forget_peak() -> None:
-    """Let :func:`peak_memory` count from what is held now on, where the system can."""
+    """Restart :func:`peak_memory` from the memory held now, if the system supports it."""
     forget = Path("/proc/self/clear_refs")
     if forget.exists():
         forget.write_text("5")
 
 
 def peak_memory() -> int:
-    """Return the most memory that this process has held since :func:`forget_peak`, in bytes."""
+    """Return the peak memory of this process since :func:`forget_peak`, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # ru_maxrss would count what the process was before it became this program
+        # ru_maxrss also counts the process before it executed this program
         held = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
         if held is not None:
             return int(held[1]) * 1024
@@ -41,12 +41,12 @@ def peak_memory() -> int:
 
 
 def in_own_process(target: Callable[..., Any], *arguments: object, what: str) -> Any:
-    """Return ``target(*arguments)``, computed in a new process: its memory is its own.
+    """Return ``target(*arguments)``, computed in a new process with its own memory.
 
     Raises
     ------
     DartError
-        If it fails; the message begins with ``what``, and the process has said why.
+        If the process fails; the message starts with ``what``. The process prints the cause.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -56,7 +56,7 @@ def in_own_process(target: Callable[..., Any], *arguments: object, what: str) ->
     try:
         return receiver.recv()
     except EOFError as error:
-        raise DartError(f"{what} failed; see above.") from error
+        raise DartError(f"{what} failed: its process ended early. See its output above.") from error
     finally:
         process.join()
 
@@ -67,10 +67,10 @@ def _send(results: Connection, target: Callable[..., Any], arguments: Sequence[o
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one contender over the rounds."""
+    """Seconds that one contender took per round."""
 
     median: float
-    """Median over the rounds."""
+    """Median of the rounds."""
     low: float
     """Fastest round."""
     high: float
@@ -79,23 +79,23 @@ class Timing:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One question about speed."""
+    """A benchmark: one question about speed and how to answer it."""
 
     title: str
-    """Heading."""
+    """Heading of its table."""
     question: str
     """The question, in one sentence."""
     measure: Callable[[Mapping[str, Any]], dict[str, Any]]
-    """Options (rounds, device, ...) -> a JSON-ready document with ``rows``: dictionaries that all
-    have the same keys."""
+    """Maps options (rounds, device, ...) to a JSON document with ``rows_measured``, a list of
+    dictionaries with equal keys."""
 
 
 def interleaved(
     contenders: Mapping[str, Callable[[], None]], rounds: int, device: torch.device
 ) -> dict[str, Timing]:
-    """Run every contender once unmeasured, then all in turn for ``rounds`` rounds.
+    """Run each contender once untimed, then all in turn for ``rounds`` rounds.
 
-    Freed memory is kept, for all of them, as a training keeps it.
+    As in training, the C library keeps freed memory.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     with keeping_freed_memory():

@@ -1,57 +1,75 @@
-"""Fixtures for all tests."""
+"""Fixtures and settings for all tests."""
 
 import os
-import sys
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-sys.path.insert(0, str(Path(__file__).parent))
+ROOT = Path(__file__).parent.parent
+
+# A slow machine must not fail a property test, and every run draws the same examples.
+# tests/faults/fuzz.py searches for new ones.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
+
+# Child processes run the checkout, as the tests do (see `pythonpath` in pyproject.toml).
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # OpenMP threads spin while they wait, so workers that share cores would stall each other.
+    # Polars keeps its threads: with one, code that relies on row order would always pass.
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
-# whatever a test leaves out of a home of its own must not reach the user's
-os.environ.setdefault("DART_HOME", tempfile.mkdtemp(prefix="dart-tests-"))
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty DART_HOME (not yet created), and no mirror."""
-    path = tmp_path / "home"
-    monkeypatch.setenv("DART_HOME", str(path))
-    monkeypatch.delenv("DART_MIRROR", raising=False)
-    monkeypatch.setenv("COLUMNS", "80")
-    return path
+@pytest.fixture(scope="session", autouse=True)
+def _default_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep tests that set no home of their own away from the user's and from each other's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DART_HOME", str(tmp_path_factory.mktemp("default-home")))
+        yield
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts to download follow each other at once."""
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry downloads without a delay."""
     monkeypatch.setattr("dartcli.data.transfer.FIRST_WAIT", 0.0)
     monkeypatch.setattr("dartcli.data.transfer.LONGEST_WAIT", 0.0)
 
 
 @pytest.fixture
+def mirrored_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the path of an empty DART_HOME, not yet created; DART_MIRROR stays set."""
+    path = tmp_path / "home"
+    monkeypatch.setenv("DART_HOME", str(path))
+    monkeypatch.setenv("COLUMNS", "80")
+    return path
+
+
+@pytest.fixture
+def home(mirrored_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the path of an empty DART_HOME, not yet created; DART_MIRROR is not set."""
+    monkeypatch.delenv("DART_MIRROR", raising=False)
+    return mirrored_home
+
+
+@pytest.fixture
 def no_sync() -> type:
-    """A context in which nothing may wait for the device."""
+    """Return a context manager in which waiting for the device raises."""
     from no_sync import NoSync
 
     return NoSync
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests on real data if there is no mirror."""
     if "DART_MIRROR" in os.environ:
         return
-    skip = pytest.mark.skip(reason="DART_MIRROR is not set: the real data are not here")
+    skip = pytest.mark.skip(reason="DART_MIRROR is not set")
     for item in items:
         if "realdata" in item.keywords:
             item.add_marker(skip)
-
-
-@pytest.fixture
-def mirrored_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty DART_HOME, with the mirror of the environment."""
-    path = tmp_path / "home"
-    monkeypatch.setenv("DART_HOME", str(path))
-    monkeypatch.setenv("COLUMNS", "80")
-    return path

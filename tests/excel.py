@@ -1,4 +1,4 @@
-"""Excel files for tests: small .xlsx, and .xls of any size, fast."""
+"""Write Excel files: .xlsx, and large .xls faster than xlwt does."""
 
 import struct
 from pathlib import Path
@@ -16,7 +16,7 @@ def _record(kind: int, content: bytes) -> bytes:
 
 
 def write_xls(path: Path, matrix: Floats) -> None:
-    """Write numbers with two decimals to the first sheet of a BIFF8 workbook, a record a row."""
+    """Write numbers with two decimals to the first sheet of a BIFF8 workbook, a record per row."""
     rows, columns = matrix.shape
     begin = struct.pack("<HHHHII", 0x0600, 0x0005, 0x0DBB, 0x07CC, 0, 0x06)
     end = _record(0x000A, b"")
@@ -33,7 +33,7 @@ def write_xls(path: Path, matrix: Floats) -> None:
     records = np.zeros(rows, kind)
     records["kind"], records["size"] = 0x00BD, kind.itemsize - 4
     records["row"], records["last"] = np.arange(rows), columns - 1
-    # an RK number: an integer, divided by one hundred when it is read
+    # an RK number with both flags set: an integer that readers divide by 100
     records["cells"]["value"] = (np.round(matrix * 100).astype(np.int32) << 2) | 3
     stream = globals_ + sheet + records.tobytes() + end
     stream += b"\0" * (-len(stream) % 4096)

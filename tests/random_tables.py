@@ -1,4 +1,4 @@
-"""Made-up training tables for the tests of the loop."""
+"""Generate training tables."""
 
 import torch
 
@@ -8,7 +8,7 @@ USERS, ITEMS, ROWS = 30, 20, 400
 
 
 def table(seed: int, rows: int = ROWS) -> Interactions:
-    """Return interactions of random users, items and kinds; none of unknown kind."""
+    """Return interactions with uniformly random users, items, and known kinds."""
     generator = torch.Generator().manual_seed(seed)
     fields = torch.stack(
         [

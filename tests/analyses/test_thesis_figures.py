@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from resealing import reseal
+from checksums import update_checksums
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
@@ -121,7 +121,7 @@ def test_a_million_rows_of_validation_are_drawn(trained: Path) -> None:
                 "logit": random.normal(0, 2, size).astype(np.float32),
             }
         ).write_parquet(copy / f"seed_{seed}/snapshots/50.parquet")
-    reseal(copy)
+    update_checksums(copy)
     found = numbers("loss-distribution", "large", iteration=50)["runs"][0]
     assert sum(entry["true_positives"] for entry in found["seeds"]) > 400_000
 

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from resealing import reseal, update
+from checksums import update_checksums, update_document
 from typer.testing import CliRunner, Result
 
 from dartcli.cli import app
@@ -127,8 +127,8 @@ def test_the_main_sentence_compares_only_what_can_be_compared(copied: Path) -> N
     path = second.folder / "settings.json"
     dataset = find_run("second").settings.dataset
     options = {**dataset.options, "interactions": 1501}
-    update(path, dataset={"name": dataset.name, "options": options})
-    reseal(second.folder)
+    update_document(path, dataset={"name": dataset.name, "options": options})
+    update_checksums(second.folder)
     sentences = overview.main_result([first, find_run("second")])
     assert "cannot be compared" in sentences[0]
 

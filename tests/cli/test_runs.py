@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from resealing import update
+from checksums import update_document
 from typer.testing import CliRunner, Result
 
 from dartcli.cli import app, console
@@ -82,7 +82,7 @@ def test_one_broken_run_does_not_hide_the_others(copied: Path) -> None:
 
 def test_an_interrupted_run_is_called_so(copied: Path) -> None:
     path = copied / "runs" / "one" / "metrics.json"
-    update(path, interrupted=True)
+    update_document(path, interrupted=True)
     assert {entry["state"] for entry in json.loads(dart("--json").stdout)} == {
         "finished", "interrupted", "unfinished",
     }  # fmt: skip

@@ -1,9 +1,10 @@
-"""Damage to every kind of file that is read: noticed, or without effect; never another result.
+"""Corrupt every kind of file; check that each command fails or returns its usual result.
 
     python tests/faults/corruptions.py --number 500
 
-A file is damaged as a disk would do it: its time stays. Then whatever reads it is run. Either a
-sentence comes out, or exactly what came out before.
+As with a failing disk, the modification time of a corrupt file stays the same. A corruption must be
+detected (an error message, or a list that shows it) or have no effect; a different result is a
+failure.
 """
 
 from __future__ import annotations
@@ -19,30 +20,29 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
+from typing import Any
 
 import typer
-from pipeline import DATASET, source
+from pipeline import DATASET, write_source
 from typer.testing import CliRunner, Result
 
 TINY = ["--epochs", "3", "--patience", "3", "--set", "dataset.interactions=1500"]
 
 
 def dart(*words: str) -> Result:
-    """Run one command within this process; ``history`` stands for the library's reader of it."""
+    """Run a command in this process; ``history`` stands for the library function of that name."""
     from dartcli.cli import app
     from dartcli.cli.errors import guarded
 
     if words[0] == "history":
         reader = typer.Typer()
-        reader.command()(guarded(_history))
+        reader.command()(guarded(_print_history))
         return CliRunner().invoke(reader, [words[1]])
 
     return CliRunner().invoke(app, list(words))
 
 
-def _history(name: str) -> None:
+def _print_history(name: str) -> None:
     from dartcli.experiments.run_index import find_run
 
     run = find_run(name)
@@ -51,22 +51,22 @@ def _history(name: str) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file, and what reads it."""
+    """A kind of file and the commands that read it."""
 
     name: str
     pattern: str
-    """Below the home."""
+    """Glob pattern relative to the home."""
     readers: tuple[tuple[str, ...], ...]
-    """Commands; they write nothing that lasts, or something that is removed."""
-    before: Callable[[Path], None] = lambda _home: None
-    """What is removed first, so that the file is needed."""
+    """Commands, as arguments of ``dart``."""
+    setup: Callable[[Path], None] = lambda _home: None
+    """Remove what would make reading the file unnecessary."""
 
 
-def _without_prepared(home: Path) -> None:
+def _remove_prepared(home: Path) -> None:
     shutil.rmtree(home / "processed" / DATASET)
 
 
-def _without_splits(home: Path) -> None:
+def _remove_splits(home: Path) -> None:
     for path in (home / "processed" / DATASET).glob("*/splits"):
         shutil.rmtree(path)
 
@@ -87,38 +87,38 @@ ACTIVITY = ("analyze", "user-activity", "one", "--json")
 LOSSES = ("analyze", "loss-distribution", "one", "--json")
 
 KINDS = (
-    Kind("source", f"raw/{DATASET}/*/*.xls", (PREPARE, TRAIN), _without_prepared),
-    Kind("source, unused", f"raw/{DATASET}/*/*.xls", (PREPARE, TRAIN)),
-    Kind("record of downloads", f"raw/{DATASET}/download.json", (PREPARE, TRAIN)),
-    Kind("interactions", f"processed/{DATASET}/*/interactions.parquet", (TRAIN,), _without_splits),
+    Kind("source", f"raw/{DATASET}/*/*.xls", (PREPARE, TRAIN), _remove_prepared),
+    Kind("unneeded source", f"raw/{DATASET}/*/*.xls", (PREPARE, TRAIN)),
+    Kind("download record", f"raw/{DATASET}/download.json", (PREPARE, TRAIN)),
+    Kind("interactions", f"processed/{DATASET}/*/interactions.parquet", (TRAIN,), _remove_splits),
     Kind("ids", f"processed/{DATASET}/*/ids/*.parquet", (PREPARE, TRAIN)),
-    Kind("manifest", f"processed/{DATASET}/*/manifest.json", (TRAIN,), _without_splits),
+    Kind("manifest", f"processed/{DATASET}/*/manifest.json", (TRAIN,), _remove_splits),
     Kind("split", f"processed/{DATASET}/*/splits/*/*.parquet", (TRAIN,)),
-    Kind("manifest of a split", f"processed/{DATASET}/*/splits/*/manifest.json", (PREPARE, TRAIN)),
-    Kind("note of the last dataset", "processed/last.json", (DEFAULT,)),
-    Kind("description of a log", "own/shop.json", (OWN,)),
-    Kind("hashes of logs", "own/hashes.json", (OWN,)),
+    Kind("split manifest", f"processed/{DATASET}/*/splits/*/manifest.json", (PREPARE, TRAIN)),
+    Kind("default dataset", "processed/last.json", (DEFAULT,)),
+    Kind("log description", "own/shop.json", (OWN,)),
+    Kind("log checksums", "own/hashes.json", (OWN,)),
     Kind("settings", "runs/one/settings.json", (SHOW, EVAL, ANALYZE)),
-    Kind("measures", "runs/one/metrics.json", (SHOW, LIST, ANALYZE)),
+    Kind("metrics", "runs/one/metrics.json", (SHOW, LIST, ANALYZE)),
     Kind("environment", "runs/one/environment.json", (EVAL, ANALYZE)),
-    Kind("measures of a seed", "runs/one/seed_*/metrics.json", (EVAL, ANALYZE)),
+    Kind("seed metrics", "runs/one/seed_*/metrics.json", (EVAL, ANALYZE)),
     Kind("weights", "runs/one/seed_*/model.safetensors", (EVAL,)),
     Kind("history", "runs/one/seed_*/history.parquet", (HISTORY,)),
     Kind("iterations", "runs/one/seed_*/iterations.parquet", (ANALYZE,)),
     Kind("scores", "runs/one/seed_*/scores.parquet", (ANALYZE, ACTIVITY)),
     Kind("snapshot", "runs/one/seed_*/snapshots/*.parquet", (LOSSES,)),
     Kind("checkpoint", "runs/stopped/checkpoints/seed_1/*/*", (RESUME,)),
-    Kind("finished seed", "runs/stopped/seed_0/*.*", (RESUME,)),
+    Kind("finished seed of a stopped run", "runs/stopped/seed_0/*.*", (RESUME,)),
     Kind("settings of a stopped run", "runs/stopped/settings.json", (RESUME,)),
     Kind("environment of a stopped run", "runs/stopped/environment.json", (RESUME,)),
-    Kind("measures of a stopped run", "runs/stopped/metrics.json", (RESUME,)),
+    Kind("metrics of a stopped run", "runs/stopped/metrics.json", (RESUME,)),
     Kind("sweep", "sweeps/sweep-strict/sweep.json", (COMPARE,)),
-    Kind("row of a sweep", "sweeps/sweep-strict/rows/*.json", (COMPARE,)),
+    Kind("sweep row", "sweeps/sweep-strict/rows/*.json", (COMPARE,)),
 )  # fmt: skip
 
 
-def stopped(home: Path) -> None:
-    """Make the run ``stopped``: its first seed is finished, its second is not."""
+def create_stopped_run() -> None:
+    """Create the run ``stopped``, with a finished first seed and a checkpoint of the second."""
     from dartcli.errors import StoppedError
     from dartcli.experiments.train import train_run
 
@@ -128,7 +128,7 @@ def stopped(home: Path) -> None:
         nonlocal epochs
         epochs += 1
 
-    class Ends:
+    class StopInSecondSeed:
         def __enter__(self) -> Callable[[], int]:
             return lambda: 15 if epochs >= 4 else 0
 
@@ -140,16 +140,18 @@ def stopped(home: Path) -> None:
     try:
         train_run(
             name="stopped", dataset=dataset, training=plan, seeds=(0, 1), progress=count,
-            checkpoint_every="1ep", stopping=Ends,
+            checkpoint_every="1ep", stopping=StopInSecondSeed,
         )  # fmt: skip
     except StoppedError:
         return
-    raise AssertionError("it was not stopped")
+    raise AssertionError("the training ran to its end")
 
 
-def _changed(content: bytes, others: list[Path], chance: random.Random) -> tuple[str, bytes | None]:
-    """Return what is done to a file, and what it then holds; None = it is gone."""
-    how = chance.choice(["flip", "flip", "flip", "flips", "cut", "zeros", "longer", "swap", "gone"])
+def _corrupt(content: bytes, others: list[Path], chance: random.Random) -> tuple[str, bytes | None]:
+    """Return a kind of corruption and the new content of the file; None removes the file."""
+    how = chance.choice(
+        ["flip", "flip", "flip", "flips", "cut", "zeros", "append", "swap", "remove"]
+    )
     if how in {"flip", "flips"}:
         damaged = bytearray(content)
         for _ in range(1 if how == "flip" else 20):
@@ -161,29 +163,31 @@ def _changed(content: bytes, others: list[Path], chance: random.Random) -> tuple
         begin = chance.randrange(len(content))
         end = min(len(content), begin + 512)
         return how, content[:begin] + bytes(end - begin) + content[end:]
-    if how == "longer":
+    if how == "append":
         return how, content + chance.randbytes(chance.randrange(1, 300))
     if how == "swap" and others:
         return how, chance.choice(others).read_bytes()
-    return "gone", None
+    return "remove", None
 
 
-class Damages:
-    """A home with every kind of file, and what its readers say of it while it is whole."""
+class CorruptionTrials:
+    """A home with every kind of file, and what commands print while it is intact."""
 
     def __init__(self, folder: Path) -> None:
-        self.whole, self.home = folder / "whole", folder / "home"
+        self.intact, self.home = folder / "intact", folder / "home"
         os.environ["DART_HOME"] = str(self.home)
-        os.environ["DART_MIRROR"] = str(source(folder / "source", 120))
+        os.environ["DART_MIRROR"] = str(write_source(folder / "source", 120))
         os.environ["COLUMNS"] = "80"
+        # a fault of the program then raises instead of printing an error message
+        os.environ["DART_TRACEBACK"] = "1"
         log = folder / "log.csv"
         log.write_text("user,item\n" + "".join(f"u{n % 40},i{n % 31}\n" for n in range(600)))
         sweep = ["sweep", "--datasets", "synthetic", "--strategies", "base,dart", "--seeds", "0,1"]
-        own = ["preprocess", "--input", str(log), "--user", "user", "--item", "item"]
+        log_words = ["preprocess", "--input", str(log), "--user", "user", "--item", "item"]
         small = ["--set", "training.epochs=2", "--set", "dataset.interactions=1500"]
         train = ["train", "synthetic", *TINY, "--seeds", "0,1", "--snapshot", "3"]
         for words in (
-            [*own, "--name", "shop"],
+            [*log_words, "--name", "shop"],
             [*train, "--name", "one"],
             [*train, "--name", "two", "--strategy", "base"],
             [*sweep, *small, "--jobs", "1"],
@@ -192,40 +196,40 @@ class Damages:
         ):  # fmt: skip
             done = dart(*words)
             assert done.exit_code == 0, (words, done.stderr)
-        stopped(self.home)
-        shutil.copytree(self.home, self.whole, symlinks=True)
-        self.truth: dict[tuple[str, ...], object] = {}
+        create_stopped_run()
+        shutil.copytree(self.home, self.intact, symlinks=True)
+        self.expected: dict[tuple[str, ...], object] = {}
 
-    def fresh(self) -> None:
-        """Make the home whole again."""
+    def restore_home(self) -> None:
+        """Replace the home with the intact copy."""
         shutil.rmtree(self.home)
-        shutil.copytree(self.whole, self.home)
+        shutil.copytree(self.intact, self.home)
 
-    def said(self, words: tuple[str, ...]) -> object:
-        """Return what a command says while everything is whole."""
-        if words not in self.truth:
-            self.fresh()
+    def run_intact(self, words: tuple[str, ...]) -> object:
+        """Return the document that a command prints while every file is intact."""
+        if words not in self.expected:
+            self.restore_home()
             done = dart(*words)
             assert done.exit_code == 0, (words, done.stderr, done.exception)
-            self.truth[words] = _plain(done.stdout)
-        return self.truth[words]
+            self.expected[words] = _parse_stable(done.stdout)
+        return self.expected[words]
 
-    def trial(self, number: int) -> tuple[str, str, str]:
-        """Damage one file, as ``number`` decides; return kind, damage and what became of it."""
+    def run_trial(self, number: int) -> tuple[str, str, str]:
+        """Corrupt one file, chosen by ``number``; return its kind, the corruption, the outcome."""
         chance = random.Random(number)
         kind = KINDS[number % len(KINDS)]
         words = chance.choice(kind.readers)
-        expected = self.said(words)
-        self.fresh()
+        expected = self.run_intact(words)
+        self.restore_home()
         path = chance.choice(sorted(path for path in self.home.glob(kind.pattern)))
-        kind.before(self.home)
+        kind.setup(self.home)
         others = [
             other
             for other in sorted(self.home.rglob(f"*{path.suffix}"))
             if other.is_file() and other.read_bytes() != path.read_bytes()
         ]
         stat = path.stat()
-        how, content = _changed(path.read_bytes(), others, chance)
+        how, content = _corrupt(path.read_bytes(), others, chance)
         if content is None:
             path.unlink()
         else:
@@ -236,30 +240,38 @@ class Damages:
         assert done.exception is None or isinstance(done.exception, SystemExit), (where, done)
         if done.exit_code:
             assert done.exit_code in {1, 2}, (where, done.exit_code)
-            assert "dart: " in done.stderr, (where, done.stderr)
-            assert "fault of dartcli" not in done.stderr, (where, done.stderr)
-            return kind.name, how, "noticed"
-        found = _plain(done.stdout)
+            assert done.stderr.strip(), where
+            return kind.name, how, "detected"
+        found = _parse_stable(done.stdout)
         if found == expected:
             return kind.name, how, "without effect"
-        # a list shows it, and a comparison says that something is missing
-        said = ('"unreadable"', '"unfinished"', "trainings of the sweep are missing")
-        if words in {LIST, COMPARE} and any(sentence in done.stdout for sentence in said):
-            return kind.name, how, "noticed"
-        raise AssertionError((where, "another result", done.stdout[:2000], done.stderr))
+        if _shows_corruption(words, found, expected):
+            return kind.name, how, "detected"
+        raise AssertionError((where, "different result", done.stdout[:2000], done.stderr))
 
 
-def _plain(text: str) -> object:
-    """Return a JSON document without what differs from time to time."""
+def _shows_corruption(words: tuple[str, ...], found: Any, expected: Any) -> bool:
+    """Return whether a list shows an unusable run, or a comparison its missing trainings."""
+    if words == LIST:
+        differing = [entry for entry in found if entry not in expected]
+        return bool(differing) and all(entry["state"] != "finished" for entry in differing)
+    if words == COMPARE:
+        new = [one for one in found["sentences"] if one not in expected["sentences"]]
+        return any("missing" in one for one in new)
+    return False
+
+
+def _parse_stable(text: str) -> object:
+    """Parse a JSON document and drop what differs between runs of the same command."""
     document = json.loads(text)
 
-    def bare(value: object) -> object:
+    def strip(value: object) -> object:
         if isinstance(value, dict):
-            left = {"environment", "seconds", "ended", "folder", "fresh", "files"}
-            return {key: bare(inner) for key, inner in value.items() if key not in left}
-        return [bare(inner) for inner in value] if isinstance(value, list) else value
+            volatile = {"environment", "seconds", "ended", "folder", "fresh", "files"}
+            return {key: strip(inner) for key, inner in value.items() if key not in volatile}
+        return [strip(inner) for inner in value] if isinstance(value, list) else value
 
-    return bare(document)
+    return strip(document)
 
 
 def main() -> None:
@@ -267,15 +279,15 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=500)
     parser.add_argument("--first", type=int, default=0)
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="dart-damages-"))
+    folder = Path(tempfile.mkdtemp(prefix="dart-corruptions-"))
     outcomes: Counter[tuple[str, str]] = Counter()
     ways: Counter[str] = Counter()
     failed = 0
     try:
-        damages = Damages(folder)
+        trials = CorruptionTrials(folder)
         for number in range(options.first, options.first + options.number):
             try:
-                kind, how, what = damages.trial(number)
+                kind, how, what = trials.run_trial(number)
                 outcomes[kind, what] += 1
                 ways[how] += 1
             except AssertionError as error:
@@ -284,11 +296,11 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     for kind in KINDS:
-        print(f"{kind.name}: {outcomes[kind.name, 'noticed']} noticed, "
+        print(f"{kind.name}: {outcomes[kind.name, 'detected']} detected, "
               f"{outcomes[kind.name, 'without effect']} without effect")  # fmt: skip
-    noticed = sum(count for (_, what), count in outcomes.items() if what == "noticed")
-    print(f"{options.number} damages ({dict(ways)}): {noticed} noticed, "
-          f"{outcomes.total() - noticed} without effect, {failed} failed")  # fmt: skip
+    detected = sum(count for (_, what), count in outcomes.items() if what == "detected")
+    print(f"{options.number} corruptions ({dict(ways)}): {detected} detected, "
+          f"{outcomes.total() - detected} without effect, {failed} failed")  # fmt: skip
     sys.exit(failed > 0)
 
 

@@ -1,29 +1,36 @@
-"""A disk that is full, one that may only be read, files that go away: a sentence, then recovery.
+"""Fill the disk, make it read-only, or remove files during a command; check that all recovers.
 
     python tests/faults/disk.py --points 20
 
-Needs a Linux on which it may mount a small file system in memory (root).
+Needs root on Linux, to mount small file systems in memory.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from pipeline import RUN, Undisturbed, dart, digest, ended, finish, started
+from pipeline import (
+    RUN,
+    ReferencePipeline,
+    finish_steps,
+    hash_home,
+    run_dart,
+    start_dart,
+    wait_for,
+)
 
 STEPS = ("download", "preprocess", "train", "analyze", "report")
+Case = TypeVar("Case", int, str)
 
 
 def _mount(*words: str) -> bool:
@@ -34,8 +41,8 @@ def _mount(*words: str) -> bool:
 
 
 @contextmanager
-def small_disk(place: Path, size: int) -> Iterator[bool]:
-    """Mount ``size`` bytes of memory at ``place``; False where that is not allowed."""
+def mount_small_disk(place: Path, size: int) -> Iterator[bool]:
+    """Mount ``size`` bytes of memory at ``place``; yield False if that is not permitted."""
     place.mkdir(parents=True, exist_ok=True)
     mounted = _mount("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place))
     try:
@@ -45,79 +52,73 @@ def small_disk(place: Path, size: int) -> Iterator[bool]:
             _mount("umount", "-l", str(place))
 
 
-def resized(place: Path, size: int) -> None:
-    """Give a mounted file system another size."""
+def resize_disk(place: Path, size: int) -> None:
+    """Make a mounted file system writable and change its size."""
     assert _mount("mount", "-o", f"remount,rw,size={size}", "tmpfs", str(place))
 
 
-def read_only(place: Path) -> None:
-    """Let nobody write there any more."""
+def make_read_only(place: Path) -> None:
+    """Remount a file system read-only."""
     assert _mount("mount", "-o", "remount,ro", str(place))
 
 
-def size_of(folder: Path) -> int:
-    """Return the bytes of all files below ``folder``, in blocks of a file system."""
-    pages = (-(-path.stat().st_size // 4096) for path in folder.rglob("*") if path.is_file())
-    return 4096 * sum(pages)
+def measure_folder(folder: Path) -> int:
+    """Return the bytes of all files below ``folder``, rounded up to 4 KiB blocks."""
+    blocks = (-(-path.stat().st_size // 4096) for path in folder.rglob("*") if path.is_file())
+    return 4096 * sum(blocks)
 
 
-class Disks:
-    """Steps of an undisturbed pipeline, on disks that fail."""
+class DiskTrials:
+    """Steps of a pipeline on failing disks."""
 
     def __init__(self, folder: Path, strategy: str = "dart") -> None:
         self.folder = folder
-        self.pipeline = Undisturbed(folder, strategy)
-        self.room = size_of(self.pipeline.folder / "home")
+        self.pipeline = ReferencePipeline(folder, strategy)
 
-    def _home(self, place: Path, step: str) -> Path:
-        home = place / "home"
-        shutil.copytree(self.pipeline.folder / f"before-{step}", home)
-        return home
+    def _check_recovery(self, home: Path, step: str) -> None:
+        finish_steps(home, self.pipeline.steps, step)
+        assert hash_home(home) == self.pipeline.hashes, step
 
-    def _recovered(self, home: Path, step: str) -> None:
-        finish(home, self.pipeline.steps, step)
-        assert digest(home) == self.pipeline.digest, step
-
-    def full(self, number: int) -> str:
-        """Run one step with too little room, then with enough; return what was said."""
+    def fill_disk(self, number: int) -> str:
+        """Run one step with too little space, then with enough; return the error message."""
         chance = random.Random(number)
         step = STEPS[number % len(STEPS)]
         place = self.folder / f"disk-{number}"
-        with small_disk(place, 1 << 30) as mounted:
-            assert mounted, "a file system cannot be mounted here"
-            home = self._home(place, step)
-            have = size_of(home)
+        with mount_small_disk(place, 1 << 30) as mounted:
+            assert mounted, "cannot mount a file system"
+            home = self.pipeline.copy_home_before(step, place / "home")
+            used = measure_folder(home)
             with tempfile.TemporaryDirectory(dir=self.folder) as other:
                 whole = Path(other) / "home"
                 shutil.copytree(home, whole)
-                assert dart(self.pipeline.steps[step], whole).code == 0
-                needed = size_of(whole) - have
-            resized(place, have + 4096 + int(max(needed, 20_000) * chance.uniform(0, 0.9)))
-            done = dart(self.pipeline.steps[step], home)
-            assert done.is_sentence or done.code == 0, (number, step, done)
-            resized(place, 1 << 30)
-            self._recovered(home, step)
-        return f"{step}: {done.err.strip().splitlines()[-1] if done.code else 'it was enough'}"
+                assert run_dart(self.pipeline.steps[step], whole).code == 0
+                needed = measure_folder(whole) - used
+            resize_disk(place, used + 4096 + int(max(needed, 20_000) * chance.uniform(0, 0.9)))
+            done = run_dart(self.pipeline.steps[step], home)
+            assert done.is_clean_failure or done.code == 0, (number, step, done)
+            resize_disk(place, 1 << 30)
+            self._check_recovery(home, step)
+        return f"{step}: {done.last_line if done.code else 'the space was sufficient'}"
 
-    def read_only(self, step: str) -> str:
-        """Run one step where nothing may be written, then where it may."""
+    def deny_writes(self, step: str) -> str:
+        """Run one step on a read-only disk, then on a writable one; return the error message."""
         place = self.folder / f"read-only-{step}"
-        with small_disk(place, 1 << 30) as mounted:
-            assert mounted, "a file system cannot be mounted here"
-            home = self._home(place, step)
-            read_only(place)
-            done = dart(self.pipeline.steps[step], home)
-            assert done.is_sentence, (step, done)
-            resized(place, 1 << 30)
-            self._recovered(home, step)
-        return f"{step}: {done.err.strip().splitlines()[-1]}"
+        with mount_small_disk(place, 1 << 30) as mounted:
+            assert mounted, "cannot mount a file system"
+            home = self.pipeline.copy_home_before(step, place / "home")
+            make_read_only(place)
+            done = run_dart(self.pipeline.steps[step], home)
+            assert done.is_clean_failure, (step, done)
+            resize_disk(place, 1 << 30)
+            self._check_recovery(home, step)
+        return f"{step}: {done.last_line}"
 
-    def removed(self, number: int) -> str:
-        """Remove a file or folder while a step is running; it ends well or with a sentence."""
+    def remove_path(self, number: int) -> str:
+        """Remove a file or folder while a step runs; return the victim and the error message."""
         chance = random.Random(number)
         step = ("preprocess", "train", "analyze", "report")[number % 4]
-        home = self.pipeline.home_before(step, self.folder / f"removed-{number}" / "home")
-        process = started(self.pipeline.steps[step], home)
+        home = self.pipeline.copy_home_before(step, self.folder / f"removed-{number}" / "home")
+        process = start_dart(self.pipeline.steps[step], home)
         time.sleep(chance.uniform(0.3, 4.0 if step == "train" else 2.0))
         parts = [
             path for path in home.rglob("*") if path.parent != home and ".lock" not in path.name
@@ -127,20 +128,19 @@ class Disks:
             shutil.rmtree(victim, ignore_errors=True)
         else:
             victim.unlink(missing_ok=True)
-        done = ended(process)
-        assert done.is_sentence or done.code == 0, (number, step, victim, done)
-        words = done.err.strip().splitlines()[-1] if done.code else "nothing was missed"
-        said = f"{step}, without {victim.relative_to(home)}: {words}"
-        self._begin_again(home)
-        return said
+        done = wait_for(process)
+        assert done.is_clean_failure or done.code == 0, (number, step, victim, done)
+        message = done.last_line if done.code else "not needed"
+        self._repair(home)
+        return f"{step}, without {victim.relative_to(home)}: {message}"
 
-    def _begin_again(self, home: Path) -> None:
-        """Do what a user does who reads the sentence: repair, or remove and do it again."""
-        said = json.loads(dart(["doctor", "--repair", "--json"], home).out)
-        if any(entry["part"] == "run" and entry["state"] == "broken" for entry in said):
-            # its settings are gone
-            assert dart(["runs", "remove", RUN, "--yes"], home).code == 0
-        self._recovered(home, "download")
+    def _repair(self, home: Path) -> None:
+        """Repair or remove what is corrupt, as the error messages advise, and start again."""
+        run_dart(["doctor", "--repair", "--json"], home)
+        run = home / "runs" / RUN
+        if run.is_dir() and not (run / "settings.json").is_file():
+            assert run_dart(["runs", "remove", RUN, "--yes"], home).code == 0
+        self._check_recovery(home, "download")
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -150,26 +150,26 @@ def main(words: Sequence[str] | None = None) -> None:
     folder = Path(tempfile.mkdtemp(prefix="dart-disks-"))
     failed = 0
 
-    def tried(what: str, trial: object, argument: object) -> None:
+    def attempt(what: str, trial: Callable[[Case], str], argument: Case) -> None:
         nonlocal failed
         try:
-            print(f"{what} {argument}: {trial(argument)}", flush=True)  # type: ignore[operator]
+            print(f"{what} {argument}: {trial(argument)}", flush=True)
         except AssertionError as error:
             failed += 1
             print(f"FAILED {what} {argument}: {error}", flush=True)
 
     try:
-        disks = Disks(folder)
+        trials = DiskTrials(folder)
         for number in range(options.points):
-            tried("full", disks.full, number)
+            attempt("full", trials.fill_disk, number)
         for step in STEPS:
-            tried("read-only", disks.read_only, step)
+            attempt("read-only", trials.deny_writes, step)
         for number in range(options.points):
-            tried("removed", disks.removed, number)
+            attempt("removed", trials.remove_path, number)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"{options.points} full disks, {len(STEPS)} read-only, {options.points} removals; "
-          f"failed: {failed}")  # fmt: skip
+    print(f"{options.points} full disks, {len(STEPS)} read-only disks, {options.points} removals, "
+          f"{failed} failed")  # fmt: skip
     sys.exit(failed > 0)
 
 

@@ -1,9 +1,9 @@
-"""``kill -9`` at random moments, then go on: every byte must be that of the undisturbed run.
+"""Kill commands at random moments, resume, and compare every byte with an uninterrupted run.
 
     python tests/faults/kills.py --kills 100
 
-A moment is a time since the start of a command, or one of its file operations. What goes on may be
-killed again.
+A moment is either a time since the start of a command or one of its file operations. The command
+that resumes may be killed as well.
 """
 
 from __future__ import annotations
@@ -18,79 +18,85 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from pipeline import HERE, Undisturbed, again, digest, ended, finish, started
+from pipeline import (
+    HERE,
+    ReferencePipeline,
+    finish_steps,
+    hash_home,
+    remaining_command,
+    start_dart,
+    wait_for,
+)
 
 STRATEGIES = ("base", "dart", "mentornet", "co-teaching")
 WEIGHTS = {"download": 2, "preprocess": 3, "train": 10, "analyze": 2, "report": 2}
-"""How often a step is the one that is killed."""
-MOST = 3
+"""Relative frequency of killing each step."""
+MAX_KILLS = 3
 """Kills in a row."""
 
 
-class Trials:
-    """Kills in the pipelines of some strategies."""
+class KillTrials:
+    """Kills in the pipelines of several strategies."""
 
     def __init__(self, folder: Path, strategies: tuple[str, ...] = STRATEGIES) -> None:
         self.folder = folder
-        self.undisturbed = {name: Undisturbed(folder, name) for name in strategies}
+        self.references = {name: ReferencePipeline(folder, name) for name in strategies}
         self.operations: dict[tuple[str, str], int] = {}
         self.seconds: dict[tuple[str, str], float] = {}
-        for strategy, pipeline in self.undisturbed.items():
+        for strategy, pipeline in self.references.items():
             for step, words in pipeline.steps.items():
-                home = pipeline.home_before(step, folder / "home")
-                counted = folder / "counted"
+                home = pipeline.copy_home_before(step, folder / "home")
+                count_file = folder / "count"
                 began = time.monotonic()
-                program = (str(HERE / "watched.py"), "0", str(counted))
-                done = ended(started(words, home, program))
+                program = (str(HERE / "watched.py"), "0", str(count_file))
+                done = wait_for(start_dart(words, home, program))
                 assert done.code == 0, (step, done)
                 self.seconds[strategy, step] = time.monotonic() - began
-                self.operations[strategy, step] = int(counted.read_text())
+                self.operations[strategy, step] = int(count_file.read_text())
 
-    def killed(self, strategy: str, step: str, chance: random.Random, home: Path) -> int:
-        """Kill ``step``, and perhaps what goes on with it; return how many kills struck."""
-        struck = 0
-        for _ in range(chance.choice((1, 1, MOST))):
-            words = again(step, self.undisturbed[strategy].steps[step], home)
+    def kill_step(self, strategy: str, step: str, chance: random.Random, home: Path) -> int:
+        """Kill ``step``, and perhaps the command that resumes it; return the number of kills."""
+        kills = 0
+        for _ in range(chance.choice((1, 1, MAX_KILLS))):
+            words = remaining_command(step, self.references[strategy].steps[step], home)
             if words is None:
                 break
             if chance.random() < 0.5:
                 number = chance.randint(1, self.operations[strategy, step])
                 program = (str(HERE / "watched.py"), str(number), "-")
-                process = started(words, home, program)
+                process = start_dart(words, home, program)
             else:
-                process = started(words, home)
+                process = start_dart(words, home)
                 wait = self.seconds[strategy, step] * chance.uniform(0.1, 1.0)
                 deadline = time.monotonic() + wait
                 while time.monotonic() < deadline and process.poll() is None:
                     time.sleep(0.005)
                 process.kill()
-            done = ended(process)
+            done = wait_for(process)
             assert done.code in {0, -signal.SIGKILL}, done
-            struck += done.code != 0
-        return struck
+            kills += done.code != 0
+        return kills
 
-    def trial(self, number: int) -> tuple[str, str, int]:
-        """Kill a command at a moment that ``number`` decides, finish, and compare every byte.
+    def run_trial(self, number: int) -> tuple[str, str, int]:
+        """Kill a command at a moment derived from ``number``, finish, and compare every byte.
 
-        Returns strategy, step and number of kills.
+        Returns the strategy, the step, and the number of kills.
         """
         chance = random.Random(number)
-        strategy = list(self.undisturbed)[number % len(self.undisturbed)]
+        strategy = list(self.references)[number % len(self.references)]
         step = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        pipeline = self.undisturbed[strategy]
-        home = pipeline.home_before(step, self.folder / "home")
-        struck = self.killed(strategy, step, chance, home)
-        finish(home, pipeline.steps, step)
-        found = digest(home)
+        pipeline = self.references[strategy]
+        home = pipeline.copy_home_before(step, self.folder / "home")
+        kills = self.kill_step(strategy, step, chance, home)
+        finish_steps(home, pipeline.steps, step)
+        found = hash_home(home)
         differing = {
             name
-            for name in found.keys() | pipeline.digest.keys()
-            if found.get(name) != pipeline.digest.get(name)
+            for name in found.keys() | pipeline.hashes.keys()
+            if found.get(name) != pipeline.hashes.get(name)
         }
         assert not differing, (number, strategy, step, differing)
-        return strategy, step, struck
+        return strategy, step, kills
 
 
 def main() -> None:
@@ -102,22 +108,22 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="dart-kills-"))
     kills, steps, failed = Counter[str](), Counter[str](), 0
     try:
-        trials = Trials(folder, tuple(options.strategies.split(",")))
+        trials = KillTrials(folder, tuple(options.strategies.split(",")))
         number = options.first
         while kills.total() < options.kills:
             try:
-                strategy, step, struck = trials.trial(number)
+                strategy, step, struck = trials.run_trial(number)
                 kills[strategy] += struck
                 steps[step] += struck
             except AssertionError as error:
                 failed += 1
-                print(f"trial {number} FAILED: {error}", flush=True)
+                print(f"FAILED trial {number}: {error}", flush=True)
             number += 1
             if number % 10 == 0:
                 print(f"{number} trials, {kills.total()} kills, {failed} failed", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"{kills.total()} kills in {number - options.first} trials; failed: {failed}")
+    print(f"{kills.total()} kills in {number - options.first} trials, {failed} failed")
     print(f"by strategy: {dict(kills)}; by step: {dict(steps)}")
     sys.exit(failed > 0)
 

@@ -1,4 +1,4 @@
-"""The tool from download to report as processes, on made-up data, in a home of its own."""
+"""Run ``dart`` from download to report as child processes, on generated data in its own home."""
 
 from __future__ import annotations
 
@@ -12,35 +12,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-RUN = "it"
+RUN = "example"
+DATASET = "jester-1"
 HERE = Path(__file__).parent
-LIMIT = 600.0
-"""Seconds that no command may take."""
-VARIES = ("environment.json", "download.json", "hashes.json")
-"""Files that hold times, of day or of files."""
+TIMEOUT = 600.0
+"""Seconds after which a command counts as hung."""
+VOLATILE_FILES = ("environment.json", "download.json", "hashes.json")
+"""Files that contain times of day or modification times."""
 
 
 @dataclass(frozen=True)
-class Done:
-    """A process that ended, or was ended."""
+class CommandResult:
+    """How a command ended."""
 
     code: int
-    """Exit code; minus the signal that ended it."""
+    """Exit code, or minus the number of the signal that killed it."""
     out: str
     err: str
 
     @property
-    def is_sentence(self) -> bool:
-        """It failed as this program promises: exit code 1, 2, 130 or 143, words, no traceback."""
-        words = "Traceback" not in self.err and "this is a fault of dartcli" not in self.err
-        return self.code in {1, 2, 130, 143} and words and "dart: " in self.err
+    def is_clean_failure(self) -> bool:
+        """Whether it failed with a documented exit code and a message, without a traceback."""
+        documented = self.code in {1, 2, 130, 143}
+        return documented and bool(self.err.strip()) and "Traceback" not in self.err
+
+    @property
+    def last_line(self) -> str:
+        """The last line of stderr, or an empty string."""
+        return (self.err.strip().splitlines() or [""])[-1]
 
 
-DATASET = "jester-1"
-
-
-def source(folder: Path, users: int = 400) -> Path:
-    """Write made-up ratings as the dataset ``jester-1`` has them; return their folder."""
+def write_source(folder: Path, users: int = 400) -> Path:
+    """Write generated ratings in the format of ``jester-1``; return ``folder``."""
     chance = random.Random(7)
     lines = []
     for _ in range(users):
@@ -53,8 +56,8 @@ def source(folder: Path, users: int = 400) -> Path:
     return folder
 
 
-def commands(source: Path, strategy: str) -> dict[str, list[str]]:
-    """Return what a user would type, from the data to the report."""
+def build_steps(source: Path, strategy: str) -> dict[str, list[str]]:
+    """Return the arguments of every step, from download to report."""
     train = ["train", DATASET, "--strategy", strategy, "--epochs", "8", "--patience", "8"]
     return {
         "download": ["download", DATASET, "--from", str(source)],
@@ -65,19 +68,24 @@ def commands(source: Path, strategy: str) -> dict[str, list[str]]:
     }
 
 
-def environment(home: Path, **more: str) -> dict[str, str]:
-    """Return the environment of a process of the tool."""
+def build_environment(home: Path, **more: str) -> dict[str, str]:
+    """Return the environment variables of a ``dart`` process.
+
+    ``DART_TRACEBACK`` turns a fault of the program into a traceback, so that no error message can
+    hide one.
+    """
     kept = {key: value for key, value in os.environ.items() if key != "DART_MIRROR"}
-    return {**kept, "DART_HOME": str(home), "COLUMNS": "80", "OMP_NUM_THREADS": "1", **more}
+    fixed = {"COLUMNS": "80", "OMP_NUM_THREADS": "1", "DART_TRACEBACK": "1"}
+    return {**kept, **fixed, "DART_HOME": str(home), **more}
 
 
-def started(
+def start_dart(
     words: Sequence[str], home: Path, program: Sequence[str] = ("-m", "dartcli"), **more: str
 ) -> subprocess.Popen[str]:
-    """Start ``dart`` with ``words``."""
+    """Start ``dart`` with the arguments ``words``."""
     return subprocess.Popen(
         [sys.executable, *program, *words],
-        env=environment(home, **more),
+        env=build_environment(home, **more),
         cwd=home.parent,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -86,24 +94,24 @@ def started(
     )
 
 
-def ended(process: subprocess.Popen[str], limit: float = LIMIT) -> Done:
-    """Wait for the end of a process; a hang is an AssertionError."""
+def wait_for(process: subprocess.Popen[str], timeout: float = TIMEOUT) -> CommandResult:
+    """Wait until ``process`` ends; raise AssertionError if it hangs."""
     try:
-        out, err = process.communicate(timeout=limit)
+        out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         process.kill()
         out, err = process.communicate()
         raise AssertionError(f"{process.args} hung: {err}") from None
-    return Done(process.returncode, out, err)
+    return CommandResult(process.returncode, out, err)
 
 
-def dart(words: Sequence[str], home: Path, **more: str) -> Done:
-    """Run ``dart`` with ``words`` to its end."""
-    return ended(started(words, home, **more))
+def run_dart(words: Sequence[str], home: Path, **more: str) -> CommandResult:
+    """Run ``dart`` with the arguments ``words``."""
+    return wait_for(start_dart(words, home, **more))
 
 
-def again(step: str, words: Sequence[str], home: Path) -> Sequence[str] | None:
-    """Return what a user types after ``step`` was cut off; None where it is done."""
+def remaining_command(step: str, words: Sequence[str], home: Path) -> Sequence[str] | None:
+    """Return what a user runs after ``step`` was interrupted; None if it had finished."""
     run = home / "runs" / RUN
     if step != "train" or not run.exists():
         return words
@@ -113,49 +121,49 @@ def again(step: str, words: Sequence[str], home: Path) -> Sequence[str] | None:
     return ["train", "--resume", RUN, "--checkpoint-every", "0.05s"]
 
 
-def finish(home: Path, steps: Mapping[str, Sequence[str]], first: str) -> None:
-    """Take the steps from ``first`` on to the end, as a user does who comes back."""
+def finish_steps(home: Path, steps: Mapping[str, Sequence[str]], first: str) -> None:
+    """Run the steps from ``first`` to the last, resuming an interrupted training."""
     names = list(steps)
     for name in names[names.index(first) :]:
-        words = again(name, steps[name], home)
+        words = remaining_command(name, steps[name], home)
         if words is not None:
-            done = dart(words, home)
+            done = run_dart(words, home)
             assert done.code == 0, (name, words, done)
 
 
-def digest(home: Path) -> dict[str, str]:
-    """Return path -> SHA-256 of all that counts: data, weights, measures, histories, analyses."""
+def hash_home(home: Path) -> dict[str, str]:
+    """Return path -> SHA-256 of data, weights, metrics, histories, and analyses."""
     found = {}
     for part in ("raw", "processed", "runs"):
         for path in sorted((home / part).rglob("*")):
-            if path.is_file() and path.name not in VARIES and path.suffix != ".lock":
+            if path.is_file() and path.name not in VOLATILE_FILES and path.suffix != ".lock":
                 name = path.relative_to(home).as_posix()
                 found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
 
-class Undisturbed:
-    """A pipeline that nothing happened to, and how things stood before each of its steps."""
+class ReferencePipeline:
+    """An uninterrupted pipeline, with a copy of the home before each step."""
 
     def __init__(self, folder: Path, strategy: str) -> None:
         self.folder = folder / strategy
-        self.steps = commands(folder / "source", strategy)
+        self.steps = build_steps(folder / "source", strategy)
         if not (folder / "source").exists():
-            source(folder / "source")
+            write_source(folder / "source")
         home = self.folder / "home"
         home.mkdir(parents=True)
         for name, words in self.steps.items():
             shutil.copytree(home, self._before(name))
-            done = dart(words, home)
+            done = run_dart(words, home)
             assert done.code == 0, (name, done)
-        self.digest = digest(home)
-        assert f"runs/{RUN}/seed_0/model.safetensors" in self.digest
+        self.hashes = hash_home(home)
+        assert f"runs/{RUN}/seed_0/model.safetensors" in self.hashes
 
     def _before(self, step: str) -> Path:
         return self.folder / f"before-{step}"
 
-    def home_before(self, step: str, place: Path) -> Path:
-        """Make ``place`` a home as it was before ``step``."""
+    def copy_home_before(self, step: str, place: Path) -> Path:
+        """Replace ``place`` with a copy of the home before ``step``; return it."""
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(self._before(step), place)
         return place

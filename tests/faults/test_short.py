@@ -1,4 +1,4 @@
-"""Short versions of the harnesses in this folder; each is a command for the long one."""
+"""Run each harness in this folder briefly; as commands they run for as long as you like."""
 
 import os
 import re
@@ -7,25 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from crowd import Crowd
-from disk import Disks, small_disk
-from kills import Trials
+from disk import DiskTrials, mount_small_disk
+from kills import KillTrials
 from pipeline import HERE
 
-SEVERAL = pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL on Windows")
+pytestmark = pytest.mark.faults
 
 
-@SEVERAL
-def test_killed_and_gone_on_to_the_same_bytes(tmp_path: Path) -> None:
-    trials = Trials(tmp_path, ("dart",))
-    assert sum(trials.trial(number)[2] for number in range(3)) > 0
-
-
-def command(name: str, *words: str) -> str:
-    """Run a harness that changes environment and working directory in a process of its own."""
+def run_harness(name: str, *words: str) -> str:
+    """Run a harness that changes environment and working directory; return its output."""
     done = subprocess.run(
         [sys.executable, str(HERE / name), *words], capture_output=True, text=True, check=False
     )
@@ -33,25 +24,31 @@ def command(name: str, *words: str) -> str:
     return done.stdout
 
 
-def test_damage_is_noticed_or_without_effect() -> None:
-    said = command("corruptions.py", "--number", "54")
-    assert re.search(r"54 damages .*: [1-9]\d* noticed, [1-9]\d* without effect, 0 failed", said)
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_killed_and_resumed_pipelines_produce_identical_bytes(tmp_path: Path) -> None:
+    trials = KillTrials(tmp_path, ("dart",))
+    assert sum(trials.run_trial(number)[2] for number in range(3)) > 0
 
 
-def test_a_full_disk_is_a_sentence_and_then_forgotten(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "probe", 1 << 20) as mounted:
+def test_corruption_is_detected_or_has_no_effect() -> None:
+    said = run_harness("corruptions.py", "--number", "54")
+    assert re.search(r"^54 .*: [1-9]\d* detected, [1-9]\d* without effect, 0 failed", said, re.M)
+
+
+def test_a_failing_disk_gives_an_error_and_leaves_no_trace(tmp_path: Path) -> None:
+    with mount_small_disk(tmp_path / "probe", 1 << 20) as mounted:
         if not mounted:
-            pytest.skip("a file system cannot be mounted here: that takes root on Linux")
-    disks = Disks(tmp_path)
-    assert "space" in disks.full(2)
-    assert "read-only" in disks.read_only("train")
-    assert disks.removed(1)
+            pytest.skip("mounting a file system needs root on Linux")
+    trials = DiskTrials(tmp_path)
+    assert "space" in trials.fill_disk(2)
+    assert "read-only" in trials.deny_writes("train").lower()
+    assert trials.remove_path(1)
 
 
-def test_whatever_is_typed_or_given_ends_well() -> None:
-    said = command("fuzz.py", "--examples", "150")
+def test_unusual_input_ends_with_a_documented_exit_code() -> None:
+    said = run_harness("fuzz.py", "--examples", "150")
     assert all(f"'exit code {code}'" in said for code in (0, 1, 2))
 
 
-def test_a_crowd_has_the_results_of_one(tmp_path: Path) -> None:
-    Crowd(tmp_path, 4).all()
+def test_processes_that_share_a_home_get_the_results_of_one_alone(tmp_path: Path) -> None:
+    Crowd(tmp_path, 4).run_all()
