@@ -1,4 +1,4 @@
-"""``python -m dartcli`` does what ``dart`` does."""
+"""Run the command line as ``python -m dartcli``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: one file a command; each parses, calls a step, and shows the result."""
+"""The command line: one module per command, which parses, calls a function, and prints."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from dartcli.cli import (
     evaluate,
     preprocess,
     report,
+    resume,
     runs,
     sweep,
     train,
 )
-from dartcli.cli.errors import guarded, interrupt
+from dartcli.cli.errors import CommandGroup, guarded, raise_interrupted
 from dartcli.errors import DartError
 from dartcli.storage import paths
 from dartcli.storage.atomic import process_directory
 
 app = typer.Typer(
+    cls=CommandGroup,
     name="dart",
-    help="Find and handle false-positive interactions while training recommenders.",
-    epilog="Start with: dart train",
-    no_args_is_help=True,
+    epilog="Get started: dart train",
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -39,11 +40,12 @@ app = typer.Typer(
 app.command("download")(guarded(download.download))
 app.command("preprocess")(guarded(preprocess.preprocess))
 app.command("train")(guarded(train.train))
-app.command("sweep")(guarded(sweep.sweep))
+app.command("resume")(guarded(resume.resume))
 app.command("eval")(guarded(evaluate.evaluate))
 app.command("analyze")(guarded(analyze.analyze))
-app.add_typer(runs.app, name="runs")
+app.command("sweep")(guarded(sweep.sweep))
 app.command("report")(guarded(report.report))
+app.add_typer(runs.app, name="runs")
 app.command("doctor")(guarded(doctor.doctor))
 
 
@@ -55,6 +57,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - the signature of Type
 
 @app.callback()
 def root(
+    context: typer.Context,
     _version: Annotated[
         bool,
         typer.Option(
@@ -62,27 +65,27 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Find and handle false-positive interactions while training recommenders."""
+    """Find false positives in implicit feedback and train recommenders despite them."""
+    if context.invoked_subcommand is None:
+        context.get_help()
+        raise typer.Exit(2)
     console.show_log()
 
 
-def _prepare_libraries() -> None:
-    """Set what libraries read from the environment when they are first used.
-
-    The user's word counts.
-    """
+def _set_environment() -> None:
+    """Set the variables that libraries read when they are first used, unless the user has."""
     try:
         home, compiled = paths.home(), process_directory(paths.compiled())
     except DartError:
-        return  # the command says so
+        return  # the command reports it
     for name, value in {
-        # large tensors in large pages: a table is then allocated with tens of faults, not thousands
+        # large tensors use huge pages: allocating a table takes tens of page faults, not thousands
         "THP_MEM_ALLOC_ENABLE": "1",
-        # fonts are looked up once and kept with everything else; figures look alike for everybody
+        # the font cache is kept with our other files, and no personal style changes the figures
         "MPLCONFIGDIR": str(home / "matplotlib"),
-        # code that lay on a disk is not run: everything is compiled by the process that uses it
+        # compiled code from disk is never run: each process compiles its own
         "TORCHINDUCTOR_CACHE_DIR": str(compiled),
-        # one function needs no pool of compilers, and Ctrl-C has no child to reach
+        # one function does not need a pool of compilers, and Ctrl-C then has no children to stop
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
     }.items():
         os.environ.setdefault(name, value)
@@ -91,16 +94,16 @@ def _prepare_libraries() -> None:
 def main() -> None:
     """Run the command line.
 
-    The exit code is 0, 1 (run or data), 2 (usage), 130 (Ctrl-C) or 143 (SIGTERM).
+    The exit code is 0, 1 (run or data), 2 (usage), 130 (Ctrl-C), or 143 (SIGTERM).
     """
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)
-    # the user's mask counts, but what is believed later may not be for everybody to write
+    signal.signal(signal.SIGINT, raise_interrupted)
+    signal.signal(signal.SIGTERM, raise_interrupted)
+    # keep the user's umask, but nobody else may change files that are trusted later
     os.umask(os.umask(0o077) | 0o002)
-    _prepare_libraries()
+    _set_environment()
     try:
         app(prog_name="dart")
     except BrokenPipeError:
-        # the reader of our output went away (`dart ... | head`): nothing is wrong
+        # the reader of our output is gone (`dart ... | head`), which is not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dartcli import catalog
 from dartcli.cli import console, options, tables
 from dartcli.errors import UsageError
 
@@ -13,43 +14,52 @@ from dartcli.errors import UsageError
 def analyze(
     what: Annotated[
         str,
-        typer.Argument(
-            metavar="WHAT",
-            help="compare, dataset, loss-by-rating, loss-distribution, "
-            "memorization, precision-recall, sensitivity, user-activity.",
-        ),
+        typer.Argument(metavar="ANALYSIS", help=f"One of {', '.join(catalog.files('analyses'))}."),
     ],
-    names: options.Runs = None,
+    names: options.RunsOrSweeps = None,
+    iteration: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Snapshot to read (loss-distribution)." + options.default("the last"),
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="An option of the analysis, such as measure=test_log_loss; may be repeated.",
+            help="Option of the analysis, such as measure=test_log_loss. Repeatable.",
         ),
-    ] = None,
-    iteration: Annotated[
-        int | None,
-        typer.Option(min=1, help="For loss-distribution: the snapshot of this iteration."),
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", help="Print the tables as markdown, latex or csv instead."),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="Print the tables as markdown, latex, or csv.",
+        ),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Answer one question about finished runs: a table, a figure (PNG, SVG), JSON.
+    """Analyze finished runs or a sweep with tables and figures.
 
-    Examples: dart analyze precision-recall run_03; dart analyze compare table2-reference.
+    Tables are printed; figures and all numbers are written to the folder
+    analysis/ of the first run.
+
+    For example:
+
+      dart analyze precision-recall run_03
+      dart analyze compare table2-reference --format latex
     """
-    from dartcli import catalog, settings
+    from dartcli import settings
     from dartcli.experiments.run_index import last_run
     from dartcli.reporting.analyze import run_analysis
     from dartcli.reporting.formats import FORMATS
 
     catalog.load("analyses", what)
     if form is not None and form not in FORMATS:
-        raise UsageError(f"there is no format {form!r}; choose from {', '.join(FORMATS)}.")
+        raise UsageError(f"no format {form!r}. Choose from {', '.join(FORMATS)}.")
     chosen = names or [last_run().name]
     assigned = settings.parse_assignments(set_ or [])
     if iteration is not None:
@@ -65,6 +75,6 @@ def analyze(
         for view in report.tables:
             tables.table(view.title, view.columns, view.rows)
         for sentence in report.sentences:
-            console.out().print(sentence, markup=False)
+            console.stdout().print(sentence, markup=False)
     for path in report.files:
         console.note(str(path))

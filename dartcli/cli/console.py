@@ -1,4 +1,4 @@
-"""What the user sees: stdout carries data, stderr carries talk."""
+"""Write data to stdout and messages to stderr."""
 
 from __future__ import annotations
 
@@ -7,49 +7,76 @@ import logging
 import sys
 
 from rich.console import Console
+from rich.text import Text
 
 
-def out() -> Console:
-    """Return a console on stdout."""
+def stdout() -> Console:
+    """Return a console that writes to stdout."""
     return Console(highlight=False)
 
 
-def talk() -> Console:
-    """Return a console on stderr."""
+def stderr() -> Console:
+    """Return a console that writes to stderr."""
     return Console(stderr=True, highlight=False)
 
 
-def note(sentence: str) -> None:
-    """Say something on stderr that the user did not ask for but should know."""
-    talk().print(f"• {sentence}", style="dim", markup=False, soft_wrap=True)
-
-
-class NoteHandler(logging.Handler):
-    """Shows what the package logs as notes on stderr."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print the message of ``record``."""
-        note(record.getMessage())
-
-
-def show_log() -> None:
-    """Show the messages that the package logs, from INFO on; calling it again changes nothing."""
-    logger = logging.getLogger("dartcli")
-    logger.setLevel(logging.INFO)
-    if not any(isinstance(handler, NoteHandler) for handler in logger.handlers):
-        logger.addHandler(NoteHandler())
-
-
-def can_ask() -> bool:
-    """Return True where someone sits at stdin to answer a question."""
-    return sys.stdin.isatty()
-
-
-def next_command(command: str) -> None:
-    """Name the next useful command on stderr."""
-    talk().print(f"next: {command}", style="cyan", markup=False, soft_wrap=True)
+def print_line(text: str) -> None:
+    """Print one line of data on stdout, however long it is."""
+    stdout().print(text, markup=False, soft_wrap=True)
 
 
 def document(value: object) -> None:
     """Print one JSON document on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def error(message: str) -> None:
+    """Print ``error: message`` on stderr, after everything that was written to stdout."""
+    sys.stdout.flush()
+    _print_message(("error:", "bold red"), f" {message}")
+
+
+def warning(message: str) -> None:
+    """Print ``warning: message`` on stderr."""
+    _print_message(("warning:", "bold yellow"), f" {message}")
+
+
+def note(message: str) -> None:
+    """Print a line of information on stderr."""
+    _print_message((f"• {message}", "dim"))
+
+
+def next_command(command: str) -> None:
+    """Suggest the next command on stderr."""
+    _print_message((f"next: {command}", "cyan"))
+
+
+def interruption(message: str) -> None:
+    """Print ``message`` on a line of its own, below the ``^C`` that a terminal echoes."""
+    sys.stdout.flush()
+    _print_message("\n" if stderr().is_terminal else "", message)
+
+
+def _print_message(*parts: str | tuple[str, str]) -> None:
+    stderr().print(Text.assemble(*parts), soft_wrap=True)
+
+
+class MessageHandler(logging.Handler):
+    """Print log records on stderr as notes and warnings."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print ``record``."""
+        (note if record.levelno < logging.WARNING else warning)(record.getMessage())
+
+
+def show_log() -> None:
+    """Print what the package logs, from level INFO; calling it again has no effect."""
+    logger = logging.getLogger("dartcli")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, MessageHandler) for handler in logger.handlers):
+        logger.addHandler(MessageHandler())
+
+
+def can_ask() -> bool:
+    """Return True if stdin is a terminal, so that a question can be answered."""
+    return sys.stdin.isatty()

@@ -2,56 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dartcli.cli import console, options, tables
 
-if TYPE_CHECKING:
-    from dartcli.experiments.checks import Finding
-
 
 def doctor(
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Make well what can be made well.")
-    ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Look at installation, devices, directories, data and runs; say what is broken.
+    """Check the installation and every stored file.
 
-    Every file is hashed. The exit code is 1 where something is broken.
+    Exits with code 1 if anything is corrupt or does not work.
+
+    For example:
+
+      dart doctor
+      dart doctor --repair
     """
     from dartcli.experiments.checks import run_checks
 
-    found = list(run_checks(repair=repair))
+    findings = list(run_checks(repair=repair))
     if json:
-        console.document([_entry(finding) for finding in found])
+        columns = ("part", "name", "state", "message", "remedy")
+        console.document([{key: getattr(one, key) for key in columns} for one in findings])
     else:
         tables.table(
-            "Examined",
-            ["what", "name", "state", "found"],
+            "Checks",
+            ["part", "name", "state", "details"],
             [
-                (one.part, one.name, one.state, one.words if one.state == "well" else "see below")
-                for one in found
+                (one.part, one.name, one.state, one.message if one.state == "ok" else "see below")
+                for one in findings
             ],
         )
-    wrong = [finding for finding in found if finding.state != "well"]
-    for finding in wrong:
-        console.note(" ".join(_sentences(finding)))
-    broken = sum(finding.state == "broken" for finding in wrong)
-    if broken:
-        mendable = any(finding.mend for finding in wrong if finding.state == "broken")
-        if mendable and not repair:
+    for finding in findings:
+        sentence = f"{finding.name}: {finding.message}. {finding.remedy}".rstrip()
+        if finding.has_failed:
+            console.error(sentence)
+        elif finding.state != "ok":
+            console.note(sentence)
+    failed = [finding for finding in findings if finding.has_failed]
+    if failed:
+        if not repair and any(finding.repair for finding in failed):
             console.next_command("dart doctor --repair")
         raise typer.Exit(1)
-
-
-def _entry(finding: Finding) -> dict[str, Any]:
-    names = ("part", "name", "state", "words", "remedy")
-    return {name: getattr(finding, name) for name in names}
-
-
-def _sentences(finding: Finding) -> list[str]:
-    words = [f"{finding.name}: {finding.words}"]
-    return [*words, f"What to do: {finding.remedy}."] if finding.remedy else words

@@ -12,23 +12,30 @@ from dartcli.errors import UsageError
 
 def download(
     names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="DATASET", help="Datasets to fetch.", show_default=False),
+        list[str] | None, typer.Argument(metavar="DATASET", help="Datasets to download.")
     ] = None,
     source: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="DIR|FILE|URL",
-            help="Take the files from here instead of from the dataset's own addresses.",
+            help="Get the files from here instead of the publisher.",
         ),
     ] = None,
     list_: Annotated[
-        bool, typer.Option("--list", help="Show the datasets, their licenses, what is here.")
+        bool, typer.Option("--list", help="List the datasets with size, state, and license.")
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Fetch, verify and unpack datasets; DART_MIRROR names a local copy of the sources."""
+    """Download datasets and verify their checksums.
+
+    If DART_MIRROR names a directory, files are copied from it.
+
+    For example:
+
+      dart download movielens-100k
+      dart download --list
+    """
     from dartcli.data import prepare
     from dartcli.data.registry import find_dataset
 
@@ -36,16 +43,18 @@ def download(
         _list(json=json)
         return
     if not names:
-        raise UsageError("name a dataset, such as dart download movielens-100k; --list shows all.")
+        raise UsageError("no dataset given. Run `dart download --list` to see what there is.")
     if source is not None and len(names) > 1:
-        raise UsageError("--from fits one dataset at a time.")
+        raise UsageError(
+            f"--from applies to one dataset, but {len(names)} were given. Download them one by one."
+        )
     fetched = []
     for name in names:
         with progress.download_bar() as bar:
             folder = prepare.download(name, source, progress=bar)
         fetched.append({"dataset": name, "folder": str(folder)})
         if not json:
-            console.out().print(f"{name}: {folder}", markup=False, soft_wrap=True)
+            console.print_line(f"{name}: {folder}")
         about = find_dataset(name)
         console.note(f"license: {about.license}")
         console.note(f"please cite: {about.citation}")
@@ -61,16 +70,16 @@ def _list(*, json: bool) -> None:
     if json:
         console.document(known)
         return
-    words = {True: "yes", False: "partial", None: "not known"}
+    completeness = {True: "yes", False: "partial", None: "unknown"}
     tables.table(
         "Datasets",
-        ["name", "size", "here", "complete", "what, and under which license"],
+        ["name", "size", "here", "complete", "description and license"],
         [
             (
                 row["name"],
-                _size(row["bytes"]),
+                _format_size(row["bytes"]),
                 row["here"],
-                "yes" if row["here"] == "built in" else words[row["complete"]],
+                "yes" if row["here"] == "built in" else completeness[row["complete"]],
                 f"{row['title']}; {row['license']}",
             )
             for row in known
@@ -78,7 +87,7 @@ def _list(*, json: bool) -> None:
     )
 
 
-def _size(count: int | None) -> str:
+def _format_size(count: int | None) -> str:
     if count is None:
         return "–"
     return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"

@@ -1,4 +1,4 @@
-"""From exceptions to sentences and exit codes: the only place that catches."""
+"""Turn exceptions into messages and exit codes; nothing else in the package catches to print."""
 
 from __future__ import annotations
 
@@ -6,90 +6,108 @@ import contextlib
 import functools
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
-from dartcli.errors import DartError
+from dartcli.cli import console
+from dartcli.errors import DartError, StoppedError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM, as a type of its own.
+    """Ctrl-C or SIGTERM; its argument is the number of the signal.
 
-    Python ends itself by the signal when a plain KeyboardInterrupt once passed through code that
-    was executed from a string, as the imports of large libraries do, even if it was caught.
+    A plain KeyboardInterrupt that has passed through code run by ``exec``, as in the imports of
+    large libraries, makes Python kill itself with the signal at exit, even if it was caught.
     """
 
 
-def interrupt(number: int, _frame: object) -> NoReturn:
+def raise_interrupted(number: int, _frame: object) -> NoReturn:
     """Handle SIGINT and SIGTERM."""
     raise Interrupted(number)
 
 
 @contextlib.contextmanager
-def gently() -> Iterator[Callable[[], int]]:
-    """Only take note of the first SIGINT or SIGTERM of the block; the second one ends it.
+def defer_interrupts() -> Iterator[Callable[[], int]]:
+    """Record the first SIGINT or SIGTERM in the block; raise Interrupted at the second.
 
-    What is yielded returns the number of the first, or 0. A block that ends without having looked
-    is interrupted at its end.
+    Yields a function that returns the number of the first signal, or 0. A signal that is still
+    pending when the block ends without an error raises Interrupted.
     """
-    arrived: list[int] = []
+    received: list[int] = []
 
-    def note(number: int, frame: object) -> None:
-        if arrived:
-            interrupt(number, frame)
-        arrived.append(number)
-        complain("stopping after this step; once more stops at once.")
+    def record(number: int, frame: object) -> None:
+        if received:
+            raise_interrupted(number, frame)
+        received.append(number)
+        console.interruption("Stopping after this step. Press Ctrl-C again to quit now.")
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: arrived[0] if arrived else 0
+        yield lambda: received[0] if received else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if arrived:
-        interrupt(arrived[0], None)
+    if received:
+        raise_interrupted(received[0], None)
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
-    """Return ``command`` with every exception turned into a sentence and an exit code.
+    """Return ``command`` with every exception turned into a message and an exit code.
 
-    ``DART_TRACEBACK=1`` shows the traceback of a fault in this program instead.
+    If ``DART_TRACEBACK`` is set, an unexpected exception keeps its traceback.
     """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
+        except StoppedError as stop:
+            message = str(stop)
+            console.interruption(message[:1].upper() + message[1:])
+            raise typer.Exit(stop.exit_code) from None
         except DartError as error:
-            complain(str(error))
+            console.error(str(error))
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt as error:
-            notes = getattr(error, "__notes__", ["nothing half-written was left behind."])
-            complain(f"interrupted; {notes[0]}")
-            number = error.args[0] if isinstance(error, Interrupted) else signal.SIGINT
+        except KeyboardInterrupt as stop:
+            console.interruption(" ".join(["Interrupted.", *getattr(stop, "__notes__", [])]))
+            number = stop.args[0] if isinstance(stop, Interrupted) else signal.SIGINT
             raise typer.Exit(128 + number) from None
         except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
             raise
         except Exception as error:
             if os.environ.get("DART_TRACEBACK"):
                 raise
-            complain(
-                f"this is a fault of dartcli: {type(error).__name__}: {error}; "
-                "please report it with the output of DART_TRACEBACK=1."
+            console.error(
+                f"unexpected {type(error).__name__}: {error}. This is a bug in dartcli. Run the "
+                "command again with `DART_TRACEBACK=1` and report the output."
             )
             raise typer.Exit(1) from None
 
     return run
 
 
-def complain(sentence: str) -> None:
-    """Write ``dart: sentence`` to stderr."""
-    sys.stdout.flush()
-    typer.secho("dart: ", fg="red", bold=True, nl=False, err=True)
-    typer.echo(sentence, err=True)
+class CommandGroup(TyperGroup):
+    """The root command: it prints usage errors in the same form as all other errors."""
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        """Run the command line and exit."""
+        options["standalone_mode"] = False
+        try:
+            code = super().main(*args, **options)
+        except typer.TyperException as error:
+            context = getattr(error, "ctx", None)
+            message = error.format_message()
+            if context is not None and not message.endswith("?"):
+                message = f"{message.rstrip('.')}. Run `{context.command_path} --help`."
+            console.error(message[:1].lower() + message[1:])
+            code = error.exit_code
+        except typer.Abort:
+            console.interruption("Aborted.")
+            code = 1
+        raise SystemExit(code or 0)

@@ -11,11 +11,22 @@ from dartcli.cli import console, options, tables
 
 def evaluate(
     names: options.Runs = None,
-    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    split: Annotated[
+        str, typer.Option(metavar="SPLIT", help="Split to use: train, valid, or test.")
+    ] = "test",
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Measure finished runs on a split: AUC, AUC without false positives, log loss."""
+    """Compute the metrics of finished runs on a split.
+
+    AUC and log loss count known false positives as negatives; the column
+    "without FP" is the AUC without these rows.
+
+    For example:
+
+      dart eval run_01
+      dart eval run_01 run_02 --split valid
+    """
     from dartcli.experiments.evaluate import evaluate_run
     from dartcli.experiments.run_index import last_run
 

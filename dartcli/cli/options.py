@@ -1,22 +1,44 @@
-"""Options that several commands share, worded once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout instead of a table.")
+CHECKPOINTS = "Checkpoints"
+"""Title of a panel in the help."""
+
+
+def default(text: str) -> str:
+    """Return ``text`` as Typer shows a default, for options whose default is decided later."""
+    return rf" [dim]\[default: {text}][/dim]"
+
+
+DEVICE_HELP = "auto, cpu, cuda, or cuda:N. auto uses a GPU if there is one."
+
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RUN",
+        help="Finished runs, by name or folder." + default("the last one"),
+    ),
 ]
-Device = Annotated[
-    str, typer.Option(help="auto, cpu, cuda or cuda:1; auto takes a GPU where there is one.")
+RunsOrSweeps = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RUN",
+        help="Finished runs, or sweeps, by name or folder." + default("the last run"),
+    ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help=DEVICE_HELP)]
 Protocol = Annotated[
     str | None,
     typer.Option(
-        help="strict (default): no clean label steers training. reference: as in the thesis."
+        metavar="NAME",
+        help="strict: clean labels never influence training or model selection. reference: as in "
+        "the DART thesis." + default("strict"),
     ),
 ]
 Set = Annotated[
@@ -24,18 +46,14 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Any other setting, such as strategy.alpha=0.2; may be repeated.",
+        help="Any other setting, such as strategy.alpha=0.2. Repeatable.",
     ),
 ]
-Config = Annotated[
-    Path | None,
-    typer.Option(help="Settings in TOML or JSON; a run's settings.json repeats that run."),
-]
-Runs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="RUN",
-        help="Names of runs, or paths of their folders. Default: the last finished run.",
-        show_default=False,
+CheckpointEvery = Annotated[
+    str,
+    typer.Option(
+        metavar="INTERVAL",
+        help="Checkpoint interval, such as 5ep (epochs), 90s, or 10m, or off.",
+        rich_help_panel=CHECKPOINTS,
     ),
 ]

@@ -19,74 +19,99 @@ OWN = "Your own log"
 
 def preprocess(
     dataset: Annotated[
-        str | None,
-        typer.Argument(metavar="DATASET", help="Dataset to encode and split.", show_default=False),
+        str | None, typer.Argument(metavar="DATASET", help="Dataset to prepare.")
     ] = None,
     protocol: options.Protocol = None,
-    split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
-    set_: options.Set = None,
-    json: options.Json = False,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="random, temporal, or leave-last-out. The last two need timestamps."
+            + options.default("random"),
+        ),
+    ] = None,
+    split_seed: Annotated[int, typer.Option(metavar="SEED", help="Seed of the split.")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Option of the dataset, such as dataset.tp_threshold=3. Repeatable.",
+        ),
+    ] = None,
     inputs: Annotated[
         list[str] | None,
         typer.Option(
             "--input",
-            help="Parquet, CSV or TSV, also packed with gzip or zstd; a pattern such as "
-            "'logs/*.parquet' names several. May be repeated.",
+            metavar="FILES",
+            help="Parquet, CSV, TSV, or Excel file, or a pattern such as 'logs/*.parquet'. CSV and "
+            "TSV may be compressed (gzip, zstd). Repeatable.",
             rich_help_panel=OWN,
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the log from then on.", rich_help_panel=OWN)
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Dataset name under which to save the log.", rich_help_panel=OWN
+        ),
     ] = None,
-    user: Annotated[str | None, typer.Option(help="Column: user.", rich_help_panel=OWN)] = None,
-    item: Annotated[str | None, typer.Option(help="Column: item.", rich_help_panel=OWN)] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="User ids.", rich_help_panel=OWN)
+    ] = None,
+    item: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Item ids.", rich_help_panel=OWN)
+    ] = None,
     label: Annotated[
         str | None,
         typer.Option(
-            help="Column: 1 = interaction, 0 = shown without one. Without it every row is an "
-            "interaction and negatives are sampled.",
+            metavar="COLUMN",
+            help="1 if the user interacted with the item, 0 if it was only shown. Without it, "
+            "every row is an interaction and negatives are sampled.",
             rich_help_panel=OWN,
         ),
     ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Time of the interaction.", rich_help_panel=OWN),
+    ] = None,
     rating: Annotated[
         str | None,
-        typer.Option(help="Column: explicit feedback, for measurement.", rich_help_panel=OWN),
+        typer.Option(
+            metavar="COLUMN",
+            help="Explicit feedback. Used to evaluate, not to train.",
+            rich_help_panel=OWN,
+        ),
     ] = None,
     noisy_if: Annotated[
         str | None,
         typer.Option(
-            help="SQL over the columns that marks known false positives, for measurement: "
-            "'dwell_seconds < 10'.",
+            metavar="SQL",
+            help="Condition that marks known false positives, such as 'dwell_seconds < 10'. Used "
+            "to evaluate, not to train.",
             rich_help_panel=OWN,
         ),
     ] = None,
     field: Annotated[
         list[str] | None,
         typer.Option(
-            help="Further categorical column for the model. May be repeated.",
+            metavar="COLUMN",
+            help="Categorical feature for the model. Repeatable.",
             rich_help_panel=OWN,
         ),
     ] = None,
     numeric_field: Annotated[
         list[str] | None,
         typer.Option(
-            help="Further numeric column, in quantile bins. May be repeated.",
+            metavar="COLUMN",
+            help="Numeric feature for the model, cut into quantile bins. Repeatable.",
             rich_help_panel=OWN,
-        ),
-    ] = None,
-    time: Annotated[
-        str | None, typer.Option(help="Column: when it happened.", rich_help_panel=OWN)
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="random (default), temporal or leave-last-out. Datasets with a time take it, too.",
         ),
     ] = None,
     test_clean: Annotated[
         list[Path] | None,
         typer.Option(
-            help="File of the same columns with clean labels: replaces the test split.",
+            metavar="FILE",
+            help="Log with clean labels that replaces the test split. Repeatable.",
             rich_help_panel=OWN,
         ),
     ] = None,
@@ -94,23 +119,33 @@ def preprocess(
         bool,
         typer.Option(
             "--describe",
-            help="Only show how the log would be understood; write nothing.",
+            help="Preview how the log is read; write nothing.",
             rich_help_panel=OWN,
         ),
     ] = False,
+    json: options.Json = False,
 ) -> None:
-    """Encode and split a dataset, or your own log, into Parquet.
+    r"""Prepare a dataset or your own interaction log for training.
 
-    A dataset is downloaded first if need be. Example of a log:
-    dart preprocess --input 'logs/*.parquet' --user user_id --item item_id --name shop.
+    Encodes ids and features as integers, and splits the rows into train, valid,
+    and test. A missing dataset is downloaded first.
+
+    For example:
+
+      dart preprocess movielens-100k
+      dart preprocess --input 'logs/*.parquet' --user user_id --item item_id \
+        --name shop
     """
     from dartcli import settings
     from dartcli.data import prepare
     from dartcli.data.registry import register_log
 
     tree = settings.parse_assignments(set_ or [])
-    if set(tree) - {"dataset"}:
-        raise UsageError("dart preprocess takes only --set dataset.KEY=VALUE.")
+    other = sorted(set(tree) - {"dataset"})
+    if other:
+        raise UsageError(
+            f"--set {other[0]} does not apply to preprocessing. Use `--set dataset.KEY=VALUE`."
+        )
     chosen: dict[str, Any] = dict(tree.get("dataset", {}).get("options", {}))
     if split is not None:
         chosen["split"] = split
@@ -126,20 +161,18 @@ def preprocess(
         "test_clean": [str(path) for path in test_clean] if test_clean else None,
     }
     if inputs:
-        log = _log(dataset, inputs, columns | chosen, name=name, needs_name=not describe)
+        log = _build_log_options(dataset, inputs, columns | chosen)
         if describe:
-            _describe(log, json=json)
+            _print_preview(log, json=json)
             return
-        assert name is not None  # noqa: S101 - _log looked
+        if name is None:
+            raise UsageError("--input needs a name for the log. Add one, such as `--name shop`.")
         register_log(name, log)
         dataset, chosen = name, {}
     else:
-        given = [key for key, value in columns.items() if value] + ["name"] * bool(name)
-        if given or describe:
-            flag = given[0].replace("_", "-").removesuffix("s") if given else "describe"
-            raise UsageError(f"--{flag} belongs to your own log: give its files with --input.")
+        _refuse_log_flags({**columns, "name": name, "describe": describe})
     if dataset is None:
-        raise UsageError("name a dataset, or give your own log with --input; see --help.")
+        raise UsageError("no dataset given. Name one, or pass your own log with `--input`.")
     data = prepare.preprocess(
         dataset,
         protocol=protocol or "strict",
@@ -148,64 +181,65 @@ def preprocess(
     )
     manifest = data.manifest
     if not data.fresh:
-        console.note(f"{dataset} was prepared before, and nothing has changed: nothing to do.")
+        console.note(f"{dataset} is already prepared and nothing has changed")
     for warning in manifest.warnings:
-        console.note(warning)
+        console.warning(warning)
     if json:
         console.document({"folder": str(data.folder), **manifest.model_dump(mode="json")})
     else:
-        _show(manifest)
+        _print_summary(manifest)
         console.note(f"folder: {data.folder}")
     console.next_command(f"dart train {dataset}")
 
 
-def _log(
-    dataset: str | None,
-    inputs: list[str],
-    given: dict[str, Any],
-    *,
-    name: str | None,
-    needs_name: bool,
-) -> LogOptions:
-    """Return the description of a log from the flags."""
+def _refuse_log_flags(given: dict[str, Any]) -> None:
+    """Raise UsageError if a flag that needs ``--input`` was given."""
+    for key, value in given.items():
+        if value:
+            flag = key.replace("_", "-").removesuffix("s")
+            raise UsageError(f"--{flag} applies to your own log. Add its files with `--input`.")
+
+
+def _build_log_options(dataset: str | None, inputs: list[str], given: dict[str, Any]) -> LogOptions:
     from dartcli.data.logs.schema import LogOptions
     from dartcli.settings import validate
 
     if dataset is not None:
-        raise UsageError(f"give a dataset ({dataset}) or --input, not both; --name names a log.")
-    if name is None and needs_name:
-        raise UsageError("--input needs --name: what the log shall be called, such as --name shop.")
+        raise UsageError(
+            f"dataset {dataset!r} and --input cannot be combined. To name the log, use "
+            f"`--name {dataset}`."
+        )
     for flag in ("user", "item"):
         if given[flag] is None:
-            raise UsageError(f"--input needs --{flag}: the column that holds the {flag}.")
+            raise UsageError(f"--input needs --{flag}, the column with the {flag} ids.")
     files = [path if path.startswith(("/", "~")) else str(Path.cwd() / path) for path in inputs]
     given = {key: value for key, value in given.items() if value is not None}
     return validate(LogOptions, {"inputs": files, **given}, "dataset")
 
 
-def _describe(log: LogOptions, *, json: bool) -> None:
+def _print_preview(log: LogOptions, *, json: bool) -> None:
     from dartcli.data.registry import preview_log
 
     found = preview_log(log)
     if json:
         console.document(found)
         return
-    tables.table("Columns found", ["column", "type"], list(found["columns"].items()))
+    tables.table("Columns", ["column", "type"], list(found["columns"].items()))
     if found["rows"]:
         tables.table(
-            "First rows, as understood",
+            "First rows, as read",
             list(found["rows"][0]),
             [tuple(row.values()) for row in found["rows"]],
         )
     tables.table("Counts", list(found["counts"]), [tuple(found["counts"].values())])
     for sentence in found["plan"]:
-        console.out().print(f"- {sentence}", markup=False)
-    console.note("nothing was written; leave --describe out to prepare the log.")
+        console.stdout().print(f"- {sentence}", markup=False)
+    console.note("nothing was written. Drop --describe to prepare the log")
 
 
-def _show(manifest: Manifest) -> None:
+def _print_summary(manifest: Manifest) -> None:
     counts = manifest.counts
-    known = counts.true_positives + counts.false_positives
+    labeled = counts.true_positives + counts.false_positives
     partial = " (partial)" if manifest.complete is False else ""
     tables.table(
         f"{manifest.dataset}{partial}, protocol {manifest.protocol}, "
@@ -215,19 +249,19 @@ def _show(manifest: Manifest) -> None:
             (
                 counts.users,
                 counts.items,
-                counts.true_positives if known else None,
-                counts.false_positives if known else None,
-                counts.false_positives / known if known else None,
+                counts.true_positives if labeled else None,
+                counts.false_positives if labeled else None,
+                counts.false_positives / labeled if labeled else None,
             )
         ],
     )
     rows = ", ".join(f"{name} {count:,}" for name, count in manifest.rows.items())
-    console.out().print(f"rows: {rows}", markup=False)
-    further = [f"{field.name} ({field.size:,})" for field in manifest.fields[2:]]
-    if further:
-        console.out().print(f"further fields: {', '.join(further)}", markup=False)
+    console.stdout().print(f"rows: {rows}", markup=False)
+    features = [f"{field.name} ({field.size:,})" for field in manifest.fields[2:]]
+    if features:
+        console.stdout().print(f"other features: {', '.join(features)}", markup=False)
     if manifest.duplicates_dropped:
         console.note(
-            f"{manifest.duplicates_dropped:,} rows were dropped: a later one has the same user and "
-            "item."
+            f"dropped {manifest.duplicates_dropped:,} rows for which a later row has the same user "
+            "and item"
         )

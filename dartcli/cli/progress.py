@@ -1,37 +1,44 @@
-"""Progress bars on stderr."""
+"""Show progress on stderr."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dartcli.cli.console import note, talk
+from dartcli.cli.console import note, stderr
 from dartcli.reporting import formats
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from dartcli.experiments.sweep_runner import SweepProgress
+    from dartcli.settings import Settings
     from dartcli.training.epochs import EpochRecord
 
 
+def _make_bar(*columns: Any, **options: Any) -> Progress:
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    name = TextColumn("{task.description}")
+    return Progress(
+        name, BarColumn(bar_width=20), *columns, console=stderr(), transient=True, **options
+    )
+
+
 class EpochBar:
-    """A progress bar over the epochs of each seed, with the validation AUC so far."""
+    """A bar for the epochs of one seed, with the validation AUC."""
 
-    def __init__(self, epochs: int, seeds: int) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    def __init__(self, settings: Settings) -> None:
+        from rich.progress import TextColumn, TimeElapsedColumn
 
-        self.epochs, self.seeds = epochs, seeds
+        self.epochs, self.seeds = settings.training.epochs, len(settings.seeds)
         self.best = 0.0
-        self.done = 0
         self.tasks: dict[int, Any] = {}
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+        self.progress = _make_bar(
             TextColumn("epoch {task.completed}/{task.total}"),
             TextColumn("valid AUC {task.fields[auc]:.4f} (best {task.fields[best]:.4f})"),
             TimeElapsedColumn(),
-            console=talk(),
-            transient=True,
         )
 
     def __call__(self, seed: int, record: EpochRecord) -> None:
@@ -40,7 +47,7 @@ class EpochBar:
             for task in self.tasks.values():
                 self.progress.update(task, visible=False)
             self.best = 0.0
-            count = f" {len(self.tasks) + 1}/{self.seeds}" if self.seeds > 1 else ""
+            count = f" ({len(self.tasks) + 1}/{self.seeds})" if self.seeds > 1 else ""
             self.tasks[seed] = self.progress.add_task(
                 f"seed {seed}{count}", total=self.epochs, auc=0.0, best=0.0
             )
@@ -51,44 +58,32 @@ class EpochBar:
 
 
 @contextmanager
-def epoch_bar(epochs: int, seeds: int) -> Iterator[EpochBar | None]:
-    """Yield a callback for epoch records; None, and no bar, where stderr is no terminal."""
-    if not talk().is_terminal:
+def epoch_bar(settings: Settings) -> Iterator[EpochBar | None]:
+    """Yield a callback for epoch records, or None if stderr is not a terminal."""
+    if not stderr().is_terminal:
         yield None
         return
-    bar = EpochBar(epochs, seeds)
+    bar = EpochBar(settings)
     with bar.progress:
         yield bar
 
 
 @contextmanager
-def sweep_bar() -> Iterator[Any]:
-    """Yield a callback for the progress of a sweep: a bar, or a line now and then.
+def sweep_bar() -> Iterator[Callable[[SweepProgress], None]]:
+    """Yield a callback for the progress of a sweep.
 
-    Where stderr is no terminal, a line tells of every tenth part.
+    If stderr is not a terminal, it prints a line for every tenth of a phase instead of a bar.
     """
-    if not talk().is_terminal:
-        yield _said_in_tenths()
+    if not stderr().is_terminal:
+        yield _make_tenths_printer()
         return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        # trainings take minutes: estimate from many of them
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=talk(), transient=True, speed_estimate_period=3600) as bar:
+        MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    # one training takes minutes, so the time left is estimated from the last hour
+    with _make_bar(*columns, speed_estimate_period=3600) as bar:
         tasks: dict[str, Any] = {}
 
         def update(state: SweepProgress) -> None:
@@ -99,57 +94,40 @@ def sweep_bar() -> Iterator[Any]:
             bar.update(tasks[state.phase], completed=state.done)
             if state.latest is not None and state.row is not None:
                 entry, auc = state.latest.entry, state.row.metrics.test_auc
-                bar.console.print(
+                note(
                     f"{entry.dataset}, {entry.model}, {entry.arm}, seed {entry.seed}: "
-                    f"AUC {formats.text(auc)} ({state.row.seconds:.0f} s)",
-                    style="dim",
-                    markup=False,
+                    f"AUC {formats.text(auc)} ({state.row.seconds:.0f} s)"
                 )
 
         yield update
 
 
-def _said_in_tenths() -> Any:
-    said: dict[str, int] = {}
+def _make_tenths_printer() -> Callable[[SweepProgress], None]:
+    printed: dict[str, int] = {}
 
     def update(state: SweepProgress) -> None:
         tenth = 10 * state.done // max(state.total, 1)
-        if said.get(state.phase) != tenth:
-            said[state.phase] = tenth
+        if printed.get(state.phase) != tenth:
+            printed[state.phase] = tenth
             note(f"{state.phase}: {state.done:,} of {state.total:,}")
 
     return update
 
 
 @contextmanager
-def download_bar() -> Iterator[Any]:
-    """Yield a callback (file, bytes so far, bytes in all); None where stderr is no terminal."""
-    if not talk().is_terminal:
+def download_bar() -> Iterator[Callable[[str, int, int | None], None] | None]:
+    """Yield a callback (file, bytes so far, total bytes), or None if stderr is not a terminal."""
+    if not stderr().is_terminal:
         yield None
         return
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
     tasks: dict[str, Any] = {}
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=talk(),
-        transient=True,
-    ) as progress:
+    with _make_bar(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as bar:
 
         def update(name: str, done: int, total: int | None) -> None:
             if name not in tasks:
-                tasks[name] = progress.add_task(name, total=total)
-            progress.update(tasks[name], completed=done, total=total)
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done, total=total)
 
         yield update

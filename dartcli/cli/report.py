@@ -11,22 +11,27 @@ from dartcli.cli import console, options
 
 
 def report(
-    names: options.Runs = None,
+    names: options.RunsOrSweeps = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE",
-            help="Where to write it. Default: reports/ under DART_HOME, named after the runs.",
+            help="File to write." + options.default("reports/ in DART_HOME, named after the runs"),
         ),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Write one HTML file about finished runs, or a sweep, to read, print or send.
+    """Write a self-contained HTML report on finished runs or a sweep.
 
-    It holds what was run, the measures, every analysis that fits, and how to repeat it, and
-    needs no network. Example: dart report run_01 run_02.
+    It shows settings, metrics, every applicable analysis, and the commands that
+    reproduce them. It works offline.
+
+    For example:
+
+      dart report run_01 run_02
+      dart report table2-strict --output table2.html
     """
     from dartcli.experiments.run_index import last_run
     from dartcli.reporting.build import write_report
@@ -42,6 +47,6 @@ def report(
             }
         )
     else:
-        console.out().print(str(page.path), markup=False, soft_wrap=True)
-    for name, sentence in page.absent.items():
-        console.note(f"{name} is not included because {sentence}")
+        console.print_line(str(page.path))
+    for name, reason in page.absent.items():
+        console.note(f"without {name}: {reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json as json_format
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,15 +18,20 @@ if TYPE_CHECKING:
 
 app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
 
-Names = Annotated[list[str], typer.Argument(metavar="RUN...", help="Names of runs.")]
+Names = Annotated[list[str], typer.Argument(metavar="RUN", help="Names of runs.")]
 
 
 @app.callback()
 @guarded
 def runs(context: typer.Context, json: options.Json = False) -> None:
-    """List the runs; show, compare or remove some.
+    """List, show, compare, and remove runs.
 
-    Examples: dart runs; dart runs diff run_01 run_02.
+    Without a command, list all runs.
+
+    For example:
+
+      dart runs
+      dart runs diff run_01 run_02
     """
     if context.invoked_subcommand is not None:
         return
@@ -37,41 +43,41 @@ def runs(context: typer.Context, json: options.Json = False) -> None:
         console.document([dataclasses.asdict(entry) for entry in found])
         return
     if not found:
-        console.note(f"there are no runs in {paths.runs()} yet.")
+        console.note(f"no runs in {paths.runs()}")
         console.next_command("dart train")
         return
     tables.table(
         "Runs",
         ["run", "strategy, model", "dataset, protocol", "seeds", "test AUC", "ended"],
-        [_row(entry) for entry in found],
+        [_format_row(entry) for entry in found],
     )
 
 
-def _row(entry: RunListing) -> tuple[Cell, ...]:
+def _format_row(entry: RunListing) -> tuple[Cell, ...]:
     from dartcli.settings import seeds_text
 
-    when = (entry.ended or "")[:10]
+    date = (entry.ended or "")[:10]
     return (
         entry.name,
-        _pair(entry.strategy, entry.model),
-        _pair(entry.dataset, entry.protocol),
+        _join(entry.strategy, entry.model),
+        _join(entry.dataset, entry.protocol),
         seeds_text(entry.seeds),
         entry.test_auc,
-        when if entry.state == "finished" else f"{when} {entry.state}".strip(),
+        date if entry.state == "finished" else f"{date} {entry.state}".strip(),
     )
 
 
-def _pair(first: str | None, second: str | None) -> str | None:
+def _join(first: str | None, second: str | None) -> str | None:
     return None if first is None else f"{first}, {second}"
 
 
 @app.command("show")
 @guarded
 def show_(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, or its folder.")],
+    name: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a run.")],
     json: options.Json = False,
 ) -> None:
-    """Show one finished run: every setting and every measure."""
+    """Show the settings and metrics of a finished run."""
     from dartcli.experiments.run_index import find_run, flatten_settings
     from dartcli.settings import seeds_text
     from dartcli.training.results import METRIC_NAMES
@@ -90,15 +96,17 @@ def show_(
         )
         return
     tables.table(
-        f"{run.name}: settings", ["setting", "value"], [(k, _toml(v)) for k, v in settings.items()]
+        f"{run.name}: settings",
+        ["setting", "value"],
+        [(key, _format_setting(value)) for key, value in settings.items()],
     )
-    known = [name for name in METRIC_NAMES if name in metrics.summary]
     tables.table(
-        f"{run.name}: measures over seeds {seeds_text(run.seeds)}",
-        ["measure", "mean", "std"],
+        f"{run.name}: metrics, seeds {seeds_text(run.seeds)}",
+        ["metric", "mean", "std"],
         [
             (name.replace("_", " "), metrics.summary[name].mean, metrics.summary[name].std)
-            for name in known
+            for name in METRIC_NAMES
+            if name in metrics.summary
         ],
     )
     console.note(f"run folder: {run.folder}")
@@ -107,11 +115,11 @@ def show_(
 @app.command("diff")
 @guarded
 def diff(names: Names, json: options.Json = False) -> None:
-    """Show the settings in which runs differ, side by side."""
+    """Show the settings that differ between runs."""
     from dartcli.experiments.run_index import find_differences, find_run
 
     if len(names) < 2:
-        raise UsageError("dart runs diff compares runs: name at least two.")
+        raise UsageError(f"only one run given ({names[0]}). Name at least two to compare.")
     chosen = [find_run(name) for name in names]
     found = find_differences(chosen)
     if json:
@@ -120,42 +128,40 @@ def diff(names: Names, json: options.Json = False) -> None:
         tables.table(
             "Settings that differ",
             ["setting", *(run.name for run in chosen)],
-            [(key, *(_toml(value) for value in values)) for key, values in found.items()],
+            [(key, *(_format_setting(value) for value in values)) for key, values in found.items()],
         )
     else:
-        console.out().print("The settings of these runs are the same.", markup=False)
+        console.print_line("The runs have the same settings.")
 
 
 @app.command("remove")
 @guarded
 def remove(
     names: Names,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Remove runs with everything in their folders; it asks first."""
+    """Remove runs and all their files."""
     from dartcli.experiments.run_index import find_folder, remove_runs
 
     found = [find_folder(name) for name in dict.fromkeys(names)]
-    words = ", ".join(folder.name for folder in found)
+    listed = ", ".join(folder.name for folder in found)
     if not yes:
         if not console.can_ask():
             raise UsageError(
-                f"dart runs remove would remove {words}, and there is no terminal to ask on; "
-                "add --yes."
+                f"cannot ask for confirmation to remove {listed}: stdin is not a terminal. Add "
+                "`--yes`."
             )
-        if not typer.confirm(f"Remove {words} with weights, measures and figures?", err=True):
-            console.note("nothing was removed.")
+        if not typer.confirm(f"Remove {listed} with all weights, metrics, and figures?", err=True):
+            console.note("nothing was removed")
             return
     removed = remove_runs([folder.name for folder in found])
     if json:
         console.document({"removed": removed})
     else:
-        console.out().print(f"Removed {', '.join(removed)}.", markup=False, soft_wrap=True)
+        console.print_line(f"Removed {', '.join(removed)}.")
 
 
-def _toml(value: object) -> str:
-    """Return a setting as TOML writes it; a dash where a run has none."""
-    import json
-
-    return "–" if value is None else json.dumps(value, ensure_ascii=False)
+def _format_setting(value: object) -> str:
+    """Return a setting as TOML writes it, or a dash if a run does not have it."""
+    return "–" if value is None else json_format.dumps(value, ensure_ascii=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,70 +15,112 @@ if TYPE_CHECKING:
     from dartcli.experiments.sweep_plan import Plan
 
 
+EXECUTION = "Execution"
+TUNING = "Tuning of the baseline"
+
+
 def sweep(
     preset: Annotated[
         str | None,
-        typer.Option(help="A sweep of the thesis: table2, or sensitivity (Fig. 7)."),
+        typer.Option(
+            metavar="NAME",
+            help="Sweep of the thesis: table2, or sensitivity (Fig. 7).",
+        ),
     ] = None,
     datasets: Annotated[
         str | None,
-        typer.Option(help="Datasets, such as movielens-100k,jester-1. Default: the preset's."),
+        typer.Option(
+            metavar="NAMES",
+            help="Datasets, such as movielens-100k,jester-1."
+            + options.default("the preset's, or the one prepared last"),
+        ),
     ] = None,
     models: Annotated[
-        str | None, typer.Option(help="Models, such as fm,deepfm. Default: the preset's, or fm.")
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Models, such as fm,deepfm." + options.default("the preset's, or fm"),
+        ),
     ] = None,
     strategies: Annotated[
         str | None,
-        typer.Option(help="Strategies, such as base,dart. Default: the preset's, or base,dart."),
+        typer.Option(
+            metavar="NAMES",
+            help="Strategies, such as base,dart." + options.default("the preset's, or base,dart"),
+        ),
     ] = None,
     arm: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="'STRATEGY OPTION=VALUE ...'",
-            help="One more contender, with options of its own: 'dart-disc tau_m=0.04 basis=batch'.",
+            metavar="ARM",
+            help="Another strategy with its own options, such as 'dart-disc tau_m=0.04'. "
+            "Repeatable.",
         ),
     ] = None,
-    seeds: Annotated[
-        str, typer.Option(help="Seeds, such as 0-9: every contender is trained on each.")
-    ] = "0-4",
-    protocol: options.Protocol = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE,...",
-            help="Any setting; several values make a grid: strategy.tau_m=0.01,0.02.",
+            help="Any setting. Several values form a grid: strategy.tau_m=0.01,0.02. Repeatable.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        str,
+        typer.Option(
+            metavar="SEEDS",
+            help="Train every combination once per seed, such as 0-9.",
+        ),
+    ] = "0-4",
+    protocol: options.Protocol = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SWEEP",
+            help="Name of the sweep. An existing sweep is continued."
+            + options.default("preset and protocol"),
         ),
     ] = None,
     tune_base: Annotated[
         bool | None,
         typer.Option(
             "--tune-base/--no-tune-base",
-            help="Choose each cell's weight decay for base on validation first. "
-            "Default: under strict.",
+            help="Select the weight decay of base on the validation split first."
+            + options.default("on if strict"),
+            rich_help_panel=TUNING,
         ),
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Trainings at a time. Default: one a core; on a GPU one."),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Number of trainings in parallel."
+            + options.default("one per core, or one on a GPU"),
+            rich_help_panel=EXECUTION,
+        ),
     ] = None,
-    device: options.Device = "auto",
-    name: Annotated[
-        str | None,
-        typer.Option(help="Name of the sweep; one that exists goes on. Default: from the preset."),
-    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(metavar="DEVICE", help=options.DEVICE_HELP, rich_help_panel=EXECUTION),
+    ] = "auto",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what is missing, and train nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Count the trainings; train nothing.", rich_help_panel=EXECUTION
+        ),
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Train every contender on every dataset, model and seed; then compare them.
+    """Train every combination of datasets, models, strategies, and seeds.
 
-    What was trained before is not trained again, so an interrupted sweep goes on, and more seeds
-    or contenders can be added later.
+    Finished trainings are never repeated: run the same command again to resume an
+    interrupted sweep, or add seeds and strategies to it later.
 
-    Examples: dart sweep --preset table2 --datasets movielens-100k --seeds 0-9;
-    dart sweep --datasets shop --strategies base,dart,lcd-re --set strategy.tau_m=0.02,0.05.
+    For example:
+
+      dart sweep --preset table2 --datasets movielens-100k --seeds 0-9
+      dart sweep --strategies base,dart,lcd-re --set strategy.tau_m=0.02,0.05
     """
     from dartcli import settings
     from dartcli.data import registry
@@ -88,13 +131,14 @@ def sweep(
 
     base = PRESETS.get(preset) if preset else None
     if preset and base is None:
-        raise UsageError(f"there is no preset {preset!r}; choose from {', '.join(PRESETS)}.")
-    arms = _listed(strategies) or ((base.arms if base else ()) if arm or base else ())
+        raise UsageError(f"no preset {preset!r}. Choose from {', '.join(PRESETS)}.")
+    arms = _split_names(strategies) or ((base.arms if base else ()) if arm or base else ())
     if not arms and not arm:
         arms = ("base", "dart")
     plan = Plan(
-        datasets=_listed(datasets) or (base.datasets if base else (registry.default_dataset(),)),
-        models=_listed(models) or (base.models if base else ("fm",)),
+        datasets=_split_names(datasets)
+        or (base.datasets if base else (registry.default_dataset(),)),
+        models=_split_names(models) or (base.models if base else ("fm",)),
         arms=(*arms, *(arm or ())),
         seeds=settings.parse_seeds(seeds),
         protocol=protocol or "strict",
@@ -104,21 +148,21 @@ def sweep(
     )
     chosen = name or f"{preset or 'sweep'}-{plan.protocol}"
     if dry_run:
-        _rehearse(plan, chosen, json=json)
+        _print_dry_run(plan, chosen, json=json)
         return
     with progress.sweep_bar() as bar:
         found = run_sweep(plan, chosen, jobs=jobs, progress=bar)
-    _show(found, json=json)
+    _print_sweep(found, json=json)
     console.note(f"sweep folder: {found.folder}")
     if any(entry.strategy == "base" for entry in find_sweep(chosen).document.entries):
         console.next_command(f"dart analyze compare {chosen}")
 
 
-def _listed(text: str | None) -> tuple[str, ...]:
+def _split_names(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-def _rehearse(plan: Plan, name: str, *, json: bool) -> None:
+def _print_dry_run(plan: Plan, name: str, *, json: bool) -> None:
     from dartcli.experiments.sweep import find_sweep, list_sweeps
     from dartcli.experiments.sweep_plan import plan_trainings
 
@@ -130,14 +174,13 @@ def _rehearse(plan: Plan, name: str, *, json: bool) -> None:
     if json:
         console.document({"sweep": name, "trainings": len(planned), "missing": missing})
     else:
-        console.out().print(
-            f"{name}: {len(planned)} trainings, {missing} of them missing "
-            "(before any tuning of the base).",
-            markup=False,
+        console.print_line(
+            f"{name}: {len(planned):,} trainings, {missing:,} of them to do, plus any tuning of "
+            "the baseline"
         )
 
 
-def _show(found: Sweep, *, json: bool) -> None:
+def _print_sweep(found: Sweep, *, json: bool) -> None:
     rows = found.finished()
     if json:
         console.document(
@@ -156,14 +199,11 @@ def _show(found: Sweep, *, json: bool) -> None:
             }
         )
         return
-    cells: dict[tuple[str, str], int] = {}
-    seconds = 0.0
-    for entry, row in rows:
-        cells[entry.dataset, entry.model] = cells.get((entry.dataset, entry.model), 0) + 1
-        seconds += row.seconds
+    minutes = sum(row.seconds for _, row in rows) / 60
+    counts = Counter((entry.dataset, entry.model) for entry, _ in rows)
     tables.table(
         f"{found.name}: {len(rows):,} trainings, protocol {found.document.protocol}, "
-        f"{seconds / 60:.1f} minutes of training",
+        f"{minutes:.1f} minutes in total",
         ["dataset", "model", "trainings"],
-        [(*cell, count) for cell, count in cells.items()],
+        [(*cell, count) for cell, count in counts.items()],
     )

@@ -1,4 +1,4 @@
-"""Tables on stdout."""
+"""Print tables on stdout."""
 
 from __future__ import annotations
 
@@ -8,19 +8,12 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from dartcli.cli.console import out
+from dartcli.cli.console import stdout
 from dartcli.reporting import formats
 from dartcli.reporting.table import Marked
 
 if TYPE_CHECKING:
     from dartcli.reporting.table import Cell
-
-
-def _cell(value: Cell) -> Text:
-    style = ""
-    if isinstance(value, Marked):
-        style = "bold" if value.best else "dim" if value.unclear else ""
-    return Text(formats.text(value), style=style)
 
 
 def table(
@@ -30,9 +23,12 @@ def table(
     *,
     sections: Sequence[int] = (),
 ) -> None:
-    """Print a table on stdout: numbers to the right, a rule after each of ``sections`` rows."""
+    """Print a table; columns of numbers are right-aligned.
+
+    ``sections`` lists the numbers of rows after which a rule is drawn.
+    """
     view = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    widths = _widths(columns, rows, out().width - 3 * len(columns) - 1)
+    widths = _fit_widths(columns, rows, stdout().width - 3 * len(columns) - 1)
     for position, column in enumerate(columns):
         numeric = all(not isinstance(row[position], str) for row in rows)
         view.add_column(
@@ -42,14 +38,24 @@ def table(
             overflow="fold",
         )
     for index, row in enumerate(rows):
-        view.add_row(*(_cell(cell) for cell in row), end_section=index + 1 in sections)
-    out().print(view)
+        view.add_row(*(_style(cell) for cell in row), end_section=index + 1 in sections)
+    stdout().print(view)
 
 
-def _widths(columns: Sequence[str], rows: Sequence[Sequence[Cell]], room: int) -> list[int] | None:
-    """Return widths under which heads wrap and cells do not; None where even cells do not fit.
+def _style(value: Cell) -> Text:
+    style = ""
+    if isinstance(value, Marked):
+        style = "bold" if value.best else "dim" if value.unclear else ""
+    return Text(formats.text(value), style=style)
 
-    Where the words of the heads need more room, the widest column of several words gives some.
+
+def _fit_widths(
+    columns: Sequence[str], rows: Sequence[Sequence[Cell]], room: int
+) -> list[int] | None:
+    """Return column widths that sum to at most ``room``, or None if the cells do not fit.
+
+    Headers may wrap between words; cells wrap only in the widest column whose text can spare the
+    excess.
     """
     texts = [[formats.text(cell) for cell in row] for row in rows]
     cells = [max((len(row[i]) for row in texts), default=1) for i in range(len(columns))]

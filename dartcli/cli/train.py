@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from dartcli.cli import console, options, progress, tables
-from dartcli.cli.errors import gently
+from dartcli import catalog
+from dartcli.cli import options, progress
+from dartcli.cli.errors import defer_interrupts
+from dartcli.cli.resume import resume as resume_command
+from dartcli.cli.summary import print_run
 from dartcli.errors import UsageError
 
-if TYPE_CHECKING:
-    from dartcli.experiments.run import Run
-
-THESIS = "Hyper-parameters of the thesis"
-FITTING = "Fitting"
-REPEATING = "Repeating"
-KEEPING = "Interruptions"
+STRATEGY = "Strategy (defaults are those of dart)"
+TRAINING = "Training"
+SEEDS = "Seeds"
+REPRODUCIBILITY = "Reproducibility"
 
 
 def train(
@@ -25,8 +25,7 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATASET",
-            help="Dataset. Default: the one prepared last, else synthetic.",
-            show_default=False,
+            help="Dataset to train on." + options.default("the one prepared last, else synthetic"),
         ),
     ] = None,
     strategy: Annotated[
@@ -34,173 +33,216 @@ def train(
         typer.Option(
             "--strategy",
             "-s",
-            help="What is done about false positives: base, clean, "
-            "clean-relabel, dart, dart-disc, dart-rel, ... Default: dart.",
+            metavar="NAME",
+            help="Strategy against false positives, such as base (none), clean (perfect labels), "
+            "dart, dart-disc, or dart-rel." + options.default("dart"),
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="fm or deepfm. Default: fm.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help=f"Recommender: {', '.join(catalog.files('models'))}." + options.default("fm"),
+        ),
     ] = None,
     protocol: options.Protocol = None,
+    run_name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="RUN",
+            help="Name of the run." + options.default("run_01, run_02, ..."),
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="TOML or JSON file with settings. The settings.json of a run repeats that run.",
+        ),
+    ] = None,
+    set_: options.Set = None,
     r: Annotated[
         float | None,
         typer.Option(
             "--r",
-            help="Share of the identified interactions that is relabeled.",
-            rich_help_panel=THESIS,
+            metavar="SHARE",
+            help="Share of the flagged interactions to relabel; the others are discarded."
+            + options.default("0.5"),
+            rich_help_panel=STRATEGY,
         ),
     ] = None,
     tau_m: Annotated[
         float | None,
-        typer.Option(help="Highest handling rate (Eq. 3).", rich_help_panel=THESIS),
+        typer.Option(
+            metavar="RATE",
+            help="Largest share of the interactions to flag." + options.default("0.02"),
+            rich_help_panel=STRATEGY,
+        ),
     ] = None,
     t_i: Annotated[
         str | None,
         typer.Option(
-            help="Iterations, or epochs as 2ep, before anything is flagged.", rich_help_panel=THESIS
+            metavar="DURATION",
+            help="Start of flagging, in iterations (500) or epochs (2ep)." + options.default("0"),
+            rich_help_panel=STRATEGY,
         ),
     ] = None,
     t_m: Annotated[
         str | None,
         typer.Option(
-            help="Iterations, or epochs as 3ep, until the rate is at its highest.",
-            rich_help_panel=THESIS,
+            metavar="DURATION",
+            help="Time from --t-i until the share reaches --tau-m, in iterations or epochs (3ep)."
+            + options.default("5000"),
+            rich_help_panel=STRATEGY,
         ),
     ] = None,
     basis: Annotated[
         str | None,
         typer.Option(
-            help="Rank the positives of a batch, or the whole batch: positives or batch.",
-            rich_help_panel=THESIS,
+            metavar="ROWS",
+            help="Rows of a batch to rank by loss: positives, or batch for all."
+            + options.default("positives"),
+            rich_help_panel=STRATEGY,
         ),
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Most epochs. Default: the protocol's.", rich_help_panel=FITTING),
+        typer.Option(
+            metavar="N",
+            help="Maximum number of epochs." + options.default("set by the protocol"),
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
-            help="Epochs without a better validation AUC before stopping. Default: the protocol's.",
-            rich_help_panel=FITTING,
+            metavar="N",
+            help="Stop after N epochs without a better validation AUC."
+            + options.default("set by the protocol"),
+            rich_help_panel=TRAINING,
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Rows in a mini-batch.", rich_help_panel=FITTING)
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Rows per batch." + options.default("2048"),
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Adam's learning rate.", rich_help_panel=FITTING)
+        float | None,
+        typer.Option(
+            metavar="X",
+            help="Learning rate of Adam." + options.default("0.001"),
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     weight_decay: Annotated[
         float | None,
-        typer.Option(help="L2 penalty on every parameter.", rich_help_panel=FITTING),
+        typer.Option(
+            metavar="X",
+            help="L2 penalty on all parameters." + options.default("1e-6"),
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     optimizer: Annotated[
         str | None,
         typer.Option(
-            help="adam, or sparse-adam, which moves and decays only the rows of tables that a "
-            "batch touches: other results. Default: adam.",
-            rich_help_panel=FITTING,
+            metavar="NAME",
+            help="adam, or sparse-adam, which updates only the embedding rows in the batch: "
+            "faster on large tables, but results differ." + options.default("adam"),
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    snapshot: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="ITERATION",
+            help="Save the validation scores after this iteration. Repeatable.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE",
+            help=options.DEVICE_HELP + options.default("auto"),
+            rich_help_panel=TRAINING,
         ),
     ] = None,
     compile_: Annotated[
         str | None,
         typer.Option(
             "--compile",
-            help="Compile the steps (on a GPU: capture them as a graph): auto, on or off; auto "
-            "compiles on a CPU after 20,000 steps. Default: auto.",
-            rich_help_panel=FITTING,
+            metavar="MODE",
+            help="Compile training steps (on a GPU: CUDA graphs): auto, on, or off. auto compiles "
+            "on a CPU after 20,000 steps." + options.default("auto"),
+            rich_help_panel=TRAINING,
         ),
     ] = None,
-    device: Annotated[
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SEED",
+            help="Seed of the training and the split." + options.default("0"),
+            rich_help_panel=SEEDS,
+        ),
+    ] = None,
+    seeds: Annotated[
         str | None,
         typer.Option(
-            help="auto, cpu, cuda or cuda:1; auto takes a GPU where there is one. Default: auto.",
-            rich_help_panel=FITTING,
+            metavar="SEEDS",
+            help="Train once per seed, such as 0-9 or 0,1,5.",
+            rich_help_panel=SEEDS,
+        ),
+    ] = None,
+    split_seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SEED",
+            help="Use the same split for all seeds." + options.default("one split per seed"),
+            rich_help_panel=SEEDS,
         ),
     ] = None,
     deterministic: Annotated[
         bool | None,
         typer.Option(
             "--deterministic/--no-deterministic",
-            help="The same bytes whenever it is repeated. Default: on a CPU, not on a GPU.",
-            show_default=False,
-            rich_help_panel=REPEATING,
+            help="Reproduce results bit for bit." + options.default("on a CPU"),
+            rich_help_panel=REPRODUCIBILITY,
         ),
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Seed of training and split. Default: 0.", rich_help_panel=REPEATING
-        ),
-    ] = None,
-    seeds: Annotated[
-        str | None,
-        typer.Option(
-            help="Several seeds, such as 0-9 or 0,1,5: one training each.",
-            rich_help_panel=REPEATING,
-        ),
-    ] = None,
-    split_seed: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="One split for all seeds. Default: each seed its own.",
-            rich_help_panel=REPEATING,
-        ),
-    ] = None,
-    snapshot: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=1,
-            metavar="ITERATION",
-            help="Keep the scores of validation after this iteration; may be repeated.",
-            rich_help_panel=FITTING,
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="Settings in TOML or JSON; a run's settings.json repeats that run.",
-            rich_help_panel=REPEATING,
-        ),
-    ] = None,
-    set_: options.Set = None,
-    run_name: Annotated[
-        str | None,
-        typer.Option("--name", help="Name of the run. Default: run_01, run_02, ...."),
-    ] = None,
-    checkpoint_every: Annotated[
-        str,
-        typer.Option(
-            help="How often to write down where the training stands: 5ep, 90s, 10m or off.",
-            rich_help_panel=KEEPING,
-        ),
-    ] = "60s",
+    checkpoint_every: options.CheckpointEvery = "60s",
     resume: Annotated[
         str | None,
         typer.Option(
             metavar="RUN",
-            help="Go on with a run that was interrupted, under its own settings.",
-            rich_help_panel=KEEPING,
+            help="Same as `dart resume RUN`.",
+            rich_help_panel=options.CHECKPOINTS,
         ),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Train one run, over one seed or several; missing steps run by themselves.
+    """Train a model, once per seed, and save the run.
 
-    Examples: dart train --strategy dart --r 0.5 --device cuda;
-    dart train movielens-100k --strategy base --seeds 0-9.
+    Missing data is downloaded and prepared first.
+
+    For example:
+
+      dart train --strategy dart --r 0.5 --device cuda
+      dart train movielens-100k --strategy base --seeds 0-9
     """
     from dartcli import settings
     from dartcli.data import registry
     from dartcli.experiments import configure
-    from dartcli.experiments.run import Run
-    from dartcli.experiments.run_index import find_folder
-    from dartcli.experiments.train import resume_run, train_run
+    from dartcli.experiments.train import train_run
 
     if seed is not None and seeds is not None:
-        raise UsageError("give --seed or --seeds, not both.")
+        raise UsageError("--seed and --seeds cannot be combined. Give one of them.")
     flags: dict[str, Any] = {
         "dataset": {"name": name},
         "protocol": protocol,
@@ -225,87 +267,31 @@ def train(
         "split_seed": split_seed,
     }
     if resume is not None:
-        given = {**flags, "config": config, "set": set_, "name": run_name}
-        if _any(given):
+        if _has_value({**flags, "config": config, "set": set_, "name": run_name}):
             raise UsageError(
-                "--resume goes on with the settings that the run began with; give no others."
+                f"--resume {resume} cannot be combined with other settings: a run resumes with "
+                f"those it started with. Run `dart resume {resume}`."
             )
-        resolved = configure.configure(Run(find_folder(resume)).settings)
-    else:
-        resolved = configure.resolve(
-            {"dataset": {"name": registry.default_dataset()}},
-            settings.load_tree(config) if config else {},
-            settings.merge(settings.parse_assignments(set_ or []), flags),
-        )
-    with progress.epoch_bar(
-        resolved.settings.training.epochs or 0, len(resolved.settings.seeds)
-    ) as bar:
-        how: dict[str, Any] = {
-            "progress": bar,
-            "checkpoint_every": checkpoint_every,
-            "stopping": gently,
-        }
-        if resume is not None:
-            run = resume_run(resume, **how)
-        else:
-            run = train_run(resolved, name=run_name, **how)
-    _show(run, json=json)
-
-
-def _any(flags: object) -> bool:
-    """Return whether a flag was given somewhere in a nested mapping."""
-    if isinstance(flags, dict):
-        return any(map(_any, flags.values()))
-    return flags not in (None, [], ())
-
-
-def _show(run: Run, *, json: bool) -> None:
-    if json:
-        console.document(run.metrics.model_dump(mode="json"))
-    else:
-        _table(run)
-    console.next_command(_next(run))
-
-
-def _table(run: Run) -> None:
-    metrics = run.metrics
-    reference = run.settings.protocol == "reference"
-    heads = ["seed", "test AUC", "without FP", "log loss", "valid AUC"]
-    keys = ["test_auc", "test_auc_without_fp", "test_log_loss", "valid_auc"]
-    if reference:
-        heads.insert(2, "at best")
-        keys.insert(1, "test_auc_best_epoch")
-    rows = [
-        (
-            str(seed.seed),
-            *(getattr(seed, key) for key in keys),
-            f"{seed.reported_epoch} of {seed.epochs}",
-        )
-        for seed in metrics.seeds
-    ]
-    if len(metrics.seeds) > 1:
-        rows.append(("mean", *(metrics.summary[key].mean for key in keys), ""))
-        rows.append(("std", *(metrics.summary[key].std for key in keys), ""))
-    tables.table(
-        f"{run.name}: {metrics.strategy}, {metrics.model} on {metrics.dataset}, "
-        f"protocol {metrics.protocol}",
-        [*heads, "epoch"],
-        rows,
-        sections=[len(metrics.seeds)],
+        resume_command(resume, checkpoint_every=checkpoint_every, json=json)
+        return
+    resolved = configure.resolve(
+        {"dataset": {"name": registry.default_dataset()}},
+        settings.load_tree(config) if config else {},
+        settings.merge(settings.parse_assignments(set_ or []), flags),
     )
-    ran_out = [str(seed.seed) for seed in metrics.seeds if seed.stopped == "epochs"]
-    if ran_out:
-        console.note(
-            f"training ended because its {run.settings.training.epochs} epochs ran out "
-            f"(seed {', '.join(ran_out)}), not because validation AUC stopped improving; "
-            "--epochs allows more."
+    with progress.epoch_bar(resolved.settings) as bar:
+        run = train_run(
+            resolved,
+            name=run_name,
+            progress=bar,
+            checkpoint_every=checkpoint_every,
+            stopping=defer_interrupts,
         )
-    console.note(f"run folder: {run.folder}")
+    print_run(run, json=json)
 
 
-def _next(run: Run) -> str:
-    if run.iterations(run.seeds[0])["false_positives"].sum() == 0:
-        return f"dart eval {run.name} --split valid"
-    if run.metrics.strategy.startswith("dart"):
-        return f"dart analyze precision-recall {run.name}"
-    return f"dart analyze memorization {run.name}"
+def _has_value(flags: object) -> bool:
+    """Return whether any flag in a nested mapping was given."""
+    if isinstance(flags, dict):
+        return any(map(_has_value, flags.values()))
+    return flags not in (None, [], ())

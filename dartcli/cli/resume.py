@@ -1,0 +1,36 @@
+"""``dart resume``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dartcli.cli import options, progress
+from dartcli.cli.errors import defer_interrupts
+from dartcli.cli.summary import print_run
+
+
+def resume(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="Name of an interrupted run.")],
+    checkpoint_every: options.CheckpointEvery = "60s",
+    json: options.Json = False,
+) -> None:
+    """Resume an interrupted run.
+
+    Training continues from the last checkpoint, with the settings that the run
+    started with, and produces the same files as if it had not stopped.
+
+    For example:
+
+      dart resume run_03
+    """
+    from dartcli.experiments.run import Run
+    from dartcli.experiments.run_index import find_folder
+    from dartcli.experiments.train import resume_run
+
+    with progress.epoch_bar(Run(find_folder(name)).settings) as bar:
+        run = resume_run(
+            name, progress=bar, checkpoint_every=checkpoint_every, stopping=defer_interrupts
+        )
+    print_run(run, json=json)
