@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import Annotated
 
 import typer
@@ -101,9 +100,4 @@ def main() -> None:
     # keep the user's umask, but nobody else may change files that are trusted later
     os.umask(os.umask(0o077) | 0o002)
     _set_environment()
-    try:
-        app(prog_name="dart")
-    except BrokenPipeError:
-        # the reader of our output is gone (`dart ... | head`), which is not an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    app(prog_name="dart")

@@ -31,8 +31,7 @@ def document(value: object) -> None:
 
 
 def error(message: str) -> None:
-    """Print ``error: message`` on stderr, after everything that was written to stdout."""
-    sys.stdout.flush()
+    """Print ``error: message`` on stderr."""
     _print_message(("error:", "bold red"), f" {message}")
 
 
@@ -51,13 +50,19 @@ def next_command(command: str) -> None:
     _print_message((f"next: {command}", "cyan"))
 
 
+def plain(message: str) -> None:
+    """Print ``message`` on stderr."""
+    _print_message(message)
+
+
 def interruption(message: str) -> None:
     """Print ``message`` on a line of its own, below the ``^C`` that a terminal echoes."""
-    sys.stdout.flush()
     _print_message("\n" if stderr().is_terminal else "", message)
 
 
 def _print_message(*parts: str | tuple[str, str]) -> None:
+    """Print one line on stderr, after everything that was written to stdout."""
+    sys.stdout.flush()
     stderr().print(Text.assemble(*parts), soft_wrap=True)
 
 

@@ -38,7 +38,7 @@ def doctor(
             ],
         )
     for finding in findings:
-        sentence = f"{finding.name}: {finding.message}. {finding.remedy}".rstrip()
+        sentence = f"{finding.part} {finding.name}: {finding.message}. {finding.remedy}".rstrip()
         if finding.has_failed:
             console.error(sentence)
         elif finding.state != "ok":

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -66,10 +68,15 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return command(*args, **kwargs)
+            result = command(*args, **kwargs)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # the reader of our output is gone (`dart ... | head`), which is not an error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit from None
         except StoppedError as stop:
             message = str(stop)
-            console.interruption(message[:1].upper() + message[1:])
+            console.plain(message[:1].upper() + message[1:])
             raise typer.Exit(stop.exit_code) from None
         except DartError as error:
             console.error(str(error))
@@ -78,7 +85,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             console.interruption(" ".join(["Interrupted.", *getattr(stop, "__notes__", [])]))
             number = stop.args[0] if isinstance(stop, Interrupted) else signal.SIGINT
             raise typer.Exit(128 + number) from None
-        except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+        except (typer.Exit, typer.Abort, typer.TyperException):
             raise
         except Exception as error:
             if os.environ.get("DART_TRACEBACK"):
@@ -88,6 +95,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
                 "command again with `DART_TRACEBACK=1` and report the output."
             )
             raise typer.Exit(1) from None
+        return result
 
     return run
 
@@ -102,7 +110,8 @@ class CommandGroup(TyperGroup):
             code = super().main(*args, **options)
         except typer.TyperException as error:
             context = getattr(error, "ctx", None)
-            message = error.format_message()
+            # Typer quotes names as 'NAME'; everything else here writes `NAME`
+            message = re.sub(r"'(\S+?)'", r"`\1`", error.format_message())
             if context is not None and not message.endswith("?"):
                 message = f"{message.rstrip('.')}. Run `{context.command_path} --help`."
             console.error(message[:1].lower() + message[1:])

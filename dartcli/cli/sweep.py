@@ -125,7 +125,6 @@ def sweep(
     from dartcli import settings
     from dartcli.data import registry
     from dartcli.experiments import sweep_plan
-    from dartcli.experiments.sweep import find_sweep
     from dartcli.experiments.sweep_plan import PRESETS, Plan
     from dartcli.experiments.sweep_runner import run_sweep
 
@@ -154,7 +153,7 @@ def sweep(
         found = run_sweep(plan, chosen, jobs=jobs, progress=bar)
     _print_sweep(found, json=json)
     console.note(f"sweep folder: {found.folder}")
-    if any(entry.strategy == "base" for entry in find_sweep(chosen).document.entries):
+    if any(entry.strategy == "base" for entry in found.document.entries):
         console.next_command(f"dart analyze compare {chosen}")
 
 
@@ -175,8 +174,8 @@ def _print_dry_run(plan: Plan, name: str, *, json: bool) -> None:
         console.document({"sweep": name, "trainings": len(planned), "missing": missing})
     else:
         console.print_line(
-            f"{name}: {len(planned):,} trainings, {missing:,} of them to do, plus any tuning of "
-            "the baseline"
+            f"{name}: {len(planned):,} trainings, {missing:,} of them missing, not counting the "
+            "tuning of the baseline"
         )
 
 
