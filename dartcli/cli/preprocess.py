@@ -12,7 +12,7 @@ from dartcli.errors import UsageError
 
 if TYPE_CHECKING:
     from dartcli.data.logs.schema import LogOptions
-    from dartcli.data.manifest import Manifest
+    from dartcli.data.manifest import Manifest, Prepared
 
 OWN = "Your own log"
 
@@ -179,16 +179,7 @@ def preprocess(
         split_seed=split_seed,
         options=chosen,
     )
-    manifest = data.manifest
-    if not data.fresh:
-        console.note(f"{dataset} is already prepared and nothing has changed")
-    for warning in manifest.warnings:
-        console.warning(warning)
-    if json:
-        console.document({"folder": str(data.folder), **manifest.model_dump(mode="json")})
-    else:
-        _print_summary(manifest)
-        console.note(f"folder: {data.folder}")
+    _print_prepared(data, json=json)
     console.next_command(f"dart train {dataset}")
 
 
@@ -235,6 +226,19 @@ def _print_preview(log: LogOptions, *, json: bool) -> None:
     for sentence in found["plan"]:
         console.stdout().print(f"- {sentence}", markup=False)
     console.note("nothing was written. Drop --describe to prepare the log")
+
+
+def _print_prepared(data: Prepared, *, json: bool) -> None:
+    manifest = data.manifest
+    if not data.fresh:
+        console.note(f"{manifest.dataset} is already prepared and nothing has changed")
+    for warning in manifest.warnings:
+        console.warning(warning)
+    if json:
+        console.document({"folder": str(data.folder), **manifest.model_dump(mode="json")})
+        return
+    _print_summary(manifest)
+    console.note(f"folder: {data.folder}")
 
 
 def _print_summary(manifest: Manifest) -> None:

@@ -267,11 +267,7 @@ def train(
         "split_seed": split_seed,
     }
     if resume is not None:
-        if _has_value({**flags, "config": config, "set": set_, "name": run_name}):
-            raise UsageError(
-                f"--resume {resume} cannot be combined with other settings: a run resumes with "
-                f"those it started with. Run `dart resume {resume}`."
-            )
+        _refuse_settings(resume, {**flags, "config": config, "set": set_, "name": run_name})
         resume_command(resume, checkpoint_every=checkpoint_every, json=json)
         return
     resolved = configure.resolve(
@@ -288,6 +284,14 @@ def train(
             stopping=defer_interrupts,
         )
     print_run(run, json=json)
+
+
+def _refuse_settings(resume: str, given: dict[str, Any]) -> None:
+    if _has_value(given):
+        raise UsageError(
+            f"--resume {resume} cannot be combined with other settings: a run resumes with those it "
+            f"started with. Run `dart resume {resume}`."
+        )
 
 
 def _has_value(flags: object) -> bool:
