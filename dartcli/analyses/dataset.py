@@ -145,7 +145,7 @@ def _counts(labeled: dict[str, dict[str, Any]]) -> Table:
         ("Gini coefficient, items", lambda one: one["item"]["gini"]),
     ):
         rows.append((label, *(value(one) for one in labeled.values())))
-    return Table(title="Recorded interactions", columns=("", *labeled), rows=tuple(rows))
+    return Table(title="Recorded interactions", columns=("quantity", *labeled), rows=tuple(rows))
 
 
 def _groups(label: str, one: dict[str, Any]) -> Table:
@@ -202,7 +202,7 @@ def _draw_noise(panel: Axes, one: dict[str, Any]) -> None:
     panel.set(
         title="False positives by activity",
         xlabel="group of equal positives (1: least active)",
-        ylabel="share among positives with ground truth (%)",
+        ylabel="false positives (%)",
     )
     panel.legend(loc="best")
 

@@ -22,7 +22,7 @@ from dartcli.reporting.figures import (
     none_to_nan,
     run_color,
 )
-from dartcli.reporting.phrases import p_value
+from dartcli.reporting.phrases import label_run, p_value
 from dartcli.reporting.table import Cell, Table
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _increase(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any] | 
 
 
 def _correlation_sentence(numbers: dict[str, Any]) -> str:
-    start = f"{numbers['run']} ({numbers['strategy']})"
+    start = label_run(numbers["run"], numbers["strategy"])
     if numbers["pearson"] is None:
         return f"{start}: too few distinct ratings or losses for a correlation."
     return (
@@ -173,9 +173,9 @@ def _table(numbers: Sequence[dict[str, Any]]) -> Table:
 
 def _draw(panel: Axes, numbers: Sequence[dict[str, Any]]) -> None:
     for number, one in enumerate(numbers):
-        label = f"{one['run']}: {one['strategy']}"
+        label = label_run(one["run"], one["strategy"])
         if one["pearson"] is not None:
-            label += f" (Pearson {one['pearson']:+.2f})"
+            label += f", Pearson {one['pearson']:+.2f}"
         panel.errorbar(
             one["ratings"], one["mean_loss"], none_to_nan(one["standard_error"]), fmt="o-", ms=4,
             capsize=2, color=run_color(number), label=label,

@@ -24,7 +24,7 @@ from dartcli.reporting.figures import (
     Floats,
     new_figure,
 )
-from dartcli.reporting.phrases import p_value
+from dartcli.reporting.phrases import label_run, p_value
 from dartcli.reporting.table import Table
 from dartcli.settings import Options
 
@@ -174,13 +174,13 @@ def _draw(panel: Axes, numbers: dict[str, Any]) -> None:
     iteration = numbers["iteration"]
     when = "reported weights" if iteration is None else f"iteration {iteration:,}"
     panel.set(
-        title=f"{numbers['run']}: {numbers['strategy']} on {numbers['dataset']}, {when}",
+        title=f"{label_run(numbers['run'], numbers['strategy'])} on {numbers['dataset']}\n{when}",
         xlabel="loss (binary cross-entropy, nats; last bin: all above)",
         ylabel="share of the positives of a kind (%)",
         xlim=(0, edges[-1]),
     )
     panel.set_ylim(bottom=0)
-    panel.legend(loc="upper right")
+    panel.legend(loc="best")
 
 
 ANALYSIS = Analysis(

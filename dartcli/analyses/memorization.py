@@ -12,6 +12,7 @@ from dartcli.analyses._records import epoch_length, identify, require_false_posi
 from dartcli.experiments.run import Run
 from dartcli.reporting.analysis import Analysis, AnalysisResult, nan_to_none
 from dartcli.reporting.figures import FALSE_POSITIVE, NEGATIVE, TRUE_POSITIVE, new_figure, smooth
+from dartcli.reporting.phrases import label_run
 from dartcli.reporting.table import Table
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _draw(panel: Axes, run: Run, seeds: dict[int, dict[str, Any]]) -> None:
             panel.plot(iteration, mean, color=color, lw=0.4, alpha=0.3)
         panel.plot(iteration, smooth(mean, np.ones(length), window), color=color, label=label)
     panel.set(
-        title=f"{run.name}: {run.metrics.strategy} on {run.metrics.dataset}",
+        title=f"{label_run(run.name, run.metrics.strategy)} on {run.metrics.dataset}",
         xlabel="iteration",
         ylabel="mean loss (binary cross-entropy, nats)",
     )

@@ -25,7 +25,7 @@ from dartcli.reporting.figures import (
     run_color,
     smooth,
 )
-from dartcli.reporting.phrases import percent, relation
+from dartcli.reporting.phrases import label_run, percent, relation
 from dartcli.reporting.table import Table
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ def _sentence(name: str, summary: dict[str, float | None]) -> str:
 def _nothing_flagged(run: Run) -> str:
     last = max(seed.iterations for seed in run.metrics.seeds)
     return (
-        f"{run.name} ({run.metrics.strategy}) never discarded or relabeled an interaction in "
-        f"{last:,} iterations, so it has no precision and recall. For a run that has, use "
+        f"{label_run(run.name, run.metrics.strategy)} never discarded or relabeled an interaction "
+        f"in {last:,} iterations, so it has no precision and recall. For a run that has, use "
         f"`dart train {run.metrics.dataset} --strategy dart` with a shorter `--t-i`."
     )
 

@@ -153,11 +153,12 @@ def _sentence(one: dict[str, Any]) -> str:
 
 
 def _table(one: dict[str, Any]) -> Table:
-    title = f"{one['dataset']} {one['model']}, {one['strategy']} ({list_options(one['fixed'])})"
+    fixed = list_options(one["fixed"])
     return Table(
-        title=title,
+        title=f"{one['dataset']} {one['model']}, {one['strategy']} ({fixed}); differences in units "
+        "of 1e-4",
         columns=(
-            one["option"], "test AUC", "minus base (1e-4)", "95% CI (t)", "precision", "recall",
+            one["option"], "test AUC", "minus base", "95% CI (t)", "precision", "recall",
         ),
         rows=tuple(
             (

@@ -18,7 +18,7 @@ from dartcli.experiments.run import Run
 from dartcli.metrics.statistics import compare_paired
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.figures import new_figure, none_to_nan, run_color
-from dartcli.reporting.phrases import confidence_interval, interval_cell, join_words
+from dartcli.reporting.phrases import confidence_interval, interval_cell, join_words, label_run
 from dartcli.reporting.table import Cell, Marked, Table
 from dartcli.training.results import finite_or_none
 
@@ -125,7 +125,7 @@ def _differences(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]
 
 
 def _sentence(one: dict[str, Any]) -> str:
-    start = f"{one['run']} ({one['strategy']})"
+    start = label_run(one["run"], one["strategy"])
     least, most = one["mean"]["users"][0], one["mean"]["users"][-1]
     if least is None or most is None:
         group = "least" if least is None else "most"
@@ -168,13 +168,11 @@ def _table(
             cells.append(interval_cell(bounds))
         rows.append(tuple(cells))
     changes = [
-        head
-        for one in differences
-        for head in (f"{one['to']} minus {one['from']} (1e-4)", "95% CI (t)")
+        head for one in differences for head in (f"{one['to']} minus {one['from']}", "95% CI (t)")
     ]
     return Table(
         title=f"Test AUC of {side} by training positives, mean over seeds (groups and counts of "
-        "the first seed)",
+        "the first seed" + ("; differences in units of 1e-4)" if differences else ")"),
         columns=("positives", side, "test positives", *(one["run"] for one in numbers), *changes),
         rows=tuple(rows),
     )
@@ -188,7 +186,7 @@ def _draw(panel: Axes, numbers: Sequence[dict[str, Any]], side: str) -> None:
         for seed in one["seeds"]:
             values = none_to_nan(group["auc"] for group in seed[side])
             panel.plot(x, values, ".", color=color, alpha=0.35, ms=5)
-        label = f"{one['run']}: {one['strategy']}"
+        label = label_run(one["run"], one["strategy"])
         panel.plot(x, none_to_nan(one["mean"][side]), "o-", ms=4.5, color=color, label=label)
     panel.set_xticks(place, [_range(group) for group in numbers[0]["seeds"][0][side]])
     panel.set(

@@ -58,8 +58,8 @@ def write_report(chosen: Sequence[Run | Sweep | str], output: Path | None = None
     subjects = [subject(one) if isinstance(one, str) else one for one in chosen]
     if not subjects:
         raise UsageError("no run to report on. List the runs with `dart runs`.")
-    are_sweeps = {isinstance(one, Sweep) for one in subjects}
-    if len(are_sweeps) > 1:
+    are_sweeps = isinstance(subjects[0], Sweep)
+    if any(isinstance(one, Sweep) != are_sweeps for one in subjects):
         raise UsageError("a report takes runs or sweeps, not both. Write two reports.")
     results: list[AnalysisResult] = []
     questions: dict[str, str] = {}
@@ -67,7 +67,7 @@ def write_report(chosen: Sequence[Run | Sweep | str], output: Path | None = None
     for name in catalog.names("analyses"):
         try:
             analysis: Analysis = catalog.load("analyses", name)
-            if not (analysis.takes_sweeps if True in are_sweeps else analysis.takes_runs):
+            if not (analysis.takes_sweeps if are_sweeps else analysis.takes_runs):
                 continue
             result, missing = _answer(analysis, subjects)
         except DartError as error:
@@ -76,8 +76,9 @@ def write_report(chosen: Sequence[Run | Sweep | str], output: Path | None = None
         results.append(result)
         questions[result.name] = analysis.question
         absent.update({f"{name} of {run}": sentence for run, sentence in missing.items()})
-    content = _describe(subjects, results, questions, absent)
-    if True in are_sweeps:
+    content, names = _describe(subjects, results, absent)
+    content = replace(content, sources=tuple(_sources(names)), questions=questions, absent=absent)
+    if are_sweeps:
         # the first table of the comparison leads the page
         results = [
             replace(one, tables=one.tables[1:]) if one.name == "compare" else one for one in results
@@ -111,22 +112,21 @@ def _answer(
 def _describe(
     subjects: Sequence[Run | Sweep],
     results: Sequence[AnalysisResult],
-    questions: Mapping[str, str],
     absent: Mapping[str, str],
-) -> PageContent:
+) -> tuple[PageContent, list[str]]:
+    """Return the content of the page, besides the analyses, and the names of the datasets."""
     from dartcli.reporting.overview import describe_runs
     from dartcli.reporting.sweep_overview import describe_sweeps
 
     runs = [one for one in subjects if isinstance(one, Run)]
     if runs:
-        names = [run.metrics.dataset for run in runs]
-        return describe_runs(runs, _sources(names), questions, absent)
+        return describe_runs(runs), [run.metrics.dataset for run in runs]
     comparison = next((one for one in results if one.name == "compare"), None)
     if comparison is None:
         raise RunError(absent["compare"])
     sweeps = [one for one in subjects if isinstance(one, Sweep)]
     names = [row.settings.dataset.name for sweep in sweeps for _, row in sweep.finished()]
-    return describe_sweeps(sweeps, _sources(names), questions, absent, comparison)
+    return describe_sweeps(sweeps, comparison), names
 
 
 def _sources(names: Sequence[str]) -> list[Source]:

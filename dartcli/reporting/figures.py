@@ -27,7 +27,9 @@ STYLE: Final[dict[Any, Any]] = {
     "figure.dpi": 160,
     "figure.constrained_layout.use": True,
     "font.size": 9,
-    "font.family": "DejaVu Sans",
+    # text in SVG falls back to Verdana, which is as wide as the DejaVu Sans that measured it
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -61,18 +63,14 @@ def new_figure(
         figure.draw_without_rendering()
 
 
-def render_svg(figure: Figure, *, for_page: bool = False) -> bytes:
-    """Return ``figure`` as SVG; equal figures give equal bytes.
-
-    Text stays text, unless ``for_page``: then it becomes paths, which need no font, and the
-    background is transparent.
-    """
+def render_svg(figure: Figure, *, transparent: bool = False) -> bytes:
+    """Return ``figure`` as SVG; equal figures give equal bytes."""
     import matplotlib as mpl
 
     buffer = io.BytesIO()
-    with mpl.rc_context({**STYLE, "svg.fonttype": "path" if for_page else "none"}):
+    with mpl.rc_context(STYLE):
         figure.savefig(
-            buffer, format="svg", transparent=for_page, metadata={"Date": None, "Creator": None}
+            buffer, format="svg", transparent=transparent, metadata={"Date": None, "Creator": None}
         )
     return buffer.getvalue()
 

@@ -1,17 +1,17 @@
-"""Describe runs for a page, besides the analyses: metrics, settings, and environment."""
+"""Describe runs for a page: metrics, settings, and environment."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from dartcli.experiments.run import Run
 from dartcli.experiments.run_index import find_differences
 from dartcli.experiments.sweep import Sweep
-from dartcli.reporting.page import PageContent, Source
+from dartcli.reporting.page import PageContent
 from dartcli.reporting.phrases import METRIC_HEADS, THESIS, join_words, list_options
 from dartcli.reporting.summary import format_spread, summarize_runs
 from dartcli.reporting.table import Cell, Table
@@ -30,23 +30,8 @@ VERSIONS: Final = {
 """Key in ``environment.json`` -> label."""
 
 
-def describe_runs(
-    runs: Sequence[Run],
-    sources: Sequence[Source],
-    questions: Mapping[str, str],
-    absent: Mapping[str, str],
-) -> PageContent:
-    """Return the content of a page about ``runs``.
-
-    Parameters
-    ----------
-    runs
-        At least one finished run.
-    sources
-        Their datasets.
-    questions, absent
-        As in :class:`~dartcli.reporting.page.PageContent`.
-    """
+def describe_runs(runs: Sequence[Run]) -> PageContent:
+    """Return the content of a page about one or more runs, besides the analyses."""
     names = [run.name for run in runs]
     strategies, datasets, protocols, models = (
         join_words(getattr(run.metrics, key) for run in runs)
@@ -69,9 +54,6 @@ def describe_runs(
         seed_metrics=_seed_metrics(runs),
         setup=_setup(runs),
         facts=facts | describe_protocols([run.metrics.protocol for run in runs]),
-        sources=tuple(sources),
-        questions=questions,
-        absent=absent,
         commands=(
             *(shlex.join(["dart", "train", "--config", f"{n}.json", "--name", n]) for n in names),
             shlex.join(["dart", "report", *names]),

@@ -124,7 +124,7 @@ def _images(result: AnalysisResult) -> list[Image]:
         several = len(result.figures) > 1
         caption = f"{result.title}: {name.replace('-', ' ')}" if several else result.title
         width, height = figure.get_size_inches()
-        encoded = base64.b64encode(render_svg(figure, for_page=True)).decode()
+        encoded = base64.b64encode(render_svg(figure, transparent=True)).decode()
         images.append(
             Image(
                 caption=caption,
@@ -149,7 +149,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(text=text, sort_key=_sort_key, classes=_classes)
+    environment.filters.update(
+        text=text, sort_key=_sort_key, classes=_classes, commands=_mark_commands
+    )
     environment.tests.update(numeric=_is_numeric)
     return environment
 
@@ -166,6 +168,14 @@ def _sort_key(cell: Cell) -> str:
         match = re.match(r"-?\d+(\.\d+)?(?= ±|$)", cell)
         return match[0] if match else ""
     return "" if cell is None else repr(float(cell))
+
+
+def _mark_commands(sentence: str) -> str:
+    """Return an escaped sentence in which backticks become ``<code>`` elements."""
+    from markupsafe import Markup, escape
+
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence)))
+    return Markup(marked)  # noqa: S704 - escaped above
 
 
 def _classes(cell: Cell) -> str:

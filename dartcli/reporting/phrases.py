@@ -35,6 +35,11 @@ def join_words(words: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+def label_run(name: str, strategy: str) -> str:
+    """Return ``run_01 (dart)``; the name alone if it is that of the strategy."""
+    return name if name == strategy else f"{name} ({strategy})"
+
+
 def list_options(options: Mapping[str, Any]) -> str:
     """Return options as ``tau_m 0.2, r 0.5``."""
     return ", ".join(f"{name} {value}" for name, value in options.items())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dartcli.experiments.run import Run
 from dartcli.metrics.statistics import compare_paired
 from dartcli.reporting.formats import text
-from dartcli.reporting.phrases import confidence_interval, join_words, list_options
+from dartcli.reporting.phrases import confidence_interval, join_words, label_run, list_options
 from dartcli.training.results import Spread
 
 
@@ -90,7 +90,7 @@ def _auc(run: Run) -> Spread:
 
 
 def _label(run: Run) -> str:
-    return f"{run.metrics.strategy} ({run.name})"
+    return label_run(run.name, run.metrics.strategy)
 
 
 def _data(run: Run) -> tuple[str, ...]:

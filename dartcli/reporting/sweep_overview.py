@@ -1,30 +1,23 @@
-"""Describe sweeps for a page, besides the analyses."""
+"""Describe sweeps for a page: methods, tuning, and environment."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from dartcli.experiments.sweep import Sweep, Tuned
 from dartcli.reporting.analysis import AnalysisResult
 from dartcli.reporting.overview import describe_protocols
-from dartcli.reporting.page import PageContent, Source
+from dartcli.reporting.page import PageContent
 from dartcli.reporting.phrases import join_words, list_options
 from dartcli.reporting.table import Table
 from dartcli.settings import seeds_text
 
 
-def describe_sweeps(
-    sweeps: Sequence[Sweep],
-    sources: Sequence[Source],
-    questions: Mapping[str, str],
-    absent: Mapping[str, str],
-    comparison: AnalysisResult,
-) -> PageContent:
-    """Return the content of a page about ``sweeps``.
+def describe_sweeps(sweeps: Sequence[Sweep], comparison: AnalysisResult) -> PageContent:
+    """Return the content of a page about ``sweeps``, besides the analyses.
 
-    The first table and sentences of ``comparison``, a result of the analysis ``compare``, lead the
-    page. The other parameters are those of :func:`dartcli.reporting.overview.describe_runs`.
+    The first table and sentences of ``comparison``, a result of the analysis ``compare``, lead it.
     """
     entries = [entry for sweep in sweeps for entry in sweep.document.entries]
     rows = [row for sweep in sweeps for _, row in sweep.finished()]
@@ -54,9 +47,6 @@ def describe_sweeps(
             "Device": join_words(row.device for row in rows),
             **describe_protocols(protocols),
         },
-        sources=tuple(sources),
-        questions=questions,
-        absent=absent,
         commands=(shlex.join(["dart", "report", *(sweep.name for sweep in sweeps)]),),
     )
 

@@ -303,7 +303,7 @@ def test_datasets_of_one_name_with_other_options_are_told_apart(trained: Path) -
     train_run(dataset=other, strategy="base", training={"epochs": 1}, name="smaller")
     result = run_analysis("dataset", ["base", "smaller", "dart"])
     assert len(result.numbers["datasets"]) == 2
-    assert result.tables[0].columns == ("", "synthetic (dart)", "synthetic (smaller)")
+    assert result.tables[0].columns == ("quantity", "synthetic (dart)", "synthetic (smaller)")
 
 
 @pytest.mark.parametrize("protocol", ["strict", "reference"])

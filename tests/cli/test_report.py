@@ -79,7 +79,7 @@ def test_json_describes_the_report_of_the_last_run(copied: Path) -> None:
     assert document["report"] == str(copied / "reports" / "second.html")
     assert {"dataset", "memorization", "precision-recall"} <= set(document["analyses"])
     assert "compare with base" in document["absent"]["compare"]
-    assert document["summary"][0].startswith("base (second)")
+    assert document["summary"][0].startswith("second (base)")
 
 
 def test_a_run_name_with_markup_is_escaped(copied: Path) -> None:

@@ -11,7 +11,7 @@ from dartcli.training.results import compute_spread
 def make_run(name: str, aucs: dict[int, float | None], *, seeds: int | None = None) -> Any:
     spread = compute_spread(list(aucs.values()))
     metrics = SimpleNamespace(
-        strategy=name,
+        strategy="dart",
         summary={"test_auc": spread, "test_auc_without_fp": spread},
         seeds=[
             SimpleNamespace(seed=seed, split_seed=seed, test_auc=auc) for seed, auc in aucs.items()
@@ -30,7 +30,8 @@ def test_the_difference_to_the_second_is_paired_by_seed() -> None:
     runs = [make_run("a", {0: 0.7, 1: 0.8}), make_run("b", {0: 0.71, 1: 0.83})]
     first, second = summarize_runs(runs)
     assert first == (
-        "b (b) has the highest test AUC, 0.7700 ± 0.0849, followed by a (a) with 0.7500 ± 0.0707."
+        "b (dart) has the highest test AUC, 0.7700 ± 0.0849, followed by a (dart) with 0.7500 ± "
+        "0.0707."
     )
     assert second == (
         "b minus a, paired by seed: +0.0200 test AUC (95% CI -0.1071 to +0.1471); b is ahead on "
@@ -41,7 +42,7 @@ def test_the_difference_to_the_second_is_paired_by_seed() -> None:
 def test_equal_runs_have_no_winner() -> None:
     aucs: dict[int, float | None] = {0: 0.7, 1: 0.8}
     first, second = summarize_runs([make_run(name, aucs) for name in "abc"])
-    assert first == "a (a), b (b) and c (c) have the same highest test AUC, 0.7500."
+    assert first == "a (dart), b (dart) and c (dart) have the same highest test AUC, 0.7500."
     assert "0 of 2 seeds" in second
 
 
