@@ -1,4 +1,4 @@
-"""How well a score ranks false positives above true ones, at every share of the ranking."""
+"""Precision at the top of the training positives ranked by final loss, against baselines."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import polars as pl
 import torch
 
 from dartcli import metrics
-from dartcli.data.columns import LABEL, NOISY
+from dartcli.analyses._records import load_positives
+from dartcli.data.columns import NOISY
 from dartcli.experiments.run import Run
-from dartcli.reporting.figures import BASELINE_STYLES, RUN_COLORS, Floats
+from dartcli.reporting.figures import Floats, draw_baselines, draw_run, new_figure, run_color
+from dartcli.reporting.phrases import percent, relation
 from dartcli.reporting.table import Cell, Table
+from dartcli.training.results import finite_or_none
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SHARES: Final = np.arange(1, 201) / 200
-"""Shares of the ranking at which precision is told: half a percent to all."""
+"""Shares of the ranking at which precision is computed: 0.5% to 100%."""
 SCORES: Final = {
     "loss": "loss",
     "rarest_items": "rarest items",
@@ -27,49 +30,46 @@ SCORES: Final = {
 TABLE_SHARES: Final = (0.01, 0.04, 0.1, 0.25, 0.5)
 
 
-def ranking(run: Run) -> dict[str, Any] | None:
-    """Return precision at every share of the training positives, ranked by the reported weights.
+def rank(run: Run) -> dict[str, Any]:
+    """Return precision at every share of the training positives that have ground truth.
 
-    Beside the loss: item rarity, and rarity with user activity (log item count minus log user
-    count, ascending), neither of which needs a model. Ties share their hits evenly. None for a run
-    of an older version, which kept no scores.
+    They are ranked by loss under the reported weights, by item rarity, and by item rarity with
+    user activity (log item count minus log user count, ascending); the last two need no model.
+    Ties share their false positives evenly.
     """
-    if run.metrics.format < 2:
-        return None
-    seeds = []
-    for seed in run.seeds:
-        table = run.scores(seed).filter(
-            (pl.col("split") == "train") & (pl.col(LABEL) > 0) & pl.col(NOISY).is_not_null()
-        )
-        noisy = table[NOISY].to_numpy(writable=True)
-        items, users = (
-            table[name].cast(pl.Float64).to_numpy(writable=True)
-            for name in ("item_positives", "user_positives")
-        )
-        scores = {
-            "loss": -table["logit"].cast(pl.Float64).to_numpy(writable=True),
-            "rarest_items": -items,
-            "rarest_items_active_users": np.log(users) - np.log(items),
-        }
-        seeds.append(
-            {
-                "seed": seed,
-                "positives": len(noisy),
-                "false_positive_share": float(noisy.mean()),
-                "detectors": {
-                    name: {
-                        "auc": metrics.auc(torch.from_numpy(score), torch.from_numpy(noisy)),
-                        "precision": _precision(score, noisy).tolist(),
-                    }
-                    for name, score in scores.items()
-                },
+    return {"shares": SHARES.tolist(), "seeds": [_rank_seed(run, seed) for seed in run.seeds]}
+
+
+def _rank_seed(run: Run, seed: int) -> dict[str, Any]:
+    table = load_positives(run, seed, "train").filter(pl.col(NOISY).is_not_null())
+    noisy = table[NOISY].to_numpy(writable=True)
+    logit, items, users = (
+        table[name].cast(pl.Float64).to_numpy(writable=True)
+        for name in ("logit", "item_positives", "user_positives")
+    )
+    scores = {
+        "loss": -logit,
+        "rarest_items": -items,
+        "rarest_items_active_users": np.log(users) - np.log(items),
+    }
+    return {
+        "seed": seed,
+        "positives": len(noisy),
+        "false_positive_share": float(noisy.mean()),
+        "detectors": {
+            name: {
+                "auc": finite_or_none(
+                    metrics.auc(torch.from_numpy(score), torch.from_numpy(noisy))
+                ),
+                "precision": _precision(score, noisy).tolist(),
             }
-        )
-    return {"shares": SHARES.tolist(), "seeds": seeds}
+            for name, score in scores.items()
+        },
+    }
 
 
 def _precision(score: Floats, noisy: np.ndarray[Any, Any]) -> Floats:
-    """Return the precision of the highest ``score`` at every share; ties count their mean."""
+    """Return the precision of the highest scores at every share; ties count their mean."""
     order = np.argsort(-score, kind="stable")
     hits = np.concatenate([[0.0], np.cumsum(noisy[order])])
     ranked = score[order]
@@ -79,66 +79,79 @@ def _precision(score: Floats, noisy: np.ndarray[Any, Any]) -> Floats:
     return np.asarray(np.interp(taken, places, hits[places]) / taken, dtype=np.float64)
 
 
-def _mean(found: dict[str, Any], name: str) -> Floats:
-    curves = [seed["detectors"][name]["precision"] for seed in found["seeds"]]
-    return np.asarray(np.mean(curves, axis=0), dtype=np.float64)
+def _curves(ranking: dict[str, Any], name: str) -> list[Floats]:
+    return [np.array(seed["detectors"][name]["precision"]) for seed in ranking["seeds"]]
 
 
-def sentence(name: str, found: dict[str, Any]) -> str:
-    """Return what the ranking says of the run ``name``."""
-    auc = {
-        key: float(np.mean([seed["detectors"][key]["auc"] for seed in found["seeds"]]))
-        for key in SCORES
-    }
-    share = float(np.mean([seed["false_positive_share"] for seed in found["seeds"]]))
-    at = int(np.flatnonzero(np.isclose(SHARES, 0.04))[0])
-    precision = _mean(found, "loss")[at]
-    relation = "better" if auc["loss"] > auc["rarest_items"] else "no better"
+def _mean_curve(ranking: dict[str, Any], name: str) -> Floats:
+    return np.asarray(np.mean(_curves(ranking, name), axis=0), dtype=np.float64)
+
+
+def _mean_auc(ranking: dict[str, Any], name: str) -> float | None:
+    """Return the mean AUC over the seeds; None if one has only one class."""
+    values = [seed["detectors"][name]["auc"] for seed in ranking["seeds"]]
+    return None if None in values else float(np.mean(values))
+
+
+def _place(share: float) -> int:
+    return round(share * len(SHARES)) - 1
+
+
+def _false_positive_share(ranking: dict[str, Any]) -> float:
+    return float(np.mean([seed["false_positive_share"] for seed in ranking["seeds"]]))
+
+
+def sentence(name: str, ranking: dict[str, Any]) -> str:
+    """Return how well the loss ranks the false positives of the run ``name``."""
+    loss, rarity = (_mean_auc(ranking, key) for key in ("loss", "rarest_items"))
+    start = f"{name}: among training positives with ground truth"
+    if loss is None or rarity is None:
+        return f"{start} of a seed, all or none are false positives, so ranking has no AUC."
     return (
-        f"{name}: of the 4 % of training positives with the highest loss in the end "
-        f"{precision:.1%} are false ({share:.1%} of all are); as a detector the loss has an AUC of "
-        f"{auc['loss']:.3f}, {relation} than rarity of the item alone ({auc['rarest_items']:.3f})."
+        f"{start}, {percent(_mean_curve(ranking, 'loss')[_place(0.04)])} of the 4% with the "
+        f"highest final loss are false positives ({percent(_false_positive_share(ranking))} of "
+        f"all). Ranking by loss has an AUC of {loss:.3f}, {relation(loss, rarity, 3)} ranking by "
+        f"item rarity ({rarity:.3f})."
     )
 
 
-def table(found: dict[str, dict[str, Any]]) -> Table:
-    """Return precision at some shares, a row for each run and score."""
-    places = [int(np.flatnonzero(np.isclose(SHARES, share))[0]) for share in TABLE_SHARES]
+def table(rankings: dict[str, dict[str, Any]]) -> Table:
+    """Return precision at some shares, one row per run and score."""
     rows: list[tuple[Cell, ...]] = []
-    for number, (name, one) in enumerate(found.items()):
-        # the baselines need no model: once is enough
-        for key, label in SCORES.items() if number == 0 else [("loss", SCORES["loss"])]:
-            auc = float(np.mean([seed["detectors"][key]["auc"] for seed in one["seeds"]]))
-            curve = _mean(one, key)
-            rows.append((name, label, auc, *(float(curve[place]) for place in places)))
+    for number, (name, ranking) in enumerate(rankings.items()):
+        # the baselines depend on the data only, so one run is enough
+        for key in SCORES if number == 0 else ["loss"]:
+            curve = _mean_curve(ranking, key)
+            top = (float(curve[_place(share)]) for share in TABLE_SHARES)
+            rows.append((name, SCORES[key], _mean_auc(ranking, key), *top))
     return Table(
-        title="Precision at the top of the ranking of the training positives",
+        title="Precision at the top of the ranked training positives, mean over seeds",
         columns=("run", "ranked by", "AUC", *(f"top {share:.0%}" for share in TABLE_SHARES)),
         rows=tuple(rows),
     )
 
 
-def draw(panel: Axes, found: dict[str, dict[str, Any]]) -> None:
-    """Draw precision over the share of the ranking: a curve a run, and the baselines."""
-    for number, (name, one) in enumerate(found.items()):
-        color = RUN_COLORS[number % len(RUN_COLORS)]
-        if len(one["seeds"]) > 1:
-            for seed in one["seeds"]:
-                panel.plot(
-                    100 * SHARES, seed["detectors"]["loss"]["precision"], color=color, lw=0.5,
-                    alpha=0.35,
-                )  # fmt: skip
-        panel.plot(100 * SHARES, _mean(one, "loss"), color=color, label=f"{name}: highest loss")
-    first = next(iter(found.values()))
-    share = float(np.mean([seed["false_positive_share"] for seed in first["seeds"]]))
-    panel.axhline(share, color="#444444", lw=1.1, ls=BASELINE_STYLES[0], label="random")
-    for style, key in zip(BASELINE_STYLES[1:], list(SCORES)[1:], strict=True):
-        panel.plot(
-            100 * SHARES, _mean(first, key), color="#444444", lw=1.1, ls=style, label=SCORES[key]
+def draw(rankings: dict[str, dict[str, Any]]) -> Figure:
+    """Draw precision over the share of the ranking: one curve per run, and the baselines."""
+    share = 100 * SHARES
+    with new_figure(5.2, 3.4) as (figure, (panel,)):
+        for number, (name, ranking) in enumerate(rankings.items()):
+            draw_run(
+                panel, share, _curves(ranking, "loss"), _mean_curve(ranking, "loss"),
+                run_color(number), f"{name}: highest loss",
+            )  # fmt: skip
+        name, first = next(iter(rankings.items()))
+        prefix = f"{name}: " if len(rankings) > 1 else ""
+        random = np.full(len(share), _false_positive_share(first))
+        curves = [(SCORES[key], _mean_curve(first, key)) for key in list(SCORES)[1:]]
+        baselines = [("random", random), *curves]
+        draw_baselines(panel, share, [(prefix + label, curve) for label, curve in baselines])
+        panel.set(
+            title="Precision over the final ranking",
+            xlabel="share of the training positives (%)",
+            ylabel="precision",
+            ylim=(0, 1),
         )
-    panel.set_title("Precision over the final ranking")
-    panel.set_xlabel("share of the training positives taken (%)")
-    panel.set_ylabel("precision")
-    panel.set_ylim(0, 1)
-    panel.margins(x=0.01)
-    panel.legend(loc="best")
+        panel.margins(x=0.01)
+        panel.legend(loc="best")
+    return figure

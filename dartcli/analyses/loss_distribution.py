@@ -1,4 +1,4 @@
-"""The losses of true and false positives on validation, while the model learns (Fig. 3)."""
+"""Losses of true and false positives on validation, and how well the loss separates them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,19 @@ from pydantic import Field
 from scipy import stats
 
 from dartcli import metrics
+from dartcli.analyses._records import identify, load_positives, positive_loss
 from dartcli.data.columns import LABEL, NOISY
 from dartcli.errors import RunError
 from dartcli.experiments.run import Run
 from dartcli.reporting.analysis import Analysis, AnalysisResult
-from dartcli.reporting.figures import FALSE_POSITIVE, TRUE_POSITIVE, Floats, new_figure
+from dartcli.reporting.figures import (
+    FALSE_POSITIVE,
+    REFERENCE_LINE,
+    TRUE_POSITIVE,
+    Floats,
+    new_figure,
+)
+from dartcli.reporting.phrases import label_run, p_value
 from dartcli.reporting.table import Table
 from dartcli.settings import Options
 
@@ -26,80 +34,71 @@ if TYPE_CHECKING:
 BINS = 60
 
 
-class Chosen(Options):
-    """Which moment is looked at."""
+class LossDistributionOptions(Options):
+    """The moment to analyze."""
 
     iteration: int | None = Field(None, ge=1)
-    """Iteration of a snapshot; none = the last one that was kept, else the reported weights."""
+    """Iteration of a snapshot; none = the last snapshot, or the reported weights without one."""
 
 
-def examine(runs: Sequence[Run], chosen: Chosen) -> AnalysisResult:
-    """Return both distributions, Welch's test, Cohen's d, and the loss as a detector."""
-    found = {run.name: _of_run(run, chosen.iteration) for run in runs}
-    numbers = [_numbers(run, *found[run.name]) for run in runs]
-    with new_figure(3.6 * len(runs) + 1.0, 3.2, columns=len(runs)) as (drawing, axes):
-        for panel, run, one in zip(axes, runs, numbers, strict=True):
-            _draw(panel, run, one)
+def examine(runs: Sequence[Run], options: LossDistributionOptions) -> AnalysisResult:
+    """Return both distributions, Welch's test, Cohen's d, and the AUC of the loss."""
+    numbers = [_numbers(run, options.iteration) for run in runs]
+    with new_figure(3.6 * len(runs) + 1.0, 3.2, columns=len(runs)) as (figure, axes):
+        for panel, one in zip(axes, numbers, strict=True):
+            _draw(panel, one)
     return AnalysisResult(
         name="loss-distribution",
         title="Losses of true and false positives on validation",
         sentences=tuple(_sentence(one) for one in numbers),
         tables=(_table(numbers),),
         numbers={"runs": numbers},
-        figures={"loss-distribution": drawing},
+        figures={"loss-distribution": figure},
     )
 
 
-def _of_run(run: Run, iteration: int | None) -> tuple[int | None, dict[int, tuple[Floats, Floats]]]:
-    """Return the iteration and, for each seed, the losses of true and of false positives."""
+def _numbers(run: Run, iteration: int | None) -> dict[str, Any]:
     kept = set.intersection(*(set(run.snapshots(seed)) for seed in run.seeds))
     moment = iteration if iteration is not None else max(kept, default=None)
-    losses = {}
-    for seed in run.seeds:
-        if moment is None:
-            table = run.scores(seed).filter(pl.col("split") == "valid")
-        else:
-            table = run.snapshot(seed, moment)
-        positive = table.filter((pl.col(LABEL) > 0) & pl.col(NOISY).is_not_null())
-        # the loss of a positive: -log(sigmoid(logit))
-        loss = np.logaddexp(0.0, -positive["logit"].cast(pl.Float64).to_numpy())
-        noisy = positive[NOISY].to_numpy()
-        losses[seed] = (loss[~noisy], loss[noisy])
-        if min(map(len, losses[seed])) < 2:
-            raise RunError(
-                f"the validation split of {run.name} (seed {seed}) has "
-                f"{len(losses[seed][0])} positives known to be true and {len(losses[seed][1])} "
-                "known to be false; two of each are needed: train on data with explicit feedback."
-            )
-    return moment, losses
-
-
-def _numbers(
-    run: Run, moment: int | None, losses: dict[int, tuple[Floats, Floats]]
-) -> dict[str, Any]:
+    losses = {seed: _losses(run, seed, moment) for seed in run.seeds}
     pooled = [np.concatenate(parts) for parts in zip(*losses.values(), strict=True)]
     top = float(np.quantile(np.concatenate(pooled), 0.995))
     edges = np.linspace(0.0, max(top, 1e-6), BINS + 1)
-    density = {
+    shares = {
         kind: (np.histogram(np.minimum(values, edges[-1]), edges)[0] / len(values)).tolist()
         for kind, values in zip(("true_positive", "false_positive"), pooled, strict=True)
     }
-    seeds = [{"seed": seed, **_tested(*parts)} for seed, parts in losses.items()]
+    seeds = [{"seed": seed, **_compare(*parts)} for seed, parts in losses.items()]
     return {
-        "run": run.name,
-        "strategy": run.metrics.strategy,
-        "model": run.metrics.model,
-        "dataset": run.metrics.dataset,
+        **identify(run),
         "iteration": moment,
         "seeds": seeds,
         "mean_over_seeds": {
             key: float(np.mean([seed[key] for seed in seeds])) for key in seeds[0] if key != "seed"
         },
-        "pooled": {"bin_edges": edges.tolist(), "share_per_bin": density},
+        "pooled": {"bin_edges": edges.tolist(), "share_per_bin": shares},
     }
 
 
-def _tested(true: Floats, false: Floats) -> dict[str, float]:
+def _losses(run: Run, seed: int, iteration: int | None) -> tuple[Floats, Floats]:
+    """Return the losses of the true and of the false positives of one seed."""
+    if iteration is None:
+        table = load_positives(run, seed, "valid")
+    else:
+        table = run.snapshot(seed, iteration).filter(pl.col(LABEL) > 0)
+    known = table.filter(pl.col(NOISY).is_not_null())
+    loss, noisy = positive_loss(known), known[NOISY].to_numpy()
+    true, false = loss[~noisy], loss[noisy]
+    if min(len(true), len(false)) < 2:
+        raise RunError(
+            f"{run.name}, seed {seed}: the validation split has {len(true)} known true positives "
+            f"and {len(false)} known false positives, but two of each are needed. Train on data "
+            "with ground truth, such as movielens-100k."
+        )
+    return true, false
+
+
+def _compare(true: Floats, false: Floats) -> dict[str, float]:
     welch = stats.ttest_ind(false, true, equal_var=False)
     freedom = len(true) + len(false) - 2
     spread = ((len(true) - 1) * true.var(ddof=1) + (len(false) - 1) * false.var(ddof=1)) / freedom
@@ -116,35 +115,29 @@ def _tested(true: Floats, false: Floats) -> dict[str, float]:
     }
 
 
-def _moment(numbers: dict[str, Any]) -> str:
-    if numbers["iteration"] is None:
-        return "with the reported weights (no snapshot was kept: dart train --snapshot 2000)"
-    return f"after {numbers['iteration']:,} iterations"
-
-
 def _sentence(numbers: dict[str, Any]) -> str:
-    mean = numbers["mean_over_seeds"]
-    higher = sum(
-        seed["mean_loss_false_positive"] > seed["mean_loss_true_positive"]
-        for seed in numbers["seeds"]
-    )
-    worst = max(seed["welch_p"] for seed in numbers["seeds"])
+    mean, seeds, iteration = (numbers[key] for key in ("mean_over_seeds", "seeds", "iteration"))
+    when = "with the reported weights" if iteration is None else f"after {iteration:,} iterations"
+    if len(seeds) == 1:
+        test = p_value(seeds[0]["welch_p"], name="Welch p")
+    else:
+        higher = sum(
+            seed["mean_loss_false_positive"] > seed["mean_loss_true_positive"] for seed in seeds
+        )
+        largest = p_value(max(seed["welch_p"] for seed in seeds), name="largest Welch p")
+        test = f"higher for false positives in {higher} of {len(seeds)} seeds, {largest}"
     return (
-        f"{numbers['run']}, {_moment(numbers)}: the mean loss of false positives on validation is "
-        f"{mean['mean_loss_false_positive']:.3f}, that of true positives "
-        f"{mean['mean_loss_true_positive']:.3f} (higher for {higher} of {len(numbers['seeds'])} "
-        f"seeds, Welch p {_p(worst)}, Cohen's d {mean['cohens_d']:.2f}); as a detector the loss "
-        f"has an AUC of {mean['auc_of_loss']:.3f}, where .5 is chance."
+        f"{numbers['run']}, {when}: the mean validation loss is "
+        f"{mean['mean_loss_false_positive']:.3f} for false positives and "
+        f"{mean['mean_loss_true_positive']:.3f} for true positives ({test}, Cohen's d "
+        f"{mean['cohens_d']:.2f}). Ranking by loss has an AUC of {mean['auc_of_loss']:.3f} for "
+        "false positives (0.5 is chance)."
     )
-
-
-def _p(value: float) -> str:
-    return "< .001" if value < 0.001 else f"up to {value:.3f}"
 
 
 def _table(numbers: Sequence[dict[str, Any]]) -> Table:
     return Table(
-        title="Loss on validation, seed by seed (d: Cohen's effect size)",
+        title="Validation loss per seed (d: Cohen's effect size)",
         columns=(
             "run", "seed", "iteration", "mean, true", "mean, false", "Welch t", "p",
             "d", "AUC of loss",
@@ -167,7 +160,7 @@ def _table(numbers: Sequence[dict[str, Any]]) -> Table:
     )  # fmt: skip
 
 
-def _draw(panel: Axes, run: Run, numbers: dict[str, Any]) -> None:
+def _draw(panel: Axes, numbers: dict[str, Any]) -> None:
     edges = np.array(numbers["pooled"]["bin_edges"])
     for kind, label, color in (
         ("true_positive", "true positives", TRUE_POSITIVE),
@@ -177,20 +170,22 @@ def _draw(panel: Axes, run: Run, numbers: dict[str, Any]) -> None:
         mean = numbers["mean_over_seeds"][f"mean_loss_{kind}"]
         panel.stairs(share, edges, color=color, fill=True, alpha=0.25)
         panel.stairs(share, edges, color=color, lw=1.2, label=f"{label}, mean {mean:.3f}")
-        panel.axvline(mean, color=color, lw=1.2, ls=(0, (4, 2)))
-    moment = numbers["iteration"]
-    when = "reported weights" if moment is None else f"iteration {moment:,}"
-    panel.set_title(f"{run.name}: {run.metrics.strategy} on {run.metrics.dataset}, {when}")
-    panel.set_xlabel("loss (binary cross-entropy, nats; last bin: and above)")
-    panel.set_ylabel("share of the kind per bin (%)")
-    panel.set_xlim(0, edges[-1])
+        panel.axvline(mean, **{**REFERENCE_LINE, "color": color, "lw": 1.2})
+    iteration = numbers["iteration"]
+    when = "reported weights" if iteration is None else f"iteration {iteration:,}"
+    panel.set(
+        title=f"{label_run(numbers['run'], numbers['strategy'])} on {numbers['dataset']}\n{when}",
+        xlabel="loss (binary cross-entropy, nats; last bin: all above)",
+        ylabel="share of the positives of a kind (%)",
+        xlim=(0, edges[-1]),
+    )
     panel.set_ylim(bottom=0)
-    panel.legend(loc="upper right")
+    panel.legend(loc="best")
 
 
 ANALYSIS = Analysis(
-    title="Losses of true and false positives on validation (Fig. 3)",
     question="Is the loss of false positives higher, and by how much?",
     examine=examine,
-    options=Chosen,
+    thesis_figure="Fig. 3",
+    options=LossDistributionOptions,
 )

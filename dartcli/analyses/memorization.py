@@ -1,4 +1,4 @@
-"""How true positives, false positives and sampled negatives are memorized (Fig. 2)."""
+"""Training loss of true positives, false positives, and sampled negatives over time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from dartcli.analyses._records import epoch_length, identify, require_false_positives
 from dartcli.experiments.run import Run
-from dartcli.reporting import analysis, figures
-from dartcli.reporting.analysis import Analysis, AnalysisResult
-from dartcli.reporting.figures import FALSE_POSITIVE, NEGATIVE, TRUE_POSITIVE, new_figure
+from dartcli.reporting.analysis import Analysis, AnalysisResult, nan_to_none
+from dartcli.reporting.figures import FALSE_POSITIVE, NEGATIVE, TRUE_POSITIVE, new_figure, smooth
+from dartcli.reporting.phrases import label_run
 from dartcli.reporting.table import Table
 
 if TYPE_CHECKING:
@@ -22,64 +23,46 @@ KINDS = {
     "true_positive": ("true positives", TRUE_POSITIVE),
     "negative": ("sampled negatives", NEGATIVE),
 }
+Means = dict[str, dict[str, float | None]]
+"""``first_epoch`` or ``last_epoch`` -> kind of row -> mean loss."""
 
 
 def examine(runs: Sequence[Run]) -> AnalysisResult:
-    """Return the mean loss of each kind of row per iteration, one panel a run."""
+    """Return the mean loss of each kind of row per iteration, one panel per run."""
     for run in runs:
-        analysis.needs_known_false_positives(run)
-    found = {run.name: {seed: _of_seed(run.iterations(seed)) for seed in run.seeds} for run in runs}
-    summaries = {name: _summary(seeds) for name, seeds in found.items()}
-    with new_figure(3.6 * max(len(runs), 1) + 1.2, 3.2, columns=len(runs)) as (drawing, axes):
+        require_false_positives(run)
+    losses = {run.name: {seed: _losses(run.iterations(seed)) for seed in run.seeds} for run in runs}
+    means = {name: _means(seeds) for name, seeds in losses.items()}
+    with new_figure(3.6 * len(runs) + 1.2, 3.2, columns=len(runs)) as (figure, axes):
         for panel, run in zip(axes, runs, strict=True):
-            _draw(panel, run, found[run.name])
+            _draw(panel, run, losses[run.name])
         top = max(panel.get_ylim()[1] for panel in axes)
         for panel in axes:
             panel.set_ylim(0, top)
     return AnalysisResult(
         name="memorization",
         title="Memorization of true and false positives",
-        sentences=tuple(_sentence(name, summary) for name, summary in summaries.items()),
-        tables=(_table(summaries),),
-        figures={"memorization": drawing},
-        numbers={
-            "runs": [
-                {
-                    "run": run.name,
-                    "strategy": run.metrics.strategy,
-                    "dataset": run.metrics.dataset,
-                    **summaries[run.name],
-                    "seeds": [
-                        {
-                            "seed": seed,
-                            "iteration": [int(number) for number in values["iteration"]],
-                            **{
-                                f"loss_{kind}": analysis.json_floats(values[kind]) for kind in KINDS
-                            },
-                        }
-                        for seed, values in found[run.name].items()
-                    ],
-                }
-                for run in runs
-            ]
-        },
+        sentences=tuple(_sentence(name, one) for name, one in means.items()),
+        tables=(_table(means),),
+        figures={"memorization": figure},
+        numbers={"runs": [_numbers(run, losses[run.name], means[run.name]) for run in runs]},
     )
 
 
-def _of_seed(table: pl.DataFrame) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        kind: table[f"loss_{kind}"].fill_null(float("nan")).to_numpy() for kind in KINDS
+def _losses(iterations: pl.DataFrame) -> dict[str, Any]:
+    losses: dict[str, Any] = {
+        kind: iterations[f"loss_{kind}"].fill_null(float("nan")).to_numpy() for kind in KINDS
     }
-    return values | {name: table[name].to_numpy() for name in ("epoch", "iteration")}
+    return losses | {name: iterations[name].to_numpy() for name in ("epoch", "iteration")}
 
 
-def _summary(seeds: dict[int, dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """Return each kind's mean loss in the first and the last epoch, over all seeds."""
+def _means(seeds: dict[int, dict[str, Any]]) -> Means:
+    """Return the mean loss of each kind in the first and the last epoch, over all seeds."""
 
     def mean(kind: str, *, last: bool) -> float | None:
         parts = [
-            values[kind][values["epoch"] == (values["epoch"].max() if last else 1)]
-            for values in seeds.values()
+            losses[kind][losses["epoch"] == (losses["epoch"].max() if last else 1)]
+            for losses in seeds.values()
         ]
         joined = np.concatenate(parts)
         return None if np.isnan(joined).all() else float(np.nanmean(joined))
@@ -90,54 +73,69 @@ def _summary(seeds: dict[int, dict[str, Any]]) -> dict[str, dict[str, float | No
     }
 
 
-def _sentence(name: str, summary: dict[str, dict[str, float | None]]) -> str:
-    true, false = (summary["last_epoch"][kind] for kind in ("true_positive", "false_positive"))
+def _numbers(run: Run, seeds: dict[int, dict[str, Any]], means: Means) -> dict[str, Any]:
+    return {
+        **identify(run),
+        **means,
+        "seeds": [
+            {
+                "seed": seed,
+                "iteration": losses["iteration"].tolist(),
+                **{f"loss_{kind}": nan_to_none(losses[kind]) for kind in KINDS},
+            }
+            for seed, losses in seeds.items()
+        ],
+    }
+
+
+def _sentence(name: str, means: Means) -> str:
+    true, false = (means["last_epoch"][kind] for kind in ("true_positive", "false_positive"))
     if true is None or false is None:
-        return f"{name}: the last epoch has no true or no false positives."
-    relation = "harder" if false > true else "no harder"
+        missing = "true" if true is None else "false"
+        return f"{name}: no positive of the last epoch is known to be {missing}."
     return (
-        f"{name}: in the last epoch false positives had a mean loss of {false:.3f}, true positives "
-        f"of {true:.3f}: they are {relation} to memorize (ratio {false / true:.2f})."
+        f"{name}: in the last epoch, the mean training loss is {false:.3f} for false positives and "
+        f"{true:.3f} for true positives (ratio {false / true:.2f})."
     )
 
 
-def _table(summaries: dict[str, dict[str, dict[str, float | None]]]) -> Table:
+def _table(means: dict[str, Means]) -> Table:
     return Table(
-        title="Mean loss, all seeds together",
+        title="Mean training loss over all seeds",
         columns=("run", "epoch", *(label for label, _ in KINDS.values())),
         rows=tuple(
-            (name, when.removesuffix("_epoch"), *(summary[when][kind] for kind in KINDS))
-            for name, summary in summaries.items()
+            (name, when.removesuffix("_epoch"), *(one[when][kind] for kind in KINDS))
+            for name, one in means.items()
             for when in ("first_epoch", "last_epoch")
         ),
     )
 
 
 def _draw(panel: Axes, run: Run, seeds: dict[int, dict[str, Any]]) -> None:
-    length = min(len(values["iteration"]) for values in seeds.values())
+    length = min(len(losses["iteration"]) for losses in seeds.values())
     first = next(iter(seeds.values()))
     iteration = first["iteration"][:length]
-    window = int(np.bincount(first["epoch"]).max())
+    window = epoch_length(first["epoch"])
     for kind, (label, color) in KINDS.items():
-        every = np.stack([values[kind][:length] for values in seeds.values()])
-        mean = every.mean(axis=0)
+        curves = np.stack([losses[kind][:length] for losses in seeds.values()])
+        mean = curves.mean(axis=0)
         panel.fill_between(
-            iteration, every.min(axis=0), every.max(axis=0), color=color, alpha=0.18, lw=0
+            iteration, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.18, lw=0
         )
         if len(seeds) == 1:
             panel.plot(iteration, mean, color=color, lw=0.4, alpha=0.3)
-        panel.plot(
-            iteration, figures.smooth(mean, np.ones(length), window), color=color, label=label
-        )
-    panel.set_title(f"{run.name}: {run.metrics.strategy} on {run.metrics.dataset}")
-    panel.set_xlabel("iteration")
-    panel.set_ylabel("mean loss (binary cross-entropy, nats)")
+        panel.plot(iteration, smooth(mean, np.ones(length), window), color=color, label=label)
+    panel.set(
+        title=f"{label_run(run.name, run.metrics.strategy)} on {run.metrics.dataset}",
+        xlabel="iteration",
+        ylabel="mean loss (binary cross-entropy, nats)",
+    )
     panel.margins(x=0.01)
     panel.legend(loc="best")
 
 
 ANALYSIS = Analysis(
-    title="Memorization of true and false positives (Fig. 2)",
-    question="How does the loss of true and false positives develop while the model learns?",
+    question="How do the losses of true and false positives develop during training?",
     examine=examine,
+    thesis_figure="Fig. 2",
 )

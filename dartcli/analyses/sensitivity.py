@@ -1,4 +1,4 @@
-"""AUC and identification over the settings of a strategy, one at a time (Fig. 7)."""
+"""AUC and identification over the options of a strategy, one at a time."""
 
 from __future__ import annotations
 
@@ -14,53 +14,57 @@ from dartcli.experiments.run import Run
 from dartcli.experiments.sweep import Sweep
 from dartcli.metrics.statistics import PairedDifference, compare_paired
 from dartcli.reporting.analysis import Analysis, AnalysisResult
-from dartcli.reporting.figures import RUN_COLORS, new_figure
+from dartcli.reporting.figures import REFERENCE_LINE, RUN_COLORS, new_figure, none_to_nan
+from dartcli.reporting.phrases import confidence_interval, interval_cell, list_options
 from dartcli.reporting.table import Marked, Table
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MEASURE = "test_auc"
-AUC, PRECISION, RECALL = RUN_COLORS[0], "#009E73", "#E69F00"
+METRIC = "test_auc"
+AUC = RUN_COLORS[0]
+IDENTIFICATION = {"precision": "#009E73", "recall": "#E69F00"}
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What happens along one option, all others fixed."""
+    """Methods that differ in the value of one option only."""
 
     where: Where
     strategy: str
     option: str
     fixed: dict[str, Any]
+    """The other options."""
     points: tuple[tuple[float, Contender], ...]
-    """Value of the option -> contender, ascending."""
+    """Value of the option -> method, ascending."""
 
 
 def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
-    """Return AUC, precision and recall along every option that was varied."""
-    found = Comparison(subjects)
-    curves = [curve for where in found.cells for curve in _curves(found, where)]
+    """Return AUC, precision, and recall along every option that takes several values."""
+    comparison = Comparison(subjects)
+    curves = [curve for where in comparison.cells for curve in _find_curves(comparison, where)]
     if not curves:
         raise RunError(
-            "no option of a strategy takes several values here; vary one with dart sweep "
-            "--preset sensitivity, or --set strategy.tau_m=0.01,0.02,0.04."
+            "no option of a strategy takes several values. Vary one with "
+            "`dart sweep --preset sensitivity` or `--set strategy.tau_m=0.01,0.02,0.04`."
         )
-    numbers = [_numbers(found, curve) for curve in curves]
+    numbers = [_numbers(comparison, curve) for curve in curves]
     return AnalysisResult(
         name="sensitivity",
-        title="Sensitivity to the hyper-parameters",
-        sentences=tuple(_sentence(curve, one) for curve, one in zip(curves, numbers, strict=True)),
-        tables=tuple(_table(curve, one) for curve, one in zip(curves, numbers, strict=True)),
-        numbers={"protocol": found.protocol, "curves": numbers},
-        figures=_figures(found, curves, numbers),
+        title="Sensitivity to hyper-parameters",
+        sentences=tuple(_sentence(one) for one in numbers),
+        tables=tuple(_table(one) for one in numbers),
+        numbers={"protocol": comparison.protocol, "curves": numbers},
+        figures=_figures(comparison, curves, numbers),
     )
 
 
-def _curves(found: Comparison, where: Where) -> Iterator[Curve]:
-    """Find for every numeric option the largest set of contenders that differ in it alone."""
+def _find_curves(comparison: Comparison, where: Where) -> Iterator[Curve]:
+    """Yield, for every numeric option, the largest set of methods that differ only in it."""
     by_strategy: dict[str, list[Contender]] = {}
-    for contender in found.contenders.values():
-        if (where, contender.label) in found.metrics:
+    for contender in comparison.contenders.values():
+        if (where, contender.label) in comparison.metrics:
             by_strategy.setdefault(contender.strategy, []).append(contender)
     for strategy, contenders in by_strategy.items():
         for option in contenders[0].options:
@@ -80,32 +84,38 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _against_base(found: Comparison, where: Where, label: str) -> PairedDifference | None:
+def _pair(values: dict[int, float], other: dict[int, float]) -> PairedDifference | None:
+    """Return ``values`` minus ``other`` over the seeds that both have."""
+    shared = sorted(values.keys() & other.keys())
+    return compare_paired([values[seed] - other[seed] for seed in shared]) if shared else None
+
+
+def _base_values(comparison: Comparison, where: Where) -> dict[int, float]:
+    """Return seed -> metric of ``base``; empty if it was not trained."""
     try:
-        base = found.values(where, found.base.label)
+        return comparison.values(where, comparison.base.label)
     except RunError:
-        return None
-    mine = found.values(where, label)
-    shared = sorted(base.keys() & mine.keys())
-    return compare_paired([mine[seed] - base[seed] for seed in shared]) if shared else None
+        return {}
 
 
-def _numbers(found: Comparison, curve: Curve) -> dict[str, Any]:
+def _numbers(comparison: Comparison, curve: Curve) -> dict[str, Any]:
+    base = _base_values(comparison, curve.where)
     points = []
     for value, contender in curve.points:
-        pair = _against_base(found, curve.where, contender.label)
-        seeds = found.values(curve.where, contender.label)
+        place = (curve.where, contender.label)
+        values = comparison.values(*place)
+        paired = _pair(values, base)
         points.append(
             {
                 "value": value,
                 "method": contender.label,
-                "seeds": list(seeds),
-                MEASURE: list(seeds.values()),
-                "mean": found.mean(curve.where, contender.label),
-                "minus_base": pair.mean if pair else None,
-                "minus_base_t_interval": pair.t_interval if pair else None,
-                "precision": found.mean(curve.where, contender.label, "identification_precision"),
-                "recall": found.mean(curve.where, contender.label, "identification_recall"),
+                "seeds": list(values),
+                METRIC: list(values.values()),
+                "mean": comparison.mean(*place),
+                "minus_base": paired.mean if paired else None,
+                "minus_base_t_interval": paired.t_interval if paired else None,
+                "precision": comparison.mean(*place, "identification_precision"),
+                "recall": comparison.mean(*place, "identification_recall"),
             }
         )
     return {
@@ -118,120 +128,114 @@ def _numbers(found: Comparison, curve: Curve) -> dict[str, Any]:
     }
 
 
-def _sentence(curve: Curve, numbers: dict[str, Any]) -> str:
-    known = [point for point in numbers["points"] if point["mean"] is not None]
-    name = f"{' '.join(curve.where)}, {curve.option} of {curve.strategy}"
+def _sentence(one: dict[str, Any]) -> str:
+    known = [point for point in one["points"] if point["mean"] is not None]
+    name = f"{one['dataset']} {one['model']}, {one['option']} of {one['strategy']}"
     if len(known) < 2:
-        return f"{name}: too few values have a test AUC."
+        return f"{name}: fewer than two values have a test AUC."
     best = max(known, key=lambda point: float(point["mean"]))
     worst = min(known, key=lambda point: float(point["mean"]))
-    across = compare_paired(
-        [one - other for one, other in zip(best[MEASURE], worst[MEASURE], strict=False)]
+    if best["mean"] == worst["mean"]:
+        return f"{name}: the test AUC is {best['mean']:.4f} at every value."
+    paired = _pair(
+        *(dict(zip(point["seeds"], point[METRIC], strict=True)) for point in (best, worst))
     )
-    clear = across.t_interval is not None and across.t_interval[0] > 0
-    judged = (
-        "more than chance over seeds"
-        if clear
-        else "not more than chance over seeds"
-        if across.n > 1
-        else "one seed cannot tell chance apart"
-    )
+    if paired is None:
+        judged = "they share no seed"
+    elif paired.t_interval is None:
+        judged = f"{paired.mean:+.4f} on one shared seed, which cannot rule out chance"
+    else:
+        judged = f"difference {paired.mean:+.4f}, {confidence_interval(paired.t_interval)}"
     return (
-        f"{name}: test AUC from {worst['mean']:.4f} (at {worst['value']:g}) to {best['mean']:.4f} "
-        f"(at {best['value']:g}), a difference of {across.mean:.4f}: {judged}."
+        f"{name}: the mean test AUC is lowest at {worst['value']:g} ({worst['mean']:.4f}) and "
+        f"highest at {best['value']:g} ({best['mean']:.4f}; {judged})."
     )
 
 
-def _table(curve: Curve, numbers: dict[str, Any]) -> Table:
-    fixed = ", ".join(f"{key} {value}" for key, value in curve.fixed.items())
-    rows = []
-    for point in numbers["points"]:
-        bounds = point["minus_base_t_interval"]
-        difference = point["minus_base"]
-        rows.append(
+def _table(one: dict[str, Any]) -> Table:
+    fixed = list_options(one["fixed"])
+    return Table(
+        title=f"{one['dataset']} {one['model']}, {one['strategy']} ({fixed}); differences in units "
+        "of 1e-4",
+        columns=(
+            one["option"], "test AUC", "minus base", "95% CI (t)", "precision", "recall",
+        ),
+        rows=tuple(
             (
                 f"{point['value']:g}",
                 point["mean"],
-                Marked(None if difference is None else 1e4 * difference, 1, signed=True),
-                None if bounds is None else f"{1e4 * bounds[0]:+.1f}..{1e4 * bounds[1]:+.1f}",
+                Marked(
+                    None if point["minus_base"] is None else 1e4 * point["minus_base"],
+                    1,
+                    signed=True,
+                ),
+                interval_cell(point["minus_base_t_interval"]),
                 point["precision"],
                 point["recall"],
             )
-        )
-    return Table(
-        title=f"{' '.join(curve.where)}, {curve.strategy} ({fixed})",
-        columns=(curve.option, "test AUC", "minus base (1e-4)", "95 % (t)", "precision", "recall"),
-        rows=tuple(rows),
-    )
+            for point in one["points"]
+        ),
+    )  # fmt: skip
 
 
 def _figures(
-    found: Comparison, curves: Sequence[Curve], numbers: Sequence[dict[str, Any]]
+    comparison: Comparison, curves: Sequence[Curve], numbers: Sequence[dict[str, Any]]
 ) -> dict[str, Figure]:
-    drawn = {}
-    keys = list(dict.fromkeys((curve.where, curve.strategy) for curve in curves))
-    for number, key in enumerate(keys, start=1):
-        mine = [
-            (curve, one)
-            for curve, one in zip(curves, numbers, strict=True)
-            if (curve.where, curve.strategy) == key
-        ]
-        name = "sensitivity" if len(keys) == 1 else f"sensitivity-{number}"
-        drawn[name] = _figure(found, mine)
-    return drawn
+    """Return one figure per dataset, model, and strategy."""
+    groups: dict[tuple[Where, str], list[dict[str, Any]]] = {}
+    for curve, one in zip(curves, numbers, strict=True):
+        groups.setdefault((curve.where, curve.strategy), []).append(one)
+    return {
+        "sensitivity" if len(groups) == 1 else f"sensitivity-{number}": _draw(
+            where, strategy, _base_values(comparison, where), mine
+        )
+        for number, ((where, strategy), mine) in enumerate(groups.items(), start=1)
+    }
 
 
-def _figure(found: Comparison, mine: Sequence[tuple[Curve, dict[str, Any]]]) -> Figure:
-    count = len(mine)
-    with new_figure(0.8 + 2.3 * count, 4.2, count, 2) as (drawing, axes):
-        for column, (curve, numbers) in enumerate(mine):
-            points = numbers["points"]
-            place = list(range(len(points)))
-            labels = [f"{point['value']:g}" for point in points]
-            top, bottom = axes[column], axes[count + column]
-            for point, x in zip(points, place, strict=True):
-                top.plot([x] * len(point[MEASURE]), point[MEASURE], ".", color=AUC, alpha=0.35)
-            means = [_or_nan(point["mean"]) for point in points]
-            top.plot(place, means, "o-", color=AUC, ms=4, label=curve.strategy)
-            _draw_base(found, curve, top)
-            top.set_title(f"{curve.option}")
-            for key, color in (("precision", PRECISION), ("recall", RECALL)):
-                values = [_or_nan(point[key]) for point in points]
-                bottom.plot(place, values, "o-", color=color, ms=4, label=key)
-            bottom.set_ylim(0, 1)
-            bottom.set_xlabel(curve.option)
+def _draw(
+    where: Where, strategy: str, base: dict[int, float], curves: Sequence[dict[str, Any]]
+) -> Figure:
+    count = len(curves)
+    with new_figure(0.8 + 2.3 * count, 4.2, count, 2) as (figure, axes):
+        upper, lower = axes[:count], axes[count:]
+        for top, bottom, one in zip(upper, lower, curves, strict=True):
+            _draw_auc(top, one, base)
+            for name, color in IDENTIFICATION.items():
+                values = none_to_nan(point[name] for point in one["points"])
+                bottom.plot(range(len(values)), values, "o-", color=color, ms=4, label=name)
+            bottom.set(ylim=(0, 1), xlabel=one["option"])
+            labels = [f"{point['value']:g}" for point in one["points"]]
             for panel in (top, bottom):
-                panel.set_xticks(place, labels)
+                panel.set_xticks(range(len(labels)), labels)
                 panel.margins(x=0.12)
-        axes[0].set_ylabel("test AUC (dots: seeds)")
-        axes[count].set_ylabel("identification, last epoch")
-        lows, highs = zip(*(panel.get_ylim() for panel in axes[:count]), strict=True)
-        for panel in axes[:count]:
+        upper[0].set_ylabel("test AUC (dots: seeds)")
+        lower[0].set_ylabel("identification, last epoch")
+        lows, highs = zip(*(panel.get_ylim() for panel in upper), strict=True)
+        for panel in upper:
             panel.set_ylim(min(lows), max(highs))
-        axes[0].legend(loc="best")
-        axes[count].legend(loc="best")
-        where = "\n".join(textwrap.wrap(" ".join(mine[0][0].where), 60))
-        drawing.suptitle(f"{mine[0][0].strategy} on {where}", x=0.01, ha="left", fontweight="bold")
-    return drawing
+        upper[0].legend(loc="best")
+        lower[0].legend(loc="best")
+        title = "\n".join(textwrap.wrap(" ".join(where), 60))
+        figure.suptitle(f"{strategy} on {title}", x=0.01, ha="left", fontweight="bold")
+    return figure
 
 
-def _draw_base(found: Comparison, curve: Curve, panel: Any) -> None:
-    try:
-        base = found.mean(curve.where, found.base.label)
-    except RunError:
-        return
-    if base is not None:
-        panel.axhline(base, color="#000000", lw=1, ls=(0, (4, 2)), label="base")
-
-
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value
+def _draw_auc(panel: Axes, one: dict[str, Any], base: dict[int, float]) -> None:
+    for place, point in enumerate(one["points"]):
+        panel.plot([place] * len(point[METRIC]), point[METRIC], ".", color=AUC, alpha=0.35)
+    means = none_to_nan(point["mean"] for point in one["points"])
+    panel.plot(range(len(means)), means, "o-", color=AUC, ms=4, label=one["strategy"])
+    if base:
+        mean = sum(base.values()) / len(base)
+        panel.axhline(mean, **{**REFERENCE_LINE, "color": "#000000"}, label="base")
+    panel.set_title(one["option"])
 
 
 ANALYSIS = Analysis(
-    title="Sensitivity to the hyper-parameters (Fig. 7)",
-    question="How much does the result depend on each hyper-parameter, all others fixed?",
+    question="How much does the result depend on each hyper-parameter, with the others fixed?",
     examine=examine,
+    thesis_figure="Fig. 7",
     takes_sweeps=True,
     takes_runs=False,
 )

@@ -1,1 +1,1 @@
-"""Tables, figures and HTML reports."""
+"""Analysis results as tables, figures, and HTML reports."""

@@ -1,21 +1,21 @@
-"""What an analysis receives and returns, and how its figures look.
+"""What an analysis is, what it returns, and the files that a result is written to.
 
-An analysis takes finished runs and returns a :class:`Report`: tables for the terminal, figures,
-every number that is drawn, and sentences computed from the numbers.
+An analysis takes finished runs and returns an :class:`AnalysisResult`: tables, figures, every
+number behind them, and sentences computed from the numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dartcli.errors import RunError
 from dartcli.experiments.run import Run
-from dartcli.reporting.figures import STYLE, Floats
+from dartcli.experiments.sweep import Sweep
+from dartcli.reporting.figures import STYLE, Floats, render_svg
 from dartcli.reporting.formats import FORMATS, SUFFIXES
 from dartcli.reporting.table import Table
 from dartcli.settings import Options, validate
@@ -34,90 +34,86 @@ class AnalysisResult:
     title: str
     """Heading."""
     sentences: tuple[str, ...]
-    """What the numbers mean, computed from them."""
+    """Findings, computed from the numbers."""
     tables: tuple[Table, ...]
-    """For the terminal."""
+    """Tables for the terminal and the report."""
     numbers: dict[str, Any]
-    """Every number of the tables and figures, JSON-ready."""
+    """Every number in the tables and figures, JSON-ready."""
     figures: dict[str, Figure] = field(default_factory=dict)
     """File name without suffix -> figure."""
     files: list[Path] = field(default_factory=list)
-    """Where it was saved."""
+    """Files it was written to."""
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """One question asked of finished runs."""
+    """A question that finished runs can answer."""
 
-    title: str
-    """Heading."""
     question: str
     """The question, in one sentence."""
     examine: Callable[..., AnalysisResult]
-    """The answer for some runs (and sweeps, where it takes them), and options where it has some.
-    Raises RunError, naming the command that helps, where one lacks something."""
+    """Takes runs (and sweeps, if ``takes_sweeps``), then an instance of ``options`` if there is
+    one. Raises RunError, naming the command that helps, if a run lacks something."""
+    thesis_figure: str = ""
+    """The figure or table of the thesis that it reproduces under the protocol ``reference``."""
     takes_sweeps: bool = False
-    """It takes sweeps as well as runs."""
+    """Accepts sweeps."""
     takes_runs: bool = True
-    """It takes runs; false where only a sweep has enough."""
+    """Accepts runs."""
     options: type[Options] | None = None
-    """What can be chosen; ``examine`` then takes an instance as its second argument."""
+    """Options of the analysis."""
 
     def answer(
-        self, subjects: Sequence[Any], chosen: Mapping[str, Any] | None = None
+        self, subjects: Sequence[Run | Sweep], options: Mapping[str, Any] | None = None
     ) -> AnalysisResult:
-        """Return the answer for ``subjects``, with what was ``chosen``.
+        """Return the result for ``subjects``.
 
         Raises
         ------
         UsageError
-            If there is no such option, or a value does not fit.
+            If an option is unknown or its value is invalid.
         RunError
             As :attr:`examine` does.
         """
-        if self.options is None:
-            validate(Options, chosen or {}, "option")
-            return self.examine(subjects)
-        return self.examine(subjects, validate(self.options, chosen or {}, "option"))
+        chosen = validate(self.options or Options, options or {}, "option")
+        result = self.examine(subjects, *([chosen] if self.options else []))
+        if self.thesis_figure and all(_protocol(one) == "reference" for one in subjects):
+            title = f"{result.title} ({self.thesis_figure} of Tang, 2023)"
+            return replace(result, title=title)
+        return result
 
 
-def save(report: AnalysisResult, folder: Path) -> None:
-    """Write the files of ``report`` to ``folder``.
+def _protocol(subject: Run | Sweep) -> str:
+    return subject.document.protocol if isinstance(subject, Sweep) else subject.settings.protocol
 
-    Each figure as PNG and SVG, the tables as Markdown, LaTeX and CSV, and ``numbers.json``.
+
+def write_result(result: AnalysisResult, folder: Path) -> None:
+    """Replace ``folder`` by the files of ``result``, and list them in ``result.files``.
+
+    Each figure as PNG and SVG, the tables as Markdown, LaTeX, and CSV, and ``numbers.json``.
     """
     import matplotlib as mpl
 
-    # the style holds what makes an SVG the same bytes every time
     with mpl.rc_context(STYLE), atomic_directory(folder) as place:
-        for name, figure in report.figures.items():
+        for name, figure in result.figures.items():
             figure.savefig(place / f"{name}.png", metadata={"Software": None})
-            figure.savefig(place / f"{name}.svg", metadata={"Date": None, "Creator": None})
+            (place / f"{name}.svg").write_bytes(render_svg(figure))
         for form, render in FORMATS.items():
-            text = "\n".join(render(table) for table in report.tables)
+            text = "\n".join(render(table) for table in result.tables)
             write_text(place / f"tables.{SUFFIXES[form]}", text)
         write_json(
             place / "numbers.json",
             {
-                "analysis": report.name,
-                "title": report.title,
-                "sentences": list(report.sentences),
-                **report.numbers,
+                "analysis": result.name,
+                "title": result.title,
+                "sentences": list(result.sentences),
+                **result.numbers,
             },
         )
         written = sorted(path.name for path in place.iterdir())
-    report.files.extend(folder / name for name in written)
+    result.files.extend(folder / name for name in written)
 
 
-def json_floats(values: Floats) -> list[float | None]:
+def nan_to_none(values: Floats) -> list[float | None]:
     """Return ``values`` as JSON numbers, NaN as null."""
     return [None if np.isnan(value) else float(value) for value in values]
-
-
-def needs_known_false_positives(run: Run) -> None:
-    """Raise RunError if nobody knows which positives of the run's data are false."""
-    if sum(run.iterations(run.seeds[0])["false_positives"]) == 0:
-        raise RunError(
-            f"the dataset of {run.name} ({run.metrics.dataset}) has no known false positives, so "
-            "nothing can be said about finding them; analyze a run on data with explicit feedback."
-        )

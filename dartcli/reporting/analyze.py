@@ -19,35 +19,35 @@ def run_analysis(
     chosen: Sequence[Run | Sweep | str],
     options: Mapping[str, Any] | None = None,
 ) -> AnalysisResult:
-    """Run one analysis over finished runs and write its files.
+    """Analyze finished runs or sweeps and write the result.
 
-    They go to the folder ``analysis/<what>/`` of the first run (or sweep): each figure as PNG and
-    SVG, the tables as Markdown, LaTeX and CSV, and ``numbers.json``.
+    The files go to the folder ``analysis/<what>/`` of the first run or sweep: each figure as PNG
+    and SVG, the tables as Markdown, LaTeX, and CSV, and ``numbers.json``.
 
     Raises
     ------
     UsageError
-        If there is no such analysis or run.
+        If the analysis, a run, or an option does not exist.
     RunError
-        If a run lacks what the analysis needs; the message says which command makes it.
+        If a run lacks what the analysis needs; the message names the command that helps.
     """
     from dartcli.experiments.comparison import subject
-    from dartcli.reporting import analysis
+    from dartcli.reporting.analysis import write_result
 
-    kind: Analysis = catalog.load("analyses", what)
-    found = [subject(name) if isinstance(name, str) else name for name in chosen]
-    if not found:
-        raise UsageError(f"dart analyze {what} needs the name of a run; see dart train.")
-    wrong = [one.name for one in found if isinstance(one, Sweep) and not kind.takes_sweeps]
-    if wrong:
-        raise UsageError(
-            f"dart analyze {what} looks at runs, but {wrong[0]} is a sweep, which keeps measures "
-            "only; train a run with dart train."
-        )
-    if not kind.takes_runs and not all(isinstance(one, Sweep) for one in found):
-        raise UsageError(
-            f"dart analyze {what} looks at sweeps, not at runs; see dart sweep --help."
-        )
-    report = kind.answer(found, options)
-    analysis.save(report, found[0].folder / "analysis" / what)
-    return report
+    analysis: Analysis = catalog.load("analyses", what)
+    subjects = [subject(one) if isinstance(one, str) else one for one in chosen]
+    if not subjects:
+        raise UsageError(f"no run to analyze. Name one: `dart analyze {what} RUN`.")
+    for one in subjects:
+        if isinstance(one, Sweep) and not analysis.takes_sweeps:
+            raise UsageError(
+                f"{what} takes runs, but {one.name} is a sweep, which keeps only metrics. Train a "
+                "run with `dart train`."
+            )
+        if not isinstance(one, Sweep) and not analysis.takes_runs:
+            raise UsageError(
+                f"{what} takes sweeps, but {one.name} is a run. Start a sweep with `dart sweep`."
+            )
+    result = analysis.answer(subjects, options)
+    write_result(result, subjects[0].folder / "analysis" / what)
+    return result

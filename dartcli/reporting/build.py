@@ -1,4 +1,4 @@
-"""Collect what a report shows, and write it."""
+"""Collect the content of a report, and write it."""
 
 from __future__ import annotations
 
@@ -24,108 +24,109 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Page:
-    """A page that :func:`report` wrote."""
+    """A report that :func:`write_report` wrote."""
 
     path: Path
-    """Where it is."""
+    """The HTML file."""
     summary: tuple[str, ...]
     """Its main sentences."""
     analyses: tuple[str, ...]
-    """The analyses in it."""
+    """Names of the analyses in it."""
     absent: Mapping[str, str]
-    """What is not in it -> why."""
+    """What is not included -> why."""
 
 
 def write_report(chosen: Sequence[Run | Sweep | str], output: Path | None = None) -> Page:
-    """Write one HTML page about runs or sweeps: what was run, measures, every analysis that fits.
+    """Write an HTML report about runs or sweeps: metrics, applicable analyses, settings.
 
     Parameters
     ----------
     chosen
         Runs or sweeps, or their names; not both kinds.
     output
-        Where to write it; None takes ``reports/`` of ``DART_HOME``, named after the runs.
+        The file to write. Default: ``reports/`` under ``DART_HOME``, named after the runs.
 
     Raises
     ------
     UsageError, RunError
-        If there is no such run, or its files cannot be read.
+        If a run does not exist, or its files cannot be read.
     """
     from dartcli.experiments.comparison import subject
-    from dartcli.reporting import overview
+    from dartcli.reporting.overview import file_name
     from dartcli.reporting.page import render_page
 
-    found = [subject(run) if isinstance(run, str) else run for run in chosen]
-    swept = [one for one in found if isinstance(one, Sweep)]
-    if swept and len(swept) < len(found):
-        raise UsageError("dart report takes runs or sweeps, not both on one page.")
-    if not found:
-        raise UsageError("dart report needs the name of a run; see dart runs.")
-    reports: list[AnalysisResult] = []
+    subjects = [subject(one) if isinstance(one, str) else one for one in chosen]
+    if not subjects:
+        raise UsageError("no run to report on. List the runs with `dart runs`.")
+    are_sweeps = isinstance(subjects[0], Sweep)
+    if any(isinstance(one, Sweep) != are_sweeps for one in subjects):
+        raise UsageError("a report takes runs or sweeps, not both. Write two reports.")
+    results: list[AnalysisResult] = []
     questions: dict[str, str] = {}
     absent: dict[str, str] = {}
     for name in catalog.names("analyses"):
         try:
-            kind: Analysis = catalog.load("analyses", name)
-            if not (kind.takes_sweeps if swept else kind.takes_runs):
+            analysis: Analysis = catalog.load("analyses", name)
+            if not (analysis.takes_sweeps if are_sweeps else analysis.takes_runs):
                 continue
-            made, missing = _examined(kind, found)
+            result, missing = _answer(analysis, subjects)
         except DartError as error:
             absent[name] = str(error)
             continue
-        reports.append(made)
-        questions[made.name] = kind.question
+        results.append(result)
+        questions[result.name] = analysis.question
         absent.update({f"{name} of {run}": sentence for run, sentence in missing.items()})
-    context = _context(found, reports, questions, absent)
-    if swept:
-        # the first table leads the page
-        reports = [
-            replace(one, tables=one.tables[1:]) if one.name == "compare" else one for one in reports
+    content, names = _describe(subjects, results, absent)
+    content = replace(content, sources=tuple(_sources(names)), questions=questions, absent=absent)
+    if are_sweeps:
+        # the first table of the comparison leads the page
+        results = [
+            replace(one, tables=one.tables[1:]) if one.name == "compare" else one for one in results
         ]
-    path = output or paths.reports() / overview.file_name(found)
+    path = output or paths.reports() / file_name(subjects)
     if path.is_dir():
-        raise UsageError(f"--output {path} is a directory; name a file in it.")
-    write_text(path, render_page(context, reports))
-    return Page(path, context.summary, tuple(made.name for made in reports), absent)
+        raise UsageError(f"--output {path} is a directory. Name a file in it.")
+    write_text(path, render_page(content, results))
+    return Page(path, content.summary, tuple(result.name for result in results), absent)
 
 
-def _context(
-    found: Sequence[Run | Sweep],
-    reports: Sequence[AnalysisResult],
-    questions: Mapping[str, str],
-    absent: Mapping[str, str],
-) -> PageContent:
-    from dartcli.reporting.overview import describe_runs, describe_sweeps
-
-    swept = [one for one in found if isinstance(one, Sweep)]
-    if not swept:
-        trained = [one for one in found if isinstance(one, Run)]
-        names = [run.metrics.dataset for run in trained]
-        return describe_runs(trained, _sources(names), questions, absent)
-    comparison = next((one for one in reports if one.name == "compare"), None)
-    if comparison is None:
-        raise RunError(absent.get("compare", "there is nothing to compare."))
-    names = [row.settings.dataset.name for one in swept for _, row in one.finished()]
-    return describe_sweeps(swept, _sources(names), questions, absent, comparison)
-
-
-def _examined(
-    kind: Analysis, found: Sequence[Run | Sweep]
+def _answer(
+    analysis: Analysis, subjects: Sequence[Run | Sweep]
 ) -> tuple[AnalysisResult, dict[str, str]]:
-    """Return the report of all runs, else of those that the analysis can take, and why not all."""
+    """Return the result for all subjects, else for those that fit, and why the others do not."""
     try:
-        return kind.answer(found), {}
+        return analysis.answer(subjects), {}
     except DartError:
         fit, missing = [], {}
-        for run in found:
+        for one in subjects:
             try:
-                kind.answer([run])
-                fit.append(run)
+                analysis.answer([one])
+                fit.append(one)
             except DartError as error:
-                missing[run.name] = str(error)
+                missing[one.name] = str(error)
         if not fit or not missing:
             raise
-        return kind.answer(fit), missing
+        return analysis.answer(fit), missing
+
+
+def _describe(
+    subjects: Sequence[Run | Sweep],
+    results: Sequence[AnalysisResult],
+    absent: Mapping[str, str],
+) -> tuple[PageContent, list[str]]:
+    """Return the content of the page, besides the analyses, and the names of the datasets."""
+    from dartcli.reporting.overview import describe_runs
+    from dartcli.reporting.sweep_overview import describe_sweeps
+
+    runs = [one for one in subjects if isinstance(one, Run)]
+    if runs:
+        return describe_runs(runs), [run.metrics.dataset for run in runs]
+    comparison = next((one for one in results if one.name == "compare"), None)
+    if comparison is None:
+        raise RunError(absent["compare"])
+    sweeps = [one for one in subjects if isinstance(one, Sweep)]
+    names = [row.settings.dataset.name for sweep in sweeps for _, row in sweep.finished()]
+    return describe_sweeps(sweeps, comparison), names
 
 
 def _sources(names: Sequence[str]) -> list[Source]:
@@ -134,14 +135,14 @@ def _sources(names: Sequence[str]) -> list[Source]:
     sources = []
     for name in dict.fromkeys(names):
         try:
-            known = find_dataset(name)
+            dataset = find_dataset(name)
         except UsageError:
-            sources.append(Source(name, "not known on the machine that made this page"))
+            sources.append(Source(name, "not registered on the machine that wrote this report"))
             continue
         if load_log(name) is not None:
-            sources.append(Source(name, "a log of one's own; its description is in the settings"))
+            sources.append(Source(name, "an interaction log, described in the settings"))
             continue
-        citation = "" if known.citation.startswith("none") else known.citation
+        citation = "" if dataset.citation.startswith("none") else dataset.citation
         partial = is_complete(name) is False
-        sources.append(Source(name, known.title, known.license, citation, partial))
+        sources.append(Source(name, dataset.title, dataset.license, citation, partial))
     return sources

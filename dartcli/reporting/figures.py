@@ -1,8 +1,9 @@
-"""The style of figures, and smoothing for them."""
+"""The style of figures, and drawing that several analyses share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,19 +14,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
 Floats = npt.NDArray[np.float64]
-# Okabe and Ito's palette: told apart with any color vision, and in print
+# the palette of Okabe and Ito is legible with any color vision, and in print
 TRUE_POSITIVE: Final = "#009E73"
 FALSE_POSITIVE: Final = "#D55E00"
 NEGATIVE: Final = "#6E6E6E"
 RUN_COLORS: Final = ("#0072B2", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+BASELINE: Final = "#444444"
 BASELINE_STYLES: Final = ((0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+REFERENCE_LINE: Final[dict[str, Any]] = {"color": "#8A8A8A", "lw": 1, "ls": (0, (4, 2))}
 STYLE: Final[dict[Any, Any]] = {
     "figure.dpi": 160,
     "figure.constrained_layout.use": True,
     "font.size": 9,
-    "font.family": "DejaVu Sans",
+    # text in SVG falls back to Verdana, which is as wide as the DejaVu Sans that measured it
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -47,26 +51,62 @@ STYLE: Final[dict[Any, Any]] = {
 def new_figure(
     width: float, height: float, columns: int = 1, rows: int = 1
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Yield a figure of ``width`` x ``height`` inches and its axes, in the house style.
-
-    The axes are listed row by row.
-    """
+    """Yield a figure of ``width`` x ``height`` inches, and its axes row by row."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
-        drawing = Figure(figsize=(width, height))
-        axes = drawing.subplots(rows, columns, squeeze=False)
-        yield drawing, list(axes.flat)
-        # text is measured when a figure is drawn: do it while the style holds
-        drawing.draw_without_rendering()
+        figure = Figure(figsize=(width, height))
+        axes = figure.subplots(rows, columns, squeeze=False)
+        yield figure, list(axes.flat)
+        # drawing measures text, which needs the style
+        figure.draw_without_rendering()
 
 
-def smooth(numerator: Floats, denominator: Floats, window: int, *, least: float = 0.0) -> Floats:
-    """Return pooled ratios: sums of ``numerator`` over sums of ``denominator``, centerd windows.
+def render_svg(figure: Figure, *, transparent: bool = False) -> bytes:
+    """Return ``figure`` as SVG; equal figures give equal bytes."""
+    import matplotlib as mpl
 
-    At the ends the window is cut off. NaN counts as zero in both; the ratio is NaN where the
-    denominators of a window sum to ``least`` or less: a ratio of a few counts is noise.
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(
+            buffer, format="svg", transparent=transparent, metadata={"Date": None, "Creator": None}
+        )
+    return buffer.getvalue()
+
+
+def run_color(number: int) -> str:
+    """Return the color of the run at position ``number``."""
+    return RUN_COLORS[number % len(RUN_COLORS)]
+
+
+def draw_run(
+    panel: Axes, x: Floats, curves: Sequence[Floats], mean: Floats, color: str, label: str
+) -> None:
+    """Draw a curve per seed, if there are several, and their mean."""
+    for curve in curves if len(curves) > 1 else ():
+        panel.plot(x[: len(curve)], curve, color=color, lw=0.5, alpha=0.35)
+    panel.plot(x[: len(mean)], mean, color=color, label=label)
+
+
+def draw_baselines(panel: Axes, x: Floats, baselines: Iterable[tuple[str, Floats]]) -> None:
+    """Draw labeled baselines, each in a line style of its own."""
+    for style, (label, curve) in zip(BASELINE_STYLES, baselines, strict=False):
+        panel.plot(x, curve, color=BASELINE, lw=1.1, ls=style, label=label)
+
+
+def none_to_nan(values: Iterable[float | None]) -> Floats:
+    """Return ``values`` as an array, None as NaN, which is not drawn."""
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def smooth(
+    numerator: Floats, denominator: Floats, window: int, *, min_count: float = 0.0
+) -> Floats:
+    """Return the ratio of the sums of both arrays over centered windows.
+
+    Windows are cut off at the ends, and NaN counts as zero in both arrays. The ratio is NaN if the
+    denominators of a window sum to ``min_count`` or less, because a ratio of a few counts is noise.
     """
     size = len(numerator)
     position = np.arange(size)
@@ -79,4 +119,4 @@ def smooth(numerator: Floats, denominator: Floats, window: int, *, least: float 
 
     below = windowed(np.where(np.isnan(numerator), 0.0, denominator))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(below > least, windowed(numerator) / below, np.nan)
+        return np.where(below > min_count, windowed(numerator) / below, np.nan)

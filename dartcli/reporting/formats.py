@@ -1,4 +1,4 @@
-"""Tables as text: what a cell looks like, and Markdown, LaTeX and CSV of a whole table."""
+"""Format cells as text and tables as Markdown, LaTeX, and CSV."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def text(cell: Cell) -> str:
-    """Return a cell in words: counts with thousands separators, other numbers with 4 digits."""
+    """Return a cell as text: counts with thousands separators, other numbers with 4 digits."""
     if isinstance(cell, Marked):
         if cell.value is not None:
-            # adding 0.0 takes the sign from a small negative number that was rounded to zero
+            # adding 0.0 removes the sign of a negative number that was rounded to zero
             value = round(cell.value, cell.digits) + 0.0
             return f"{value:{'+' if cell.signed else ''}.{cell.digits}f}" + "*" * cell.worse
         cell = None
@@ -31,13 +31,13 @@ def text(cell: Cell) -> str:
     return "–" if cell is None else cell
 
 
-def numeric(table: Table, column: int) -> bool:
-    """Return whether a column holds numbers only."""
+def is_numeric(table: Table, column: int) -> bool:
+    """Return True if a column has no text."""
     return all(not isinstance(row[column], str) for row in table.rows)
 
 
-def markdown(table: Table) -> str:
-    """Return ``table`` in GitHub's Markdown; best in bold, unclear in italics."""
+def format_markdown(table: Table) -> str:
+    """Return ``table`` as GitHub Markdown: best in bold, not significant in italics."""
 
     def shown(cell: Cell) -> str:
         words = re.sub(r"([\\|*_<>`\[\]])", r"\\\1", text(cell))
@@ -46,8 +46,8 @@ def markdown(table: Table) -> str:
             words = f"**{words}**" if cell.best else words
         return words
 
-    rule = ["---:" if numeric(table, column) else "---" for column in range(len(table.columns))]
-    heads = [shown(head.replace("\n", " ")) for head in table.columns]
+    rule = ["---:" if is_numeric(table, column) else "---" for column in range(len(table.columns))]
+    heads = [shown(head) for head in table.columns]
     lines = [heads, rule, *([shown(cell) for cell in row] for row in table.rows)]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"**{shown(table.title)}**\n\n{body}\n"
@@ -68,8 +68,8 @@ _LATEX: Final = {
 }
 
 
-def latex(table: Table) -> str:
-    """Return ``table`` as a LaTeX table; needs the packages booktabs and xcolor."""
+def format_latex(table: Table) -> str:
+    """Return ``table`` as LaTeX that needs the packages booktabs and xcolor."""
 
     def shown(cell: Cell) -> str:
         words = re.sub(r"[\\&%$#_{}~^–]", lambda found: _LATEX[found[0]], text(cell))
@@ -79,8 +79,10 @@ def latex(table: Table) -> str:
             words = f"\\textbf{{{words}}}" if cell.best else words
         return words
 
-    align = "".join("r" if numeric(table, column) else "l" for column in range(len(table.columns)))
-    heads = " & ".join(shown(head.replace("\n", " ")) for head in table.columns)
+    align = "".join(
+        "r" if is_numeric(table, column) else "l" for column in range(len(table.columns))
+    )
+    heads = " & ".join(shown(head) for head in table.columns)
     rows = "\n".join(f"  {' & '.join(shown(cell) for cell in row)} \\\\" for row in table.rows)
     return (
         "\\begin{table}\n"
@@ -90,11 +92,11 @@ def latex(table: Table) -> str:
     )
 
 
-def comma_separated(table: Table) -> str:
-    """Return ``table`` as CSV: numbers in full, no marks, empty where not defined."""
+def format_csv(table: Table) -> str:
+    """Return ``table`` as CSV: full precision, no marks, empty if not defined."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow([head.replace("\n", " ") for head in table.columns])
+    writer.writerow(table.columns)
     for row in table.rows:
         values = [cell.value if isinstance(cell, Marked) else cell for cell in row]
         writer.writerow(["" if value is None else value for value in values])
@@ -102,10 +104,10 @@ def comma_separated(table: Table) -> str:
 
 
 FORMATS: Final[dict[str, Callable[[Table], str]]] = {
-    "markdown": markdown,
-    "latex": latex,
-    "csv": comma_separated,
+    "markdown": format_markdown,
+    "latex": format_latex,
+    "csv": format_csv,
 }
-"""Name of a format -> a table in it."""
+"""Name of a format -> function that formats a table."""
 SUFFIXES: Final = {"markdown": "md", "latex": "tex", "csv": "csv"}
 """Name of a format -> suffix of its files."""

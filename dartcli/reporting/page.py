@@ -1,7 +1,7 @@
-"""Reports as one HTML page that needs nothing else: no network, no other file.
+"""Render a report as one HTML page that loads nothing: no network, no other file.
 
-Pure: what analyses found and a :class:`Context` go in, text comes out. The templates are in
-``dartcli/templates/``; whatever is put into them is escaped.
+Pure: :class:`PageContent` and analysis results go in, text comes out. The templates escape
+everything that is put into them.
 """
 
 from __future__ import annotations
@@ -15,129 +15,153 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from dartcli.reporting import svg
 from dartcli.reporting.analysis import AnalysisResult
+from dartcli.reporting.figures import render_svg
 from dartcli.reporting.formats import text
 from dartcli.reporting.table import Cell, Marked, Table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+PIXELS_PER_INCH = 108
+"""Width of a figure at most."""
+MIN_PIXELS_PER_INCH = 83
+"""Width of a figure at least, which keeps text of 8 points legible; a wider figure scrolls."""
+
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset, as a page names it."""
+    """A dataset that a report is based on."""
 
     name: str
     """Name of the dataset."""
     title: str = ""
     """What it is."""
     license: str = ""
-    """Its license, in a line."""
+    """Its license, in one line."""
     citation: str = ""
-    """What its makers ask to be cited."""
+    """The citation that its authors ask for."""
     partial: bool = False
-    """True if the copy that was used is known not to be complete."""
+    """The copy that was used is known to be incomplete."""
 
 
 @dataclass(frozen=True)
 class PageContent:
-    """What a page says besides what the analyses found."""
+    """Everything on a page except the analyses."""
 
     title: str
     """Heading."""
     subtitle: tuple[str, ...]
-    """Below the heading: what was looked at, in a few words each."""
+    """What was examined, in a few words each."""
     summary: tuple[str, ...]
-    """The main result, one to three sentences."""
-    results: Table
-    """The measures, one row a run."""
-    seeds: Table | None = None
-    """The measures of every seed, folded away."""
+    """The main result, in one to three sentences."""
+    metrics: Table
+    """Metrics, one row per run."""
+    seed_metrics: Table | None = None
+    """Metrics, one row per seed; folded."""
     setup: tuple[Table, ...] = ()
-    """What was run: the settings that matter."""
+    """The settings that matter."""
     facts: Mapping[str, str] = field(default_factory=dict)
-    """Versions and machine: term -> words."""
+    """Versions and machine."""
     sources: tuple[Source, ...] = ()
     """The datasets."""
     questions: Mapping[str, str] = field(default_factory=dict)
     """Name of an analysis -> the question it answers."""
     absent: Mapping[str, str] = field(default_factory=dict)
-    """What is not included -> the sentence that says why."""
+    """What is not included -> why."""
     commands: tuple[str, ...] = ()
-    """What repeats it, one command a line."""
+    """Commands that reproduce the page."""
     documents: Mapping[str, str] = field(default_factory=dict)
-    """File name -> text of the files that the commands read."""
+    """File name -> text of a file that the commands read."""
     made_on: str = ""
-    """When the last run ended, in words."""
+    """When the last run ended."""
 
 
-def render_page(context: PageContent, reports: Sequence[AnalysisResult]) -> str:
-    """Return the HTML page of ``reports``: the same text whenever it is asked for the same.
+@dataclass(frozen=True)
+class Image:
+    """A figure as the page shows it."""
 
-    Figures are drawn as inline SVG, tables can be sorted by their heads, and a reader's choice of
-    dark or light holds.
+    caption: str
+    """Title of the analysis, and the name of the figure if there are several."""
+    alt: str
+    """Text alternative."""
+    source: str
+    """Data URI."""
+    width: int
+    """Largest width in pixels."""
+    min_width: int
+    """Smallest width in pixels."""
+    height: int
+    """Height in pixels at the largest width."""
+
+
+def render_page(content: PageContent, results: Sequence[AnalysisResult]) -> str:
+    """Return the HTML page; equal arguments give equal text.
+
+    Column heads sort the tables, and the page follows the reader's color scheme.
     """
     from markupsafe import Markup
 
-    script, sheet = _file("report.js"), _file("report.css")
-    policy = (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{_digest(script)}'"
-    )
+    script, style = _read("report.js"), _read("report.css")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
-            context=context,
-            reports=[(report, _figures(report, place)) for place, report in enumerate(reports, 1)],
-            policy=policy,
+            content=content,
+            results=[(result, _images(result)) for result in results],
+            policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+            f"script-src 'sha256-{digest}'",
             script=Markup(script),  # noqa: S704 - our own files
-            sheet=Markup(sheet),  # noqa: S704
+            style=Markup(style),  # noqa: S704
         )
     )
 
 
-def _figures(report: AnalysisResult, place: int) -> list[tuple[str, str]]:
-    """Return (caption, SVG) of each figure."""
-    from markupsafe import Markup
-
-    found: list[tuple[str, str]] = []
-    for count, (name, figure) in enumerate(report.figures.items(), 1):
-        many = len(report.figures) > 1
-        caption = f"{report.title}: {name.replace('-', ' ')}" if many else report.title
-        label = " ".join([f"{caption}.", *report.sentences])
-        drawn = svg.inline(figure, f"f{place}-{count}-", label)
-        found.append((caption, Markup(drawn)))  # noqa: S704 - a serialized tree, escaped
-    return found
+def _images(result: AnalysisResult) -> list[Image]:
+    images = []
+    for name, figure in result.figures.items():
+        several = len(result.figures) > 1
+        caption = f"{result.title}: {name.replace('-', ' ')}" if several else result.title
+        width, height = figure.get_size_inches()
+        encoded = base64.b64encode(render_svg(figure, transparent=True)).decode()
+        images.append(
+            Image(
+                caption=caption,
+                alt=" ".join([f"{caption}.", *result.sentences]),
+                source=f"data:image/svg+xml;base64,{encoded}",
+                width=round(width * PIXELS_PER_INCH),
+                min_width=round(width * MIN_PIXELS_PER_INCH),
+                height=round(height * PIXELS_PER_INCH),
+            )
+        )
+    return images
 
 
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("dartcli.reporting", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(number=text, order=_order, kind=_kind)
-    made.tests.update(numeric=_numeric)
-    return made
+    environment.filters.update(
+        text=text, sort_key=_sort_key, classes=_classes, commands=_mark_commands
+    )
+    environment.tests.update(numeric=_is_numeric)
+    return environment
 
 
-def _file(name: str) -> str:
+def _read(name: str) -> str:
     return (files("dartcli.reporting") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _order(cell: Cell) -> str:
-    """Return the number that a cell is sorted by, else nothing: ``0.71 ± 0.02`` sorts as 0.71."""
+def _sort_key(cell: Cell) -> str:
+    """Return the number that a cell is sorted by, if any: ``0.71 ± 0.02`` sorts as 0.71."""
     if isinstance(cell, Marked):
         cell = cell.value
     if isinstance(cell, str):
@@ -146,13 +170,21 @@ def _order(cell: Cell) -> str:
     return "" if cell is None else repr(float(cell))
 
 
-def _kind(cell: Cell) -> str:
-    """Return the classes of a cell that stands out."""
+def _mark_commands(sentence: str) -> str:
+    """Return an escaped sentence in which backticks become ``<code>`` elements."""
+    from markupsafe import Markup, escape
+
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence)))
+    return Markup(marked)  # noqa: S704 - escaped above
+
+
+def _classes(cell: Cell) -> str:
+    """Return the CSS classes of a cell with marks."""
     if not isinstance(cell, Marked):
         return ""
     return " best" * cell.best + " unclear" * cell.unclear
 
 
-def _numeric(rows: Sequence[Sequence[Cell]], column: int) -> bool:
-    """Return True if a column holds numbers only."""
-    return all(text(row[column]) == "–" or _order(row[column]) for row in rows)
+def _is_numeric(rows: Sequence[Sequence[Cell]], column: int) -> bool:
+    """Return True if a column can be sorted by number."""
+    return all(text(row[column]) == "–" or _sort_key(row[column]) for row in rows)

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Marked:
-    """A number that stands out: how is up to whoever shows it."""
+    """A number with marks; each output format shows them in its own way."""
 
     value: float | None
-    """The number; None = not defined."""
+    """The number; None if not defined."""
     digits: int = 4
-    """Digits behind the point."""
+    """Digits after the decimal point."""
     signed: bool = False
     """Show a plus sign."""
     best: bool = False
-    """The best of its column: bold."""
+    """Best of its column: bold."""
     worse: bool = False
-    """Worse than the base: followed by a star."""
+    """Worse than the baseline: followed by an asterisk."""
     unclear: bool = False
-    """Not to be told apart from the base: gray."""
+    """Not significantly different from the baseline: gray."""
 
 
 Cell = str | int | float | Marked | None
@@ -28,11 +28,11 @@ Cell = str | int | float | Marked | None
 
 @dataclass(frozen=True)
 class Table:
-    """A table for the terminal; numbers are formatted by whoever shows it."""
+    """A table of unformatted cells."""
 
     title: str
     """What the rows are."""
     columns: tuple[str, ...]
     """Column heads."""
     rows: tuple[tuple[Cell, ...], ...]
-    """Cells; None = not defined."""
+    """Cells; None if not defined."""

@@ -1,8 +1,9 @@
-"""The numbers of an analysis against an independent computation from the run's files."""
+"""Numbers and files of analyses against independent computations from the run's files."""
 
 import json
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -35,7 +36,7 @@ def numbers(run: Run, what: str) -> dict[str, object]:
     return found
 
 
-def test_precision_recall_repeats_the_counts_of_the_trace(run: Run) -> None:
+def test_precision_and_recall_follow_from_the_recorded_counts(run: Run) -> None:
     found = numbers(run, "precision-recall")["runs"][0]  # type: ignore[index]
     hits = flagged = false = positives = rare = 0
     for entry in found["seeds"]:
@@ -77,7 +78,7 @@ def test_precision_recall_repeats_the_counts_of_the_trace(run: Run) -> None:
     assert summary["lift"] == pytest.approx((hits / flagged) / (false / positives))
 
 
-def test_memorization_repeats_the_losses_of_the_trace(run: Run) -> None:
+def test_memorization_has_the_recorded_losses(run: Run) -> None:
     found = numbers(run, "memorization")["runs"][0]  # type: ignore[index]
     for entry in found["seeds"]:
         table = pl.read_parquet(run.seed_folder(entry["seed"]) / "iterations.parquet")
@@ -88,7 +89,7 @@ def test_memorization_repeats_the_losses_of_the_trace(run: Run) -> None:
     assert found["first_epoch"]["false_positive"] == pytest.approx(expected)
 
 
-def test_figures_are_the_same_bytes_when_drawn_again(run: Run) -> None:
+def test_figures_drawn_again_have_the_same_bytes(run: Run) -> None:
     path = run.folder / "analysis/memorization/memorization.svg"
     dartcli.analyze("memorization", [run])
     first = path.read_bytes()
@@ -96,16 +97,14 @@ def test_figures_are_the_same_bytes_when_drawn_again(run: Run) -> None:
     assert path.read_bytes() == first
 
 
-def test_two_runs_stand_in_one_report(run: Run) -> None:
+def test_two_runs_share_one_result_in_the_folder_of_the_first(run: Run) -> None:
     second = dartcli.train(run.settings, strategy="base", name="plain")
-    report = dartcli.analyze("memorization", [second, run])
-    assert [row[0] for row in report.tables[0].rows] == ["plain", "plain", "run_01", "run_01"]
-    assert report.files[0].parent == second.folder / "analysis/memorization"
+    result = dartcli.analyze("memorization", [second, run])
+    assert [row[0] for row in result.tables[0].rows] == ["plain", "plain", "run_01", "run_01"]
+    assert result.files[0].parent == second.folder / "analysis/memorization"
 
 
-def test_smooth_pools_windows() -> None:
-    import numpy as np
-
+def test_smoothing_pools_counts_over_windows() -> None:
     above = np.array([1.0, 2.0, np.nan, 0.0, 4.0])
     below = np.array([2.0, 2.0, 1.0, 0.0, 8.0])
     found = figures.smooth(above, below, 3)
@@ -114,12 +113,11 @@ def test_smooth_pools_windows() -> None:
     assert np.isnan(figures.smooth(np.zeros(2), np.zeros(2), 1)).all()
 
 
-def test_data_without_known_false_positives_cannot_be_analyzed(home: Path) -> None:
+def test_identification_needs_known_false_positives(home: Path) -> None:
     clean = {**SMALL, "false_positive_rate": 0.0}
     run = dartcli.train(
         dataset={"name": "synthetic", "options": clean}, training={"epochs": 1, "batch_size": 256}
     )
     for what in ("memorization", "precision-recall"):
-        with pytest.raises(dartcli.DartError, match="has no known false positives"):
+        with pytest.raises(dartcli.DartError, match=run.name):
             dartcli.analyze(what, [run])
-    assert home.is_dir()

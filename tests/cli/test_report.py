@@ -10,8 +10,9 @@ from typer.testing import CliRunner, Result
 
 from dartcli.cli import app
 from dartcli.experiments.run_index import find_run
-from dartcli.reporting import overview
 from dartcli.reporting.build import write_report
+from dartcli.reporting.overview import file_name
+from dartcli.reporting.summary import summarize_runs
 
 TINY = [
     "train", "synthetic", "--epochs", "3", "--batch-size", "256", "--tau-m", "0.2",
@@ -44,7 +45,7 @@ def copied(made: Path, home: Path) -> Path:
     return home
 
 
-def test_the_page_of_two_runs_has_all_its_parts(copied: Path) -> None:
+def test_the_page_of_two_runs_has_every_part(copied: Path) -> None:
     result = dart("report", "first", "second")
     assert result.exit_code == 0, result.stderr
     path = copied / "reports" / "first-second.html"
@@ -52,17 +53,17 @@ def test_the_page_of_two_runs_has_all_its_parts(copied: Path) -> None:
     text = path.read_text("utf-8")
     for words in (
         "dart and base on synthetic",
-        "has the highest test AUC",
+        "highest test AUC",
         "Memorization of true and false positives",
         "Identification of false positives",
         "none needed: made by this program",
         "dart train --config first.json --name first",
-        "never discarded or relabeled an interaction",
+        "never discarded or relabeled",
         "&#34;interactions&#34;: 1500",
-        f"Made on {find_run('second').environment['ended'][:10]}",
+        find_run("second").environment["ended"][:10],
     ):
         assert words in text, words
-    assert not list((copied / "runs").glob("*/analysis")), "a report changes no run"
+    assert not list((copied / "runs").glob("*/analysis")), "a report must not change a run"
 
 
 def test_a_second_call_writes_the_same_bytes(copied: Path, tmp_path: Path) -> None:
@@ -73,12 +74,12 @@ def test_a_second_call_writes_the_same_bytes(copied: Path, tmp_path: Path) -> No
     assert not (copied / "reports").exists()
 
 
-def test_without_a_name_the_last_run_is_taken_and_json_says_what_is_in_it(copied: Path) -> None:
+def test_json_describes_the_report_of_the_last_run(copied: Path) -> None:
     document = json.loads(dart("report", "--json").stdout)
     assert document["report"] == str(copied / "reports" / "second.html")
     assert {"dataset", "memorization", "precision-recall"} <= set(document["analyses"])
-    assert "nothing to compare base with" in document["absent"]["compare"]
-    assert document["summary"][0].startswith("base (second) reaches a test AUC of 0.")
+    assert "compare with base" in document["absent"]["compare"]
+    assert document["summary"][0].startswith("second (base)")
 
 
 def test_a_run_name_with_markup_is_escaped(copied: Path) -> None:
@@ -92,7 +93,7 @@ def test_a_run_name_with_markup_is_escaped(copied: Path) -> None:
     assert "&lt;b onclick=x&gt;run" in text
 
 
-def test_a_broken_plug_in_is_named_and_the_rest_is_there(
+def test_a_broken_plugin_is_named_and_the_other_analyses_run(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dartcli import catalog
@@ -100,40 +101,37 @@ def test_a_broken_plug_in_is_named_and_the_rest_is_there(
     names = catalog.names
     monkeypatch.setattr(catalog, "names", lambda kind: [*names(kind), "nothing-here"])
     page = write_report(["first"])
-    assert "no analysis named 'nothing-here'" in page.absent["nothing-here"]
-    # one run has nothing to be compared with, and is no sweep
+    assert "nothing-here" in page.absent["nothing-here"]
+    # one run has no base to compare with, and is not a sweep
     assert set(page.analyses) == set(names("analyses")) - {"compare", "sensitivity"}
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (["report", "third"], "there is no run 'third'"),
-        (["report", "first", "--output", "."], "is a directory"),
-    ],
+    ("words", "value"),
+    [(["report", "third"], "third"), (["report", "first", "--output", "."], "--output .")],
 )
-def test_a_mistake_gets_one_sentence(copied: Path, words: list[str], sentence: str) -> None:
+def test_a_usage_error_names_the_argument_and_writes_nothing(
+    copied: Path, words: list[str], value: str
+) -> None:
     result = dart(*words)
     assert result.exit_code == 2
-    assert sentence in result.stderr
+    assert value in result.stderr
     assert not (copied / "reports").exists()
 
 
-def test_the_main_sentence_compares_only_what_can_be_compared(copied: Path) -> None:
+def test_runs_on_different_data_are_not_compared(copied: Path) -> None:
     first, second = find_run("first"), find_run("second")
-    sentences = overview.main_result([first, second])
-    assert "with" in sentences[1]
-    assert "of 2 seeds" in sentences[1]
+    assert "of 2 seeds" in summarize_runs([first, second])[1]
     path = second.folder / "settings.json"
     dataset = find_run("second").settings.dataset
     options = {**dataset.options, "interactions": 1501}
     update_document(path, dataset={"name": dataset.name, "options": options})
     update_checksums(second.folder)
-    sentences = overview.main_result([first, find_run("second")])
-    assert "cannot be compared" in sentences[0]
+    sentences = summarize_runs([first, find_run("second")])
+    assert "not comparable" in sentences[0]
 
 
-def test_many_runs_still_give_a_file_name(copied: Path) -> None:
-    name = overview.file_name([find_run("first")] * 40)
+def test_many_runs_give_a_short_file_name(copied: Path) -> None:
+    name = file_name([find_run("first")] * 40)
     assert name == "first-and-39-more.html"
     assert copied.is_dir()

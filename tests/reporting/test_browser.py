@@ -1,4 +1,4 @@
-"""The page in a real browser: it draws, sorts, fits and can be read, and asks for nothing."""
+"""The page in a real browser: figures, sorting, widths, contrast, printing, no requests."""
 
 import re
 import shutil
@@ -26,7 +26,7 @@ CHROMIUM = next(
 )
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium or Chrome on the path"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on the path"),
 ]
 
 TINY = [
@@ -59,7 +59,7 @@ CONTRAST = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || element.closest("svg, script, style")) continue;
+    if (!walker.currentNode.data.trim() || element.closest("script, style")) continue;
     const under = background(element);
     const text = rgb(getComputedStyle(element).color, under);
     const [dark, light] = [luminance(text), luminance(rgb(under, under))].sort((a, b) => a - b);
@@ -70,17 +70,17 @@ CONTRAST = """() => {
 
 
 class Opened:
-    """A page in a browser, and everything it complained of or asked for."""
+    """A page in a browser, with its console messages and requests."""
 
     def __init__(self, browser: Any, path: Path, scheme: str, width: int) -> None:
         self.context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme
         )
         self.page = self.context.new_page()
-        self.complaints: list[str] = []
+        self.messages: list[str] = []
         self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(path.as_uri())
 
@@ -125,7 +125,7 @@ def opened(browser: Any, report: Page, scheme: str, width: int) -> Iterator[Open
     found = Opened(browser, report.path, scheme, width)
     yield found
     found.context.close()
-    assert found.complaints == []
+    assert found.messages == []
     assert found.requests == [report.path.as_uri()]
 
 
@@ -134,11 +134,11 @@ def page(browser: Any, report: Page) -> Iterator[Any]:
     found = Opened(browser, report.path, "light", 1200)
     yield found.page
     found.context.close()
-    assert found.complaints == []
+    assert found.messages == []
     assert found.requests == [report.path.as_uri()]
 
 
-def test_every_figure_is_drawn_and_nothing_is_wider_than_the_window(
+def test_every_figure_is_drawn_and_the_page_fits_the_window(
     opened: Opened, report: Page, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DART_HOME", str(report.path.parent.parent))
@@ -148,19 +148,19 @@ def test_every_figure_is_drawn_and_nothing_is_wider_than_the_window(
         for name, names in chosen.items()
     )
     assert set(chosen) <= set(report.analyses)
-    boxes = [figure.bounding_box() for figure in opened.page.locator("figure svg").all()]
+    boxes = [figure.bounding_box() for figure in opened.page.locator("figure img").all()]
     assert len(boxes) >= expected
     assert all(box["width"] > 200 and box["height"] > 100 for box in boxes)
-    drawn = opened.page.locator("figure svg path").evaluate_all(
-        "paths => paths.filter(p => p.getBoundingClientRect().width > 50).length"
+    loaded = opened.page.locator("figure img").evaluate_all(
+        "images => images.every(image => image.complete && image.naturalWidth > 100)"
     )
-    assert drawn > 10
+    assert loaded
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     opened.page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_all_text_stands_out_from_its_ground(opened: Opened, scheme: str) -> None:
+def test_all_text_contrasts_with_its_background(opened: Opened, scheme: str) -> None:
     opened.page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
     found = opened.page.evaluate(CONTRAST)
     assert len(found) > 100
@@ -170,17 +170,17 @@ def test_all_text_stands_out_from_its_ground(opened: Opened, scheme: str) -> Non
     assert lightness < 60 if scheme == "dark" else lightness > 240
 
 
-def test_the_ink_of_figures_stands_out_from_their_ground(
+def test_figures_contrast_with_their_background(
     browser: Any, report: Page, scheme: str, tmp_path: Path
 ) -> None:
     opened = Opened(browser, report.path, scheme, 1200)
-    for number, figure in enumerate(opened.page.locator("figure svg").all()):
+    for number, figure in enumerate(opened.page.locator("figure img").all()):
         figure.screenshot(path=tmp_path / f"{number}.png")
         pixels = matplotlib.image.imread(tmp_path / f"{number}.png")[..., :3].reshape(-1, 3)
         linear = np.where(pixels <= 0.04045, pixels / 12.92, ((pixels + 0.055) / 1.055) ** 2.4)
         luminance = linear @ [0.2126, 0.7152, 0.0722]
         ground = float(np.median(luminance))
-        # the strongest ink: black text where the page is light, light text where it is dark
+        # the strongest ink: dark text on a light page, light text on a dark one
         ink = float(np.quantile(luminance, 0.999 if scheme == "dark" else 0.001))
         assert (max(ink, ground) + 0.05) / (min(ink, ground) + 0.05) >= 7
         assert (ground < 0.05) == (scheme == "dark")
@@ -192,26 +192,26 @@ def column(page: Any, number: int) -> list[str]:
     return [str(text).split()[0] for text in cells.all_inner_texts()]
 
 
-def test_a_click_on_a_head_sorts_numbers_as_numbers_and_back(page: Any) -> None:
+def test_a_click_on_a_head_sorts_by_number_and_a_second_one_reverses(page: Any) -> None:
     heads = page.locator("#results > div table thead th")
     names = [text.lower() for text in heads.all_inner_texts()]
     place = next(number for number, name in enumerate(names, 1) if name.startswith("test auc"))
     head = heads.nth(place - 1)
     assert head.get_attribute("aria-sort") == "none"
     head.locator("button").click()
-    rising = [float(value) for value in column(page, place)]
-    assert rising == sorted(rising)
-    assert len(set(rising)) > 1
+    ascending = [float(value) for value in column(page, place)]
+    assert ascending == sorted(ascending)
+    assert len(set(ascending)) > 1
     assert head.get_attribute("aria-sort") == "ascending"
     head.locator("button").click()
-    assert [float(value) for value in column(page, place)] == rising[::-1]
+    assert [float(value) for value in column(page, place)] == ascending[::-1]
     assert head.get_attribute("aria-sort") == "descending"
     heads.nth(0).locator("button").click()
     assert column(page, 1) == ["base", "dart", "disc"]
     assert head.get_attribute("aria-sort") == "none"
 
 
-def test_missing_values_stay_last_and_long_numbers_are_not_text(page: Any) -> None:
+def test_missing_values_stay_last_and_numbers_do_not_sort_as_text(page: Any) -> None:
     page.evaluate(
         """() => {
           const rows = [...document.querySelector("#results > div table tbody").rows];
@@ -228,14 +228,14 @@ def test_missing_values_stay_last_and_long_numbers_are_not_text(page: Any) -> No
     assert column(page, 4) == ["100.5", "9.5", "–"]
 
 
-def test_the_heads_can_be_reached_by_keyboard(page: Any) -> None:
+def test_the_keyboard_sorts_tables(page: Any) -> None:
     page.locator("#results > div table thead th button").first.focus()
     page.keyboard.press("Enter")
     first = page.locator("#results > div table thead th").first
     assert first.get_attribute("aria-sort") == "ascending"
 
 
-def test_it_prints_with_everything_unfolded(page: Any, tmp_path: Path) -> None:
+def test_printing_unfolds_everything(page: Any, tmp_path: Path) -> None:
     path = tmp_path / "page.pdf"
     page.pdf(path=path, format="A4")
     assert path.read_bytes().startswith(b"%PDF")

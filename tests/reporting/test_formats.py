@@ -1,16 +1,16 @@
-"""Tables as text."""
+"""Cells and tables as text."""
 
 import csv
 import io
 
 import pytest
 
-from dartcli.reporting.formats import FORMATS, comma_separated, latex, markdown, text
+from dartcli.reporting.formats import FORMATS, format_csv, format_latex, format_markdown, text
 from dartcli.reporting.table import Marked, Table
 
 TABLE = Table(
     title="Test AUC & more",
-    columns=("method", "movielens_100k\nfm", "n"),
+    columns=("method", "movielens_100k fm", "n"),
     rows=(
         ("base", Marked(0.81234, best=True), 1234),
         ("a_b|c", Marked(0.5, worse=True, unclear=True), None),
@@ -34,12 +34,12 @@ TABLE = Table(
         (Marked(0.5, worse=True), "0.5000*"),
     ],
 )
-def test_a_cell_in_words(cell: object, words: str) -> None:
+def test_cells_are_formatted_by_kind_and_marks(cell: object, words: str) -> None:
     assert text(cell) == words  # type: ignore[arg-type]
 
 
 def test_markdown_escapes_and_marks() -> None:
-    lines = markdown(TABLE).splitlines()
+    lines = format_markdown(TABLE).splitlines()
     assert lines[0] == "**Test AUC & more**"
     assert lines[2] == r"| method | movielens\_100k fm | n |"
     assert lines[3] == "| --- | ---: | ---: |"
@@ -49,15 +49,15 @@ def test_markdown_escapes_and_marks() -> None:
 
 
 def test_latex_escapes_and_marks() -> None:
-    found = latex(TABLE)
+    found = format_latex(TABLE)
     assert r"\caption{Test AUC \& more}" in found
     assert r"  base & \textbf{0.8123} & 1,234 \\" in found
     assert r"  a\_b|c & \textcolor{gray}{0.5000$^\ast$} & -- \\" in found
     assert r"\begin{tabular}{lrr}" in found
 
 
-def test_csv_has_the_numbers_in_full() -> None:
-    rows = list(csv.reader(io.StringIO(comma_separated(TABLE))))
+def test_csv_has_full_precision() -> None:
+    rows = list(csv.reader(io.StringIO(format_csv(TABLE))))
     assert rows == [
         ["method", "movielens_100k fm", "n"],
         ["base", "0.81234", "1234"],
@@ -67,5 +67,5 @@ def test_csv_has_the_numbers_in_full() -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_table_without_rows_is_a_table(form: str) -> None:
+def test_a_table_without_rows_keeps_its_heads(form: str) -> None:
     assert "method" in FORMATS[form](Table("nothing", ("method",), ()))

@@ -1,5 +1,5 @@
 "use strict";
-// A click on a column head sorts the rows: rising, then falling. What has no value stays last.
+// Column heads sort the rows: ascending, then descending. Missing values stay last.
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
@@ -10,11 +10,11 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
     head.append(button);
     head.setAttribute("aria-sort", "none");
     button.addEventListener("click", () => {
-      const rising = head.getAttribute("aria-sort") !== "ascending";
+      const ascending = head.getAttribute("aria-sort") !== "ascending";
       for (const other of heads) other.setAttribute("aria-sort", "none");
-      head.setAttribute("aria-sort", rising ? "ascending" : "descending");
+      head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
       const rows = [...body.rows].map((row) => ({ row, value: value(row.cells[column]) }));
-      rows.sort((a, b) => compare(a.value, b.value, rising ? 1 : -1));
+      rows.sort((a, b) => compare(a.value, b.value, ascending ? 1 : -1));
       body.append(...rows.map((entry) => entry.row));
     });
   });
@@ -32,7 +32,7 @@ function compare(a, b, direction) {
   return direction * String(a).localeCompare(String(b), "en", { numeric: true });
 }
 
-// what is folded away belongs on paper, too
+// print what is folded
 addEventListener("beforeprint", () => {
   for (const part of document.querySelectorAll("details:not([open])")) {
     part.open = true;

@@ -1,0 +1,132 @@
+"""Tables of a comparison: means, paired differences, and other metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dartcli.experiments.comparison import Comparison, Difference, Where
+from dartcli.reporting.phrases import METRIC_HEADS, interval_cell, name_metric
+from dartcli.reporting.table import Cell, Marked, Table
+
+OTHER_METRICS = (
+    "test_log_loss",
+    "test_calibration_error",
+    "test_auc_per_user",
+    "test_auc_tail_items",
+    "test_auc_inactive_users",
+    "identification_precision",
+)
+PER_TABLE = 4
+"""Columns of means per table."""
+
+
+def build(comparison: Comparison, differences: Sequence[Difference]) -> tuple[Table, ...]:
+    """Return the tables: means first, then statistics and other metrics per dataset and model."""
+    by_cell = {(one.where, one.contender.label): one for one in differences}
+    return (
+        *_means(comparison, by_cell),
+        *(_statistics(comparison, where, differences) for where in comparison.cells),
+        *(_other_metrics(comparison, where) for where in comparison.cells),
+    )
+
+
+def _means(comparison: Comparison, by_cell: Mapping[tuple[Where, str], Difference]) -> list[Table]:
+    """Return tables of up to four columns of means; the last one also has Delta %."""
+    parts = [
+        comparison.cells[first : first + PER_TABLE]
+        for first in range(0, len(comparison.cells), PER_TABLE)
+    ]
+    counts = sorted({len(values) for values in comparison.metrics.values()})
+    seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"
+    title = f"Mean {name_metric(comparison.measure)} over {seeds}, protocol {comparison.protocol}"
+    marks = " (bold: best; *: worse than base; gray: not significant)"
+    tables = []
+    for part in parts:
+        last = part is parts[-1]
+        columns = ("method", *(" ".join(where) for where in part))
+        rows = []
+        for label in comparison.contenders:
+            cells = [_mean(comparison, by_cell, where, label) for where in part]
+            rows.append((label, *cells, *(_deltas(comparison, label) if last else ())))
+        tables.append(
+            Table(
+                title=title + (marks if last else ""),
+                columns=(*columns, *(_delta_heads(comparison) if last else ())),
+                rows=tuple(rows),
+            )
+        )
+    return tables
+
+
+def _delta_heads(comparison: Comparison) -> tuple[str, ...]:
+    if comparison.protocol == "reference":
+        return "Delta %", "tenfold, as in Tang (2023)"
+    return ("Delta %",)
+
+
+def _deltas(comparison: Comparison, label: str) -> tuple[Cell, ...]:
+    delta = None if label == comparison.base.label else comparison.delta_percent(label)
+    shown = Marked(delta, 3, signed=True)
+    if comparison.protocol == "reference":
+        return shown, Marked(None if delta is None else 10 * delta, 3, signed=True)
+    return (shown,)
+
+
+def _mean(
+    comparison: Comparison,
+    by_cell: Mapping[tuple[Where, str], Difference],
+    where: Where,
+    label: str,
+) -> Marked:
+    value = comparison.mean(where, label)
+    competing = [
+        mean
+        for other in comparison.contenders
+        if other not in comparison.references
+        and (mean := comparison.mean(where, other)) is not None
+    ]
+    difference = by_cell.get((where, label))
+    pick = max if comparison.better_sign > 0 else min
+    return Marked(
+        value,
+        best=value is not None and label not in comparison.references and value == pick(competing),
+        worse=difference is not None and difference.paired.mean * comparison.better_sign < 0,
+        unclear=difference is not None and not difference.clear,
+    )
+
+
+def _statistics(comparison: Comparison, where: Where, differences: Sequence[Difference]) -> Table:
+    return Table(
+        title=f"{' '.join(where)}: {name_metric(comparison.measure)} minus base in units of 1e-4, "
+        "paired by seed",
+        columns=("method", "mean", "95% CI (t)", "95% CI (bootstrap)", "p (Holm)", "gap closed %"),
+        rows=tuple(
+            (
+                one.contender.label,
+                Marked(1e4 * one.paired.mean, 1, signed=True, unclear=not one.clear),
+                interval_cell(one.paired.t_interval),
+                interval_cell(one.paired.bootstrap_interval),
+                _p_cell(one.p_holm),
+                Marked(None if one.gap_closed is None else 100 * one.gap_closed, 0),
+            )
+            for one in differences
+            if one.where == where
+        ),
+    )
+
+
+def _p_cell(p: float | None) -> str | None:
+    return p if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _other_metrics(comparison: Comparison, where: Where) -> Table:
+    return Table(
+        title=f"{' '.join(where)}: other metrics on the test split; precision: share of false "
+        "positives among the flagged interactions",
+        columns=("method", *(METRIC_HEADS[metric] for metric in OTHER_METRICS)),
+        rows=tuple(
+            (label, *(comparison.mean(where, label, metric) for metric in OTHER_METRICS))
+            for label in comparison.contenders
+            if (where, label) in comparison.metrics
+        ),
+    )
