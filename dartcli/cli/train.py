@@ -289,8 +289,8 @@ def train(
 def _refuse_settings(resume: str, given: dict[str, Any]) -> None:
     if _has_value(given):
         raise UsageError(
-            f"--resume {resume} cannot be combined with other settings: a run resumes with those it "
-            f"started with. Run `dart resume {resume}`."
+            f"--resume {resume} cannot be combined with other settings: a run resumes with those "
+            f"it started with. Run `dart resume {resume}`."
         )
 
 

@@ -5,12 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from checksums import update_document
 from running import dart, succeed
 
 from dartcli.cli import console
 from dartcli.experiments.run_index import find_run, list_finished
 from dartcli.settings import parse_seeds, seeds_text
-from dartcli.storage.checksums import read_document, write_document
+from dartcli.storage.checksums import read_document
 
 
 def list_states() -> dict[str, str]:
@@ -45,8 +46,7 @@ def test_list_contains_finished_and_unfinished_runs() -> None:
 
 def test_corrupt_and_interrupted_runs_are_listed_with_the_others(trained: Path) -> None:
     (trained / "runs" / "two" / "metrics.json").write_text("{")
-    path = trained / "runs" / "one" / "metrics.json"
-    write_document(path, {**read_document(path), "interrupted": True})
+    update_document(trained / "runs" / "one" / "metrics.json", interrupted=True)
     assert list_states() == {"one": "interrupted", "two": "unreadable", "left": "unfinished"}
     succeed("runs")
 

@@ -125,7 +125,7 @@ def rewrite_table() -> None:
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "sentences.jsonl"
         os.environ["DART_WRITE_SENTENCES"] = str(written)
-        code = pytest.main([__file__, "-q", "-p", "no:cacheprovider"])
+        code = pytest.main([__file__, "-q", "-n", "0", "-p", "no:cacheprovider"])
         lines = [json.loads(line) for line in written.read_text("utf-8").splitlines()]
     blocks = [
         f"$ {command}{f'  # {setup}' if setup else ''}\n{actual}\n"
