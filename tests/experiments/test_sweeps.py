@@ -165,6 +165,7 @@ def test_what_fails_is_told_and_the_rest_is_kept(home: Path) -> None:
     assert len(find_sweep("trial").finished()) == 4
 
 
+@pytest.mark.faults
 def test_a_process_that_dies_costs_one_training(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +216,7 @@ def test_under_strict_the_base_is_tuned_on_validation_and_all_have_its_setting(
     assert [entry.seed for entry, _ in found.finished()] == [0, 0, 4, 4]
 
 
+@pytest.mark.faults
 def test_the_table_is_the_same_after_ten_kills(home: Path) -> None:
     command = [
         sys.executable, "-m", "dartcli", "sweep", "--datasets", "synthetic", "--strategies",
@@ -247,6 +249,7 @@ def test_the_table_is_the_same_after_ten_kills(home: Path) -> None:
     assert len(finished) == 9
 
 
+@pytest.mark.faults
 def test_a_worker_ends_with_its_parent(home: Path) -> None:
     command = [
         sys.executable, "-m", "dartcli", "sweep", "--datasets", "synthetic", "--seeds", "0-9",
