@@ -1,25 +1,25 @@
-"""Names of the columns that every table of interactions shares."""
+"""Column names shared by all tables of interactions."""
 
 from __future__ import annotations
 
 from typing import Final
 
 USER: Final = "user"
-"""The user: raw id in a raw table, dense unsigned integer in a processed one."""
+"""The user: a raw id in a raw table, a dense unsigned integer in a prepared one."""
 
 ITEM: Final = "item"
-"""The item: raw id in a raw table, dense unsigned integer in a processed one."""
+"""The item: a raw id in a raw table, a dense unsigned integer in a prepared one."""
 
 LABEL: Final = "label"
-"""Implicit feedback: 1 = interaction recorded, 0 = sampled negative or shown without a click."""
+"""Implicit feedback: 1 = interaction, 0 = sampled negative, or shown without an interaction."""
 
 NOISY: Final = "noisy"
-"""Known false positive: true or false for positives, false for negatives, null = unknown."""
+"""Known false positive: true or false for a positive, false for a negative, null = unknown."""
 
 RATING: Final = "rating"
-"""Explicit feedback as the source has it (stars, -10 to 10, ...); null where there is none."""
+"""Explicit feedback on the scale of the source (stars, -10 to 10, ...); null if there is none."""
 
 TIME: Final = "time"
-"""When the interaction happened, as the source has it."""
+"""Time of the interaction, in the type of the source."""
 
 RESERVED: Final = (USER, ITEM, LABEL, NOISY, RATING, TIME)

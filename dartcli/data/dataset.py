@@ -1,4 +1,4 @@
-"""What a dataset is: where its files are, how they are read, what is expected in them."""
+"""What a dataset is: its files, how to read them, and the counts to expect."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import polars as pl
 from dartcli import settings
 
 BIN_PREFIX: Final = "bin:"
-"""A column so named holds numbers that become quantile bins when the data are split."""
+"""Prefix of a numeric column that is replaced by quantile bins when the data are split."""
 
 
 class DataOptions(settings.Options):
     """Options that every dataset has."""
 
     split: Literal["random", "temporal", "leave-last-out"] = "random"
-    """``random``: 8 : 1 : 1. ``temporal``: the earliest 80 % are trained on, the latest 10 % test.
-    ``leave-last-out``: each user's last interaction tests, the one before validates."""
+    """``random``: 80/10/10. ``temporal``: train on the earliest 80%, test on the latest 10%.
+    ``leave-last-out``: test on each user's last interaction, validate on the one before."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What is in a dataset, as the thesis's Table 1 has it; None = not known."""
+    """The size of a dataset, as in Table 1 of the thesis; None = unknown."""
 
     users: int | None = None
     """Distinct users."""
@@ -39,7 +39,7 @@ class Counts:
     """Interactions."""
 
     def differences(self, expected: Counts) -> list[str]:
-        """Return "FOUND NAME instead of EXPECTED" for each count that is known and differs."""
+        """Return "FOUND NAME instead of EXPECTED" for each known count that differs."""
         found, wanted = vars(self), vars(expected)
         return [
             f"{found[name]:,} {name.replace('_', ' ')} instead of {wanted[name]:,}"
@@ -50,65 +50,70 @@ class Counts:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file that a dataset is read from, as the reader finds it after downloading."""
+    """One file of a dataset."""
 
     path: str
-    """Path as the source itself names it (``ml-100k/u.data``): under the dataset's raw folder,
-    in a mirror, and in an archive."""
+    """Path as the source names it (``ml-100k/u.data``), in archives, mirrors and the raw folder."""
     urls: tuple[str, ...]
-    """Where it is, tried in turn: the file itself, or a zip archive that holds it."""
+    """Addresses, tried in turn, of the file itself or of a zip archive that contains it."""
     sha256: str | None = None
-    """Hash of the file itself (not of the archive); none = recorded at the first download."""
+    """Checksum of the file, not of the archive; None = recorded at the first download."""
     size: int | None = None
-    """Bytes of the file itself; none = not known."""
+    """Size of the file in bytes; None = unknown."""
     limit: int = 1 << 30
-    """Most bytes that the file may have."""
+    """Largest size accepted, in bytes."""
     required: bool = True
-    """False: the dataset can be read without it, and is then partial."""
+    """If false, the dataset can be read without the file, and is then partial."""
 
     archive_sha256: str | None = None
-    """Hash of the archive that ``urls`` lead to; none = not known."""
+    """Checksum of the archive at ``urls``; None = unknown."""
     aliases: tuple[str, ...] = ()
-    """Other names under which a mirror or an archive holds the file."""
+    """Other names of the file in a mirror or an archive."""
 
     @property
     def name(self) -> str:
-        """The file's own name, without folders."""
+        """File name without folders."""
         return self.path.rpartition("/")[2]
 
 
-def _no_counts(_options: DataOptions) -> Counts | None:
+def _unknown_counts(_options: DataOptions) -> Counts | None:
     return None
+
+
+def _same_names(_options: DataOptions) -> Mapping[str, str]:
+    return {}
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset: everything that this program knows of it."""
+    """A dataset: where it comes from and how it is read."""
 
     name: str
     """Name in the catalog."""
     title: str
     """One line that says what was recorded."""
     license: str
-    """What one may do with it."""
+    """Terms of use."""
     citation: str
-    """How its makers want to be cited."""
+    """How to cite it."""
     homepage: str
-    """Where its makers describe it."""
+    """Where its publishers describe it."""
     files: tuple[SourceFile, ...]
-    """What has to be downloaded; empty for a simulator."""
+    """Files to download; empty for a simulator or a log."""
     options: type[DataOptions]
-    """Options of the reader, such as the rating from which an interaction counts as liked."""
+    """Options of the reader, such as the rating at which an interaction counts as liked."""
     read: Callable[[Path, DataOptions], pl.LazyFrame]
-    """(raw folder, options) -> a table with ``user``, ``item`` and, where known, ``noisy``
-    (Boolean), ``rating``, ``time`` and further fields: one row an interaction, raw ids."""
-    expected: Callable[[DataOptions], Counts | None] = _no_counts
-    """Counts of the complete data under these options; none = not known."""
+    """(raw folder, options) -> one row per interaction with raw ids: ``user``, ``item``, and if
+    known ``noisy`` (Boolean), ``rating``, ``time`` and further fields."""
+    expected: Callable[[DataOptions], Counts | None] = _unknown_counts
+    """Counts of the complete dataset under these options; None = unknown."""
     partial: Mapping[str, Counts] = field(default_factory=dict)
     """Known incomplete copies: what is missing -> the counts of that copy."""
     local_files: Callable[[DataOptions], list[Path]] | None = None
-    """Files of the user's own that it is read from, where nothing is downloaded."""
+    """Files of the user that are read instead of downloaded ones."""
     read_test: Callable[[DataOptions], pl.LazyFrame | None] | None = None
-    """A test table with clean labels that replaces the test split, in the columns of ``read``."""
+    """Test table with clean labels that replaces the test split, in the columns of ``read``."""
+    column_names: Callable[[DataOptions], Mapping[str, str]] = _same_names
+    """Names that columns have in the source, if different, for error messages."""
     unknown_ids: bool = False
-    """Ids first seen outside training share one further code of their field."""
+    """Ids that occur only outside the training split share one additional code per field."""

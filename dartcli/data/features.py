@@ -1,4 +1,4 @@
-"""What a model's fields need of the training split: quantile bins, and a code for the unknown."""
+"""Fit fields on the training split: quantile bins, and a code for unknown values."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Field(Options):
     name: str
     """Column name."""
     size: int
-    """Number of codes, that for the unknown included."""
+    """Number of codes, including the one for unknown values."""
     values: int
-    """Number of known values: their codes are 0 to ``values - 1``; the unknown, if any, is next."""
+    """Number of known values, with codes 0 to ``values - 1``; the unknown code, if any, is next."""
     edges: tuple[float, ...] | None = None
-    """Of a binned number: the inner edges of its bins, rising; a value on an edge goes above."""
+    """Of a binned number: the inner edges of its bins, ascending; each is in the bin above."""
 
 
 def fit_features(
@@ -36,18 +36,18 @@ def fit_features(
     Parameters
     ----------
     tables
-        ``train`` and others. Numbers to be binned are in columns named ``bin:...``; they are
-        replaced by UInt32 columns without the prefix. A null number is unknown.
+        ``train`` and others. Columns named ``bin:...`` contain numbers; they are replaced by
+        UInt32 columns without the prefix. A null number is unknown.
     fields
-        The fields coded already. A code that no training row has, and null, become the unknown
-        code (``values``), which no training row has.
+        The fields that already have codes. Null and codes that no training row has become the
+        unknown code (``values``), which no training row has.
     bins
-        Quantile bins of a number; fewer where quantiles coincide.
+        Quantile bins per number; fewer if quantiles coincide.
 
     Returns
     -------
     tables, fields
-        The same tables with all fields coded, and all fields with their final sizes.
+        The tables with all fields as codes, and all fields with their final sizes.
     """
     result = dict(tables)
     known = [field.model_copy(update={"size": field.values + 1}) for field in fields]
@@ -55,10 +55,10 @@ def fit_features(
         seen = np.zeros(field.values + 1, dtype=bool)
         seen[result["train"][field.name].drop_nulls().to_numpy()] = True
         seen[field.values] = False
-        result = {key: _unseen_to_unknown(table, field, seen) for key, table in result.items()}
+        result = {key: _mark_unknown(table, field, seen) for key, table in result.items()}
     binned = [name for name in result["train"].columns if name.startswith(BIN_PREFIX)]
     for column in binned:
-        edges = _edges(result["train"][column], bins)
+        edges = _fit_edges(result["train"][column], bins)
         name = column.removeprefix(BIN_PREFIX)
         result = {key: _bin(table, column, name, edges) for key, table in result.items()}
         known.append(
@@ -69,21 +69,19 @@ def fit_features(
     return result, tuple(known)
 
 
-def _unseen_to_unknown(
-    table: pl.DataFrame, field: Field, seen: npt.NDArray[np.bool_]
-) -> pl.DataFrame:
+def _mark_unknown(table: pl.DataFrame, field: Field, seen: npt.NDArray[np.bool_]) -> pl.DataFrame:
     codes = table[field.name].fill_null(field.values).to_numpy()
     final = np.where(seen[codes], codes, field.values).astype(np.uint32)
     return table.with_columns(pl.Series(field.name, final))
 
 
-def _edges(train: pl.Series, bins: int) -> Floats:
+def _fit_edges(train: pl.Series, bins: int) -> Floats:
     values = train.drop_nulls().drop_nans().to_numpy()
     if len(values) == 0:
         return np.empty(0)
     inner = np.linspace(0, 1, bins + 1)[1:-1]
     edges = np.unique(np.quantile(values.astype(np.float64), inner, method="inverted_cdf"))
-    # an edge at the minimum would leave the lowest bin empty
+    # an edge at the minimum would make the lowest bin empty
     above: Floats = edges[edges > values.min()]
     return above
 

@@ -1,63 +1,47 @@
-"""Prepared data on disk: manifests, files and their checksums."""
+"""Prepared data on disk: the manifest of a folder, and reading its files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import polars as pl
 import pydantic
 
+from dartcli.data.counts import DataCounts
 from dartcli.data.features import Field
 from dartcli.errors import DataError, UsageError
 from dartcli.settings import Options, validate
 from dartcli.storage import paths
-from dartcli.storage.atomic import os_reason
 from dartcli.storage.checksums import find_mismatch, read_document
+from dartcli.storage.tables import read_table
 
 FORMAT: Final = 4
-"""Version of the prepared files: raise it when the same source gives other bytes."""
+"""Version of prepared files; increase it if the same source gives other bytes."""
 MANIFEST: Final = "manifest.json"
 INTERACTIONS: Final = "interactions.parquet"
 IDS: Final = "ids"
 SPLIT_FOLDER: Final = "splits"
 TEST_CLEAN: Final = "test_clean.parquet"
 
-
-class DataCounts(Options):
-    """What is in the data."""
-
-    users: int
-    """Distinct users."""
-    items: int
-    """Distinct items."""
-    interactions: int
-    """Recorded rows, duplicates dropped."""
-    true_positives: int
-    """Positives that the user liked."""
-    false_positives: int
-    """Positives that the user did not like."""
-    unknown: int
-    """Positives of which nobody knows."""
-    impressions: int
-    """Recorded rows with label 0."""
+SplitName = Literal["train", "valid", "test"]
 
 
 class FileRecord(Options):
     """One file of prepared data."""
 
     sha256: str
-    """Hash of the file."""
+    """Checksum of the file."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
 
 
 class Manifest(Options):
-    """Everything that is known of prepared data."""
+    """The metadata of prepared data."""
 
     format: int
     """Version of the files."""
@@ -72,25 +56,25 @@ class Manifest(Options):
     sources: dict[str, str]
     """Source file -> SHA-256."""
     counts: DataCounts
-    """What is in the data."""
+    """What the data contain."""
     complete: bool | None
-    """The counts are those of the complete dataset; null = not known."""
+    """Whether the counts are those of the complete dataset; null = unknown."""
     warnings: tuple[str, ...]
-    """What a user should know before trusting the data."""
+    """What to know before relying on the data."""
     duplicates_dropped: int
-    """Interactions that a later one of the same user and item replaced."""
+    """Interactions replaced by a later one of the same user and item."""
     fields: tuple[Field, ...]
     """The fields, user and item first."""
     sampled_negatives: bool
-    """Negatives are sampled; false where the data hold impressions."""
+    """Whether negatives are sampled; false if the data contain impressions."""
     protocol: str | None = None
-    """Protocol of the split; null for the encoded data before splitting."""
+    """Protocol of the split; null for encoded data before splitting."""
     split_seed: int | None = None
     """Seed of the split."""
     rows: dict[str, int] = pydantic.Field(default_factory=dict)
-    """Split -> rows."""
+    """Split -> number of rows."""
     files: dict[str, FileRecord]
-    """The files beside the manifest (``/`` between folder and name)."""
+    """The other files in the folder, with ``/`` between folder and name."""
 
 
 @dataclass(frozen=True)
@@ -100,133 +84,135 @@ class Prepared:
     folder: Path
     manifest: Manifest
     fresh: bool
-    """True if this call did the work, False if it was there."""
+    """Whether this call prepared it, rather than found it."""
+    _loaded: dict[str, pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of the fields, user and item first."""
-        return tuple(field.name for field in self.manifest.fields)
+        return tuple(known.name for known in self.manifest.fields)
 
     @property
     def field_sizes(self) -> tuple[int, ...]:
         """Number of codes of each field."""
-        return tuple(field.size for field in self.manifest.fields)
+        return tuple(known.size for known in self.manifest.fields)
 
     @property
     def digest(self) -> str:
-        """A hash of all three splits."""
+        """Checksum of all three splits."""
         hashes = sorted((name, file.sha256) for name, file in self.manifest.files.items())
         return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
     @property
     def users(self) -> int:
-        """Number of known users: their codes are below it."""
+        """Number of known users, whose codes are below it."""
         return self.manifest.fields[0].values
 
     @property
     def items(self) -> int:
-        """Number of known items: their codes are below it."""
+        """Number of known items, whose codes are below it."""
         return self.manifest.fields[1].values
 
-    def split(self, name: Literal["train", "valid", "test"]) -> pl.DataFrame:
-        """Return one split.
+    def split(self, name: SplitName) -> pl.DataFrame:
+        """Return one split, from memory if it was loaded, else from disk.
 
         Raises
         ------
         DataError
-            If its file is missing or broken.
+            If its file is missing or corrupt.
         """
-        return _table(self.folder, f"{name}.parquet", self.manifest)
+        if name in self._loaded:
+            return self._loaded[name]
+        return _read_table(self.folder, f"{name}.parquet", self.manifest)
+
+    def load(self, name: SplitName) -> pl.DataFrame:
+        """Return one split and keep it in memory: its file is read and verified only once.
+
+        Raises
+        ------
+        DataError
+            If its file is missing or corrupt.
+        """
+        self._loaded[name] = self.split(name)
+        return self._loaded[name]
 
     def ids(self, field: str) -> pl.DataFrame:
-        """Return the table of ``code`` and ``raw`` id of ``field``, in the order of the codes.
+        """Return the table of ``code`` and ``raw`` id of ``field``, ordered by code.
 
         Raises
         ------
         DataError
-            If there is no such field, or its file is missing or broken.
+            If there is no such field, or its file is missing or corrupt.
         """
         if field not in self.fields:
             raise DataError(
-                f"{self.manifest.dataset} has no field {field!r}; it has {', '.join(self.fields)}."
+                f"{self.manifest.dataset} has no field {field!r}. "
+                f"Its fields are {', '.join(self.fields)}."
             )
         home = self.folder.parent.parent
-        manifest = _manifest(home)
+        manifest = load_manifest(home)
         if manifest is None:
-            raise DataError(_broken(home, "files are missing", self.manifest.dataset))
-        return _table(home, f"{IDS}/{field}.parquet", manifest)
+            raise _corrupt_error(f"cannot read {home}: files are missing.", self.manifest.dataset)
+        return _read_table(home, f"{IDS}/{field}.parquet", manifest)
 
 
-def _table(folder: Path, name: str, manifest: Manifest) -> pl.DataFrame:
-    """Read one Parquet file; refuse it where it is not the file that was written."""
-    path = _whole(folder, name, manifest)
+def _read_table(folder: Path, name: str, manifest: Manifest) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path, glob=False)
-    except OSError as error:
-        raise DataError(_broken(path, os_reason(error), manifest.dataset)) from error
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise DataError(_broken(path, str(error), manifest.dataset)) from error
+        return read_table(folder / name, manifest.files[name].sha256)
+    except DataError as error:
+        raise _corrupt_error(str(error), manifest.dataset) from error
 
 
-def _whole(folder: Path, name: str, manifest: Manifest) -> Path:
-    """Return the path of a file; DataError where it is not the one that was written."""
-    path = folder / name
-    wrong = find_mismatch(path, manifest.files[name].sha256)
-    if wrong:
-        words = f"it is not the file that was written: {wrong}"
-        raise DataError(_broken(path, words, manifest.dataset))
-    return path
+def _corrupt_error(cause: str, dataset: str) -> DataError:
+    return DataError(f"{cause} Run `dart doctor --repair` to prepare {dataset} again.")
 
 
-def _broken(path: Path, what: str, dataset: str) -> str:
-    folder = path.parent if path.suffix == ".parquet" else path
-    return f"cannot read {path} ({what}); remove {folder} and run dart preprocess {dataset} again."
-
-
-def is_complete(dataset: str) -> bool | None:
-    """Return whether what was prepared of ``dataset`` last is complete; None = nobody knows."""
-    manifests = list(paths.processed_data(dataset).glob(f"*/{MANIFEST}"))
-    if not manifests:
-        return None
-    newest = max(manifests, key=lambda path: path.stat().st_mtime_ns)
-    manifest = _manifest(newest.parent)
-    return manifest.complete if manifest else None
-
-
-def check_files(folder: Path) -> None:
-    """Compare every file of prepared data, or of a split, with what was written.
+def read_encoded(folder: Path, manifest: Manifest) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """Return the interactions before splitting, and the clean test table, if any.
 
     Raises
     ------
     DataError
-        If one is missing or another.
+        If a file is missing or corrupt.
     """
-    name = folder.relative_to(paths.home() / "processed").parts[0]
-    manifest = _manifest(folder)
-    if manifest is None:
-        words = "its manifest, or a file that it lists, is missing or not what was written"
-        raise DataError(_broken(folder, words, name))
-    for file in manifest.files:
-        _whole(folder, file, manifest)
+    has_test = TEST_CLEAN in manifest.files
+    return (
+        _read_table(folder, INTERACTIONS, manifest),
+        _read_table(folder, TEST_CLEAN, manifest) if has_test else None,
+    )
 
 
-def read_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest of ``folder``; None where it is not the one that was written there."""
-    path = folder / MANIFEST
-    try:
-        manifest = validate(Manifest, read_document(path), str(path))
-    except (DataError, UsageError, TypeError, ValueError):
+def is_complete(dataset: str) -> bool | None:
+    """Return whether ``dataset``, as last prepared, is complete; None = unknown."""
+    manifests = list(paths.processed_data(dataset).glob(f"*/{MANIFEST}"))
+    if not manifests:
         return None
-    return manifest if folder == _place(manifest) else None
+    newest = max(manifests, key=lambda path: path.stat().st_mtime_ns)
+    manifest = load_manifest(newest.parent)
+    return manifest.complete if manifest else None
 
 
-def _key(dataset: str, options: Mapping[str, Any], sources: Mapping[str, str]) -> str:
-    document = [FORMAT, dataset, options, sorted(sources.items())]
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+def check_files(folder: Path) -> None:
+    """Verify the checksum of every file of encoded data, or of a split.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or corrupt.
+    """
+    dataset = folder.relative_to(paths.home() / "processed").parts[0]
+    manifest = load_manifest(folder)
+    if manifest is None:
+        cause = f"cannot read {folder}: its manifest, or a file in it, is missing or corrupt."
+        raise _corrupt_error(cause, dataset)
+    for name, file in manifest.files.items():
+        mismatch = find_mismatch(folder / name, file.sha256)
+        if mismatch:
+            raise _corrupt_error(f"cannot read {folder / name}: {mismatch}.", dataset)
 
 
-def _manifest(folder: Path) -> Manifest | None:
-    """Return the manifest of ``folder``; None where it, or a file that it lists, is not whole."""
+def load_manifest(folder: Path) -> Manifest | None:
+    """Return the manifest of ``folder`` if all its files are there with their sizes, else None."""
     manifest = read_manifest(folder)
     if manifest is None:
         return None
@@ -234,14 +220,31 @@ def _manifest(folder: Path) -> Manifest | None:
         sizes = {name: (folder / name).stat().st_size for name in manifest.files}
     except OSError:
         return None
-    whole = all(sizes[name] == file.size for name, file in manifest.files.items())
-    return manifest if whole else None
+    has_all = all(sizes[name] == file.size for name, file in manifest.files.items())
+    return manifest if has_all else None
 
 
-def _place(manifest: Manifest) -> Path:
-    """Return the folder of which ``manifest`` speaks."""
-    key = _key(manifest.dataset, manifest.options, manifest.sources)
-    home = paths.processed_data(manifest.dataset) / key
+def read_manifest(folder: Path) -> Manifest | None:
+    """Return the manifest of ``folder``, or None if missing, corrupt, or of another folder."""
+    path = folder / MANIFEST
+    try:
+        manifest = validate(Manifest, read_document(path), str(path))
+    except (DataError, UsageError, TypeError, ValueError):
+        return None
+    home = encoded_folder(manifest.dataset, manifest.options, manifest.sources)
     if manifest.protocol is None:
-        return home
-    return home / SPLIT_FOLDER / f"{manifest.protocol}-{manifest.split_seed}"
+        return manifest if folder == home else None
+    expected = split_folder(home, manifest.protocol, manifest.split_seed or 0)
+    return manifest if folder == expected else None
+
+
+def encoded_folder(dataset: str, options: Mapping[str, Any], sources: Mapping[str, str]) -> Path:
+    """Return the folder of encoded data, named by a hash of all that determines its content."""
+    document = [FORMAT, dataset, options, sorted(sources.items())]
+    key = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+    return paths.processed_data(dataset) / key
+
+
+def split_folder(home: Path, protocol: str, split_seed: int) -> Path:
+    """Return the folder of a split of the encoded data in ``home``."""
+    return home / SPLIT_FOLDER / f"{protocol}-{split_seed}"

@@ -1,4 +1,4 @@
-"""Datasets by name: those of the catalog and the user's own logs; the last one prepared."""
+"""Find datasets by name: those in the catalog, and registered logs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ from typing import Any, Final
 from dartcli import catalog
 from dartcli.data.dataset import Dataset
 from dartcli.data.download import fetched_sizes
-from dartcli.data.logs.preview import describe_log
-from dartcli.data.logs.reader import read_log
-from dartcli.data.logs.registry import check_log_name, list_logs, load_log, log_dataset, save_log
-from dartcli.data.logs.schema import LogOptions
+from dartcli.data.logs.preview import preview_log
+from dartcli.data.logs.registry import list_logs, load_log, log_dataset, register_log
 from dartcli.data.manifest import is_complete
 from dartcli.errors import DataError, UsageError
 from dartcli.settings import Options, validate
 from dartcli.storage import paths
-from dartcli.storage.checksums import read_document
+from dartcli.storage.checksums import read_document, write_document
+
+__all__ = [
+    "LAST",
+    "default_dataset",
+    "find_dataset",
+    "last_prepared",
+    "list_datasets",
+    "preview_log",
+    "register_log",
+    "remember_prepared",
+]
 
 LAST: Final = "last.json"
 
@@ -28,29 +37,39 @@ class Last(Options):
     """Its name."""
 
 
+def default_dataset() -> str:
+    """Return the dataset that was prepared last, or ``synthetic`` if there is none."""
+    return last_prepared() or "synthetic"
+
+
 def last_prepared() -> str | None:
-    """Return the name of the dataset that was prepared last, or None where none was.
+    """Return the name of the dataset that was prepared last, or None.
 
     Raises
     ------
     DataError
-        If the note of it is not what was written.
+        If its record is corrupt.
     """
-    path = _last()
+    path = _record_path()
     if not path.is_file():
         return None
     try:
         return validate(Last, read_document(path), str(path)).dataset
     except UsageError as error:
-        raise DataError(f"{str(error)[:-1]}; remove {path}.") from error
+        raise DataError(f"{error} Run `dart doctor --repair`.") from error
 
 
-def _last() -> Path:
+def remember_prepared(name: str) -> None:
+    """Record ``name`` as the dataset that was prepared last."""
+    write_document(_record_path(), {"dataset": name})
+
+
+def _record_path() -> Path:
     return paths.home() / "processed" / LAST
 
 
 def find_dataset(name: str) -> Dataset:
-    """Return what is known of dataset ``name``; UsageError if there is none."""
+    """Return the dataset ``name``; UsageError if there is none."""
     if load_log(name) is not None:
         return log_dataset(name)
     try:
@@ -59,24 +78,24 @@ def find_dataset(name: str) -> Dataset:
         logs = list_logs()
         if not logs:
             raise
-        raise UsageError(f"{error} Your own logs are: {', '.join(logs)}.") from error
+        raise UsageError(f"{error} Your own logs: {', '.join(logs)}.") from error
     return found
 
 
 def list_datasets() -> list[dict[str, Any]]:
-    """Return what ``dart download --list`` shows, one entry a dataset.
+    """Return the rows of ``dart download --list``, one per dataset in the catalog.
 
     Returns
     -------
     list of dict
-        ``name``, ``title``, ``license``, ``citation``, ``bytes`` (of what is here, else as
-        declared; null = not known), ``here`` (``yes``, ``in part``, ``no``, ``built in``) and
-        ``complete`` (true, false, or null where it was not prepared yet or nobody knows).
+        ``name``, ``title``, ``license``, ``citation``, ``bytes`` (of the files that are here, else
+        as declared; null = unknown), ``here`` (``yes``, ``in part``, ``no``, ``built in``) and
+        ``complete`` (true, false, or null if unknown or not prepared yet).
     """
-    return [_entry(find_dataset(name)) for name in catalog.names("datasets")]
+    return [_describe_dataset(find_dataset(name)) for name in catalog.names("datasets")]
 
 
-def _entry(known: Dataset) -> dict[str, Any]:
+def _describe_dataset(known: Dataset) -> dict[str, Any]:
     sizes = fetched_sizes(known)
     declared = [file.size for file in known.files]
     here = "yes" if len(sizes) == len(known.files) else "in part" if sizes else "no"
@@ -85,53 +104,18 @@ def _entry(known: Dataset) -> dict[str, Any]:
         "title": known.title,
         "license": known.license,
         "citation": known.citation,
-        "bytes": sum(sizes.values()) if sizes else _sum(declared),
+        "bytes": sum(sizes.values()) if sizes else _add_sizes(declared),
         "here": here if known.files else "built in",
         "complete": is_complete(known.name),
     }
 
 
-def _sum(sizes: list[int | None]) -> int | None:
+def _add_sizes(sizes: list[int | None]) -> int | None:
     known = [size for size in sizes if size is not None]
     return sum(known) if known and len(known) == len(sizes) else None
 
 
-def default_dataset() -> str:
-    """Return the dataset that was prepared last, else ``synthetic``."""
-    return last_prepared() or "synthetic"
-
-
 def _described(name: str) -> dict[str, Any]:
-    """Return what is kept of the log ``name``; nothing for a dataset of the catalog."""
+    """Return the registered options of the log ``name``, or none for a dataset in the catalog."""
     options = load_log(name)
     return {} if options is None else options.model_dump(mode="json")
-
-
-def preview_log(options: LogOptions) -> dict[str, Any]:
-    """Return how a log would be understood, without preparing anything.
-
-    Returns
-    -------
-    dict
-        ``files``, ``columns`` (name -> type, as found), ``rows`` (the first five as understood),
-        ``counts`` (rows, users, items, positives, known false positives) and ``plan``, sentences
-        that say what would happen.
-    """
-    return describe_log(options)
-
-
-def register_log(name: str, options: LogOptions) -> None:
-    """Keep the description of a log under ``name``, so that it is a dataset from then on.
-
-    Raises
-    ------
-    UsageError
-        If the name is taken by a dataset of this program, or cannot be a name.
-    DataError
-        If a file or column is missing or of the wrong type.
-    """
-    check_log_name(name)
-    read_log(options, options.inputs)
-    if options.test_clean:
-        read_log(options, options.test_clean)
-    save_log(name, options)

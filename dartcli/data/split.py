@@ -1,6 +1,6 @@
-"""The ways to split: a pure function from encoded interactions to three tables.
+"""Split encoded interactions into train, valid and test.
 
-Randomness comes from the split seed alone, so a split does not depend on the training.
+The split seed is the only source of randomness, so a split does not depend on the training.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import polars as pl
 import torch
 
 from dartcli.data.columns import ITEM, LABEL, NOISY, RATING, TIME, USER
-from dartcli.data.negatives import pair_codes, sample_distinct_pairs
+from dartcli.data.encode import number_pairs
+from dartcli.data.negatives import sample_distinct_pairs
 from dartcli.data.seeds import derived_seed
 from dartcli.errors import DataError
 
@@ -32,54 +33,53 @@ def split(
     how: How = "random",
     test: pl.DataFrame | None = None,
 ) -> dict[str, pl.DataFrame]:
-    """Cut ``interactions`` into three tables, with sampled negatives.
+    """Split ``interactions`` into three tables, and sample negatives.
 
     Parameters
     ----------
     interactions
-        Encoded rows. If any has label 0 the data hold real impressions: nothing is sampled.
+        Encoded rows. If any has label 0, the data contain impressions, and nothing is sampled.
     users, items
         Sizes of the two id spaces.
     negatives_first
-        True (reference protocol): every split has as many negatives as positives; in a random
-        split they are drawn before the cut and cut with the positives. False (strict): positives
-        are cut; validation and test get as many negatives as they have positives, the training
-        table gets none.
+        True (reference protocol): every table gets as many negatives as it has positives; for a
+        random split, they are sampled before the split and split with the positives. False
+        (strict): only positives are split; valid and test get as many negatives as they have
+        positives, train gets none.
     seed
         The split seed.
     how
-        ``random``: 8 : 1 : 1. ``temporal``: the first 80 % of the rows by time are trained on, the
-        last 10 % test; rows of one time stand in the order of the source. ``leave-last-out``: of
-        each user with three rows or more the last tests and the one before validates.
+        ``random``: 80/10/10. ``temporal``: the first 80% of the rows by time are for training, the
+        last 10% for testing; ties keep the order of the source. ``leave-last-out``: the last row
+        of each user with three or more is for testing, the one before for validation.
     test
-        A test table that replaces the one cut: then rows are cut 9 : 1 into train and valid. If
-        it has no row with label 0, negatives are sampled for it.
+        A test table to use instead; train and valid then share the interactions, and valid also
+        gets the rows that would have been for testing. If no row of it has label 0, negatives are
+        sampled for it.
 
     Returns
     -------
     dict
-        ``train``, ``valid``, ``test``: tables with the columns of ``interactions``. Every sampled
-        negative is a different pair, and no known positive of any split. Negatives have ``noisy``
-        false, no rating, and everything else from the positive they are drawn for.
+        ``train``, ``valid``, ``test``: tables with the columns of ``interactions``. Sampled
+        negatives are distinct pairs, none of them a positive of any table. They have ``noisy``
+        false, a null rating, and all other columns from the positive that they are sampled for.
 
     Raises
     ------
     DataError
-        If there are fewer than ten rows, no pair is left to be a negative, or the time is missing.
+        If there are fewer than ten rows, every pair is a positive, or the time is missing.
     """
     if len(interactions) < 10:
-        raise DataError(
-            f"there are only {len(interactions)} interactions; a split needs at least 10."
-        )
+        raise DataError(f"cannot split {len(interactions)} interactions: at least 10 are needed.")
     generator = torch.Generator().manual_seed(derived_seed(seed, STREAM))
     impressions = bool((interactions[LABEL] == 0).any())
-    known = _known(interactions, test, items)
 
-    def with_negatives(*tables: pl.DataFrame) -> list[pl.DataFrame]:
-        return _with_negatives(tables, users, items, known, generator)
+    def add_negatives(*tables: pl.DataFrame) -> list[pl.DataFrame]:
+        known = _known_pairs(interactions, test, items)
+        return _add_negatives(tables, users, items, known, generator)
 
     if negatives_first and how == "random" and test is None and not impressions:
-        (whole,) = with_negatives(interactions)
+        (whole,) = add_negatives(interactions)
         return _cut_at_random(whole, generator)
     cut = _cut(interactions, how, generator)
     if test is not None:
@@ -88,7 +88,7 @@ def split(
         sampled = [name for name in SPLITS if name != "train" or negatives_first]
         if test is not None and (test[LABEL] == 0).any():
             sampled.remove("test")
-        cut |= dict(zip(sampled, with_negatives(*(cut[n] for n in sampled)), strict=True))
+        cut |= dict(zip(sampled, add_negatives(*(cut[n] for n in sampled)), strict=True))
     return cut
 
 
@@ -97,14 +97,14 @@ def _cut(table: pl.DataFrame, how: How, generator: torch.Generator) -> dict[str,
         return _cut_at_random(table, generator)
     if TIME not in table.columns:
         raise DataError(
-            f"the split {how} needs to know when an interaction happened, but there is no time; "
-            "name its column with --time, or split at random."
+            f"the {how} split needs a time, but the data have none. Name its column with `--time`, "
+            "or use `--split random`."
         )
     absent = table[TIME].null_count()
     if absent:
         raise DataError(
-            f"the time is missing in {absent:,} of {len(table):,} rows; the split {how} needs it "
-            "in all of them."
+            f"the {how} split needs a time in every row: {absent:,} of {len(table):,} have none. "
+            "Fill in or drop these rows, or use `--split random`."
         )
     ordered = table.sort(TIME, maintain_order=True)
     if how == "temporal":
@@ -124,7 +124,7 @@ def _cut_at_random(table: pl.DataFrame, generator: torch.Generator) -> dict[str,
 
 
 def _cut_in_order(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Cut into int(0.8 n), int(0.1 n) and the remaining rows."""
+    """Cut into floor(0.8 n), floor(0.1 n) and the remaining rows."""
     first, second = len(table) * 8 // 10, len(table) // 10
     return {
         "train": table[:first],
@@ -133,15 +133,15 @@ def _cut_in_order(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
     }
 
 
-def _known(interactions: pl.DataFrame, test: pl.DataFrame | None, items: int) -> torch.Tensor:
-    """Return the sorted pair codes that are never a sampled negative."""
+def _known_pairs(interactions: pl.DataFrame, test: pl.DataFrame | None, items: int) -> torch.Tensor:
+    """Return the sorted distinct pair codes that are never a sampled negative."""
     tables = [interactions] if test is None else [interactions, test.drop_nulls([USER, ITEM])]
-    codes = [pair_codes(_tensor(t[USER]), _tensor(t[ITEM]), items) for t in tables]
-    distinct: torch.Tensor = torch.unique(torch.cat(codes))
-    return distinct
+    in_order = pl.concat([number_pairs(table, items) for table in tables]).sort()
+    distinct = in_order.filter(in_order.ne_missing(in_order.shift()))
+    return torch.from_numpy(distinct.to_numpy(writable=True))
 
 
-def _with_negatives(
+def _add_negatives(
     tables: Sequence[pl.DataFrame],
     users: int,
     items: int,
@@ -150,7 +150,7 @@ def _with_negatives(
 ) -> list[pl.DataFrame]:
     """Return each table followed by as many negatives as it has rows.
 
-    Where the free pairs run out, each table gets its share of them.
+    If there are not enough free pairs, each table gets its share of them.
     """
     wanted = [len(table) for table in tables]
     user, item = sample_distinct_pairs(sum(wanted), users, items, known, generator)
@@ -158,12 +158,14 @@ def _with_negatives(
     for position, table in enumerate(tables):
         stop = round(len(user) * sum(wanted[: position + 1]) / max(sum(wanted), 1))
         part = slice(start, stop)
-        result.append(pl.concat([table, _negatives(table, user[part], item[part])]))
+        result.append(pl.concat([table, _make_negatives(table, user[part], item[part])]))
         start = stop
     return result
 
 
-def _negatives(positives: pl.DataFrame, user: torch.Tensor, item: torch.Tensor) -> pl.DataFrame:
+def _make_negatives(
+    positives: pl.DataFrame, user: torch.Tensor, item: torch.Tensor
+) -> pl.DataFrame:
     result = positives[: len(user)].with_columns(
         pl.Series(USER, user.numpy()).cast(positives.schema[USER]),
         pl.Series(ITEM, item.numpy()).cast(positives.schema[ITEM]),
@@ -173,7 +175,3 @@ def _negatives(positives: pl.DataFrame, user: torch.Tensor, item: torch.Tensor) 
     if RATING in result.columns:
         result = result.with_columns(pl.lit(None, positives.schema[RATING]).alias(RATING))
     return result
-
-
-def _tensor(ids: pl.Series) -> torch.Tensor:
-    return torch.from_numpy(ids.cast(pl.Int64).to_numpy(writable=True))

@@ -1,6 +1,6 @@
-"""Tables that live on the training device, and the order in which an epoch visits them.
+"""Tables on the training device, and the order in which an epoch visits their rows.
 
-All randomness of an epoch comes from two integers, the seed and the number of the epoch.
+The randomness of an epoch is determined by two integers, the seed and the epoch number.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ NEGATIVE: Final = 0
 TRUE_POSITIVE: Final = 1
 FALSE_POSITIVE: Final = 2
 UNKNOWN_POSITIVE: Final = 3
-"""Kinds of rows; an unknown positive is one of which nobody said whether the user liked it."""
+"""Kinds of rows; for an unknown positive, there is no record of whether the user liked it."""
 
 BATCHES_PER_BLOCK: Final = 256
-"""Batches gathered at once: bounds the memory of an epoch's copy of a large table."""
+"""Batches gathered at once; limits the memory for an epoch's copy of a large table."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,19 @@ class Interactions:
     label: Tensor
     """Float[N], as recorded."""
     kind: Tensor
-    """Int8[N]: negative, true positive, false positive, unknown positive. For measurement only."""
+    """Int8[N]: negative, true, false or unknown positive. For measurement only."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.label)
 
     def first(self, rows: int) -> Interactions:
-        """Return the first ``rows`` rows, or all where there are fewer; views, not copies."""
+        """Return the first ``rows`` rows, or all if there are fewer, as views."""
         return Interactions(self.fields[:rows], self.label[:rows], self.kind[:rows])
 
     @property
     def clean_label(self) -> Tensor:
-        """Float[N], the label with known false positives as negatives."""
+        """Float[N]: the label, but 0 for known false positives."""
         return self.label * (self.kind != FALSE_POSITIVE)
 
     @property
@@ -60,7 +60,7 @@ class Interactions:
 def to_interactions(
     frame: pl.DataFrame, fields: Sequence[str], device: torch.device
 ) -> Interactions:
-    """Put ``frame`` (columns ``fields``, ``label``, ``noisy``) on ``device``."""
+    """Move ``frame`` (columns ``fields``, ``label``, ``noisy``) to ``device``."""
     positive, noisy = pl.col(LABEL) > 0, pl.col(NOISY)
     kind = (
         pl.when(~positive)
@@ -85,38 +85,38 @@ def to_interactions(
 
 @dataclass(frozen=True)
 class Batch:
-    """One mini-batch: views of tensors on the device."""
+    """One mini-batch, as views of tensors on the device."""
 
     fields: Tensor
     """Long[B, F]."""
     label: Tensor
     """Float[B]."""
     row: Tensor
-    """Long[B], index in the training table."""
+    """Long[B]: index in the table."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the data: a table (new negatives included) and the order of its rows."""
+    """One pass over the data: a table, including new negatives, and the order of its rows."""
 
     table: Interactions
     order: Tensor | None
     """Long[N], or None for the stored order."""
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Yield the mini-batches in order; the last one may be smaller."""
+        """Yield the mini-batches in order; the last may be smaller."""
         block = size * BATCHES_PER_BLOCK
         for start in range(0, len(self.table), block):
-            fields, label, row = self._rows(start, min(start + block, len(self.table)))
+            fields, label, row = self._gather(start, min(start + block, len(self.table)))
             for first in range(0, len(row), size):
                 part = slice(first, first + size)
                 yield Batch(fields[part], label[part], row[part])
 
     def in_order(self, values: Tensor, rows: slice = slice(None)) -> Tensor:
-        """Return ``values`` (one a row of the table) in the order of the epoch, or a part of it."""
+        """Return ``values`` (one per row of the table) in the order of the epoch, or a slice."""
         return values[rows] if self.order is None else values.index_select(0, self.order[rows])
 
-    def _rows(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _gather(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
         if self.order is None:
             row = torch.arange(start, stop, device=self.table.label.device)
             return self.table.fields[start:stop], self.table.label[start:stop], row
@@ -125,20 +125,19 @@ class Epoch:
 
 
 class TrainingSet:
-    """The training interactions, and what is drawn anew each epoch.
+    """The training interactions, with negatives sampled for each epoch.
 
     Parameters
     ----------
     table
-        The recorded rows (with their negatives, where those were drawn once).
+        The recorded rows, including negatives if these are sampled only once.
     users, items
-        Sizes of the two id fields: negatives are uniform over users x items.
+        Sizes of the two id fields; negatives are uniform over users x items.
     known
-        Long[K], sorted distinct pair codes that are never drawn as negatives; None = nothing is
-        drawn. One negative a known pair is drawn every epoch. Fields beyond user and item are
-        taken from recorded positives, in turn.
+        Long[K], sorted distinct pair codes that are never negatives; every epoch samples K
+        negatives, whose further fields come from the recorded rows in turn. None = no sampling.
     reshuffle
-        Visit the rows in a new order every epoch; else in the stored one.
+        Visit the rows in a new order every epoch, rather than in the stored order.
     """
 
     def __init__(
@@ -150,22 +149,22 @@ class TrainingSet:
         self.reshuffle = reshuffle
 
     def __len__(self) -> int:
-        """Return the number of rows that an epoch visits."""
+        """Return the number of rows per epoch."""
         return len(self.recorded) + (0 if self.known is None else len(self.known))
 
     def epoch(self, seed: int, epoch: int) -> Epoch:
-        """Return pass number ``epoch`` (from 1): the same for the same two integers."""
+        """Return epoch number ``epoch`` (from 1), determined by it and ``seed``."""
         device = self.recorded.label.device
         generator = torch.Generator(device)
         generator.manual_seed(derived_seed(seed, 1, epoch))
-        table = self.recorded if self.known is None else self._with_negatives(generator)
+        table = self.recorded if self.known is None else self._sample_negatives(generator)
         order = None
         if self.reshuffle:
             order = torch.randperm(len(table), generator=generator, device=device)
         return Epoch(table, order)
 
-    def _with_negatives(self, generator: torch.Generator) -> Interactions:
-        assert self.known is not None  # noqa: S101 - the caller looked
+    def _sample_negatives(self, generator: torch.Generator) -> Interactions:
+        assert self.known is not None  # noqa: S101 - checked by the caller
         user, item = sample_pairs(len(self.known), self.users, self.items, self.known, generator)
         fields = torch.stack([user, item], dim=1)
         if self.recorded.fields.shape[1] > 2:

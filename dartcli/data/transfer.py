@@ -1,8 +1,8 @@
-"""One file over HTTP, on a bad line: resumed where it broke off, with growing waits.
+"""Download one file over HTTP, resuming after interruptions.
 
-What has arrived is kept as ``<name>.part``, beside ``<name>.part.json`` that says of what it is a
-part. A later attempt, of this process or the next one, asks for the rest (``Range``, ``If-Range``);
-a server that does not know ranges, or has another version by now, sends the whole file again.
+What has arrived is kept in ``<name>.part``, described by ``<name>.part.json``. A later attempt, by
+this process or another, requests the rest (``Range``, ``If-Range``); a server that does not support
+ranges, or whose file has changed, sends the whole file again.
 """
 
 from __future__ import annotations
@@ -24,22 +24,24 @@ if TYPE_CHECKING:
     import requests
 
 Progress = Callable[[str, int, int | None], None]
+"""Called with (file name, bytes so far, total bytes or None)."""
 
 ATTEMPTS: Final = 5
-"""Attempts a URL, as long as the fault may pass."""
+"""Attempts per URL for faults that may be temporary."""
 FIRST_WAIT: Final = 1.0
-"""Seconds before the second attempt; each further wait is twice as long."""
+"""Seconds before the second attempt; doubled before each further one."""
 LONGEST_WAIT: Final = 60.0
-"""Seconds: a server that asks for more patience than this is not waited for longer."""
-NOTED: Final = 16 << 20
-"""Bytes after which it is written down how much has arrived."""
+"""Longest wait in seconds, even if the server asks for more."""
+RECORD_EVERY: Final = 16 << 20
+"""Bytes between updates of the description of a part."""
 CONNECT_TIMEOUT: Final = 15.0
 READ_TIMEOUT: Final = 60.0
-"""Seconds without a single byte; a slow trickle goes on for as long as it takes."""
-PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Seconds without a single byte; a slow connection may take any time in total."""
+TEMPORARY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Status codes after which another attempt is made."""
 
 
-class PassingError(Exception):
+class TemporaryError(Exception):
     """A fault that may be gone at the next attempt."""
 
     def __init__(self, what: str, wait: float | None = None) -> None:
@@ -47,15 +49,15 @@ class PassingError(Exception):
         self.wait = wait
 
 
-def part_of(folder: Path, name: str) -> Path:
-    """Return where the part of ``name`` that has arrived is kept in ``folder``."""
+def part_path(folder: Path, name: str) -> Path:
+    """Return where the arrived part of ``name`` is kept in ``folder``."""
     return folder / f"{name}.part"
 
 
-def forget(part: Path) -> None:
-    """Remove a part and what is known of it."""
+def discard_part(part: Path) -> None:
+    """Remove a part and its description."""
     part.unlink(missing_ok=True)
-    _about(part).unlink(missing_ok=True)
+    _description_path(part).unlink(missing_ok=True)
 
 
 def download(
@@ -66,176 +68,178 @@ def download(
     room: int = 0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Download ``url`` to ``part``; what is there of the same file is not fetched again.
+    """Download ``url`` to ``part``, resuming from what is already there.
 
     Parameters
     ----------
     url
-        Where the file is; redirects are followed.
+        Address of the file; redirects are followed.
     part
-        Where it is put. It is left in place when this fails, for the next attempt.
+        Where to put it. It is kept on failure, for the next attempt.
     progress
-        Called with (file name, bytes so far, bytes in all or None).
+        Called with (file name, bytes so far, total bytes or None).
     room
-        Bytes that must stay free beside the download, for what is unpacked of it.
+        Bytes that must stay free on the disk for unpacking.
     sleep
         Called with the seconds to wait between attempts.
 
     Raises
     ------
     DownloadError
-        If the server refuses, faults do not pass, or there is no room on the disk.
+        If the server refuses, or every attempt fails.
+    DartError
+        If the disk does not have enough free space.
     """
     ensure_directory(part.parent)
     name = url.rpartition("/")[2] or url
-    last: PassingError | None = None
+    last: TemporaryError | None = None
     for attempt in range(ATTEMPTS):
         if last is not None:
             sleep(min(last.wait or FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT))
         try:
             _attempt(url, part, name, progress, room)
-        except PassingError as error:
+        except TemporaryError as error:
             last = error
         else:
             return
-    raise DownloadError(f"{url}: {last}, {ATTEMPTS} times")
+    raise DownloadError(f"{url}: {last} ({ATTEMPTS} attempts)")
 
 
 def _attempt(url: str, part: Path, name: str, progress: Progress | None, room: int) -> None:
-    """Fetch what is missing; raise PassingError where it is worth another attempt."""
+    """Fetch what is missing; raise TemporaryError if another attempt may succeed."""
     import requests
     import urllib3
 
-    about, digest = _known(url, part)
-    have = about["have"] if about else 0
+    known, digest = _load_description(url, part)
+    have = known["have"] if known else 0
     try:
         with requests.get(
             url,
-            headers=_headers(about, have),
+            headers=_request_headers(known, have),
             stream=True,
             timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
         ) as answer:
-            if answer.status_code == 416 and _whole_size(answer) == have > 0:
+            if answer.status_code == 416 and _parse_total_size(answer) == have > 0:
                 return
-            have = _accepted(answer, part, have)
-            total = _total(answer, have)
+            have = _find_start(answer, part, have)
+            total = _expected_total(answer, have)
             _check_room(part, total, have, room)
-            arriving = _Arriving(part, _description(url, answer), have, digest)
-            arriving.receive(answer, lambda done: progress and progress(name, done, total))
+            writer = _PartWriter(part, _describe(url, answer), have, digest)
+            writer.receive(answer, lambda done: progress and progress(name, done, total))
     except requests.Timeout as error:
-        raise PassingError(f"the server sent nothing for {READ_TIMEOUT:.0f} seconds") from error
+        raise TemporaryError(f"no data received for {READ_TIMEOUT:.0f} seconds") from error
     except urllib3.exceptions.ReadTimeoutError as error:
-        raise PassingError(f"the server sent nothing for {READ_TIMEOUT:.0f} seconds") from error
+        raise TemporaryError(f"no data received for {READ_TIMEOUT:.0f} seconds") from error
     except (requests.exceptions.ChunkedEncodingError, urllib3.exceptions.HTTPError) as error:
-        raise PassingError("the connection broke off") from error
+        raise TemporaryError("connection lost") from error
     except requests.ConnectionError as error:
         if not have:
-            # never reached: the next address is worth more than patience
-            raise DownloadError(f"{url}: no connection to the server") from error
-        raise PassingError("no connection to the server") from error
+            # the server was never reached: try the next URL rather than wait
+            raise DownloadError(f"{url}: cannot connect to the server") from error
+        raise TemporaryError("cannot connect to the server") from error
     except requests.RequestException as error:
         raise DownloadError(f"{url}: {error}") from error
     arrived = part.stat().st_size
     if total is not None and arrived != total:
-        raise PassingError(f"the connection broke off after {arrived:,} of {total:,} bytes")
+        raise TemporaryError(f"connection lost after {arrived:,} of {total:,} bytes")
 
 
-class _Arriving:
-    """A part that grows; how much of it is whole is written down as it does."""
+class _PartWriter:
+    """Appends to a part, and records how much of it is complete."""
 
     def __init__(
         self, part: Path, description: Mapping[str, Any], have: int, digest: hashlib._Hash
     ) -> None:
         self.part, self.description, self.have = part, description, have
         self.digest = digest if have else hashlib.sha256()
-        self.noted = have
+        self.recorded = have
 
     def receive(self, answer: requests.Response, report: Callable[[int], Any]) -> None:
-        """Append what ``answer`` brings; ``report`` is called with the bytes so far."""
+        """Append the body of ``answer``; call ``report`` with the bytes so far."""
         report(self.have)
         with self.part.open("r+b" if self.have else "wb") as file:
             file.seek(self.have)
             file.truncate()
             try:
-                # read1() hands over what has arrived: nothing is lost when the rest never comes
+                # read1() returns what has arrived, so nothing is lost if the rest never does
                 while block := answer.raw.read1(CHUNK):
                     file.write(block)
                     self.digest.update(block)
                     self.have += len(block)
                     report(self.have)
-                    if self.have - self.noted >= NOTED:
-                        self._note(file)
+                    if self.have - self.recorded >= RECORD_EVERY:
+                        self._record(file)
             finally:
-                self._note(file)
+                self._record(file)
 
-    def _note(self, file: IO[bytes]) -> None:
+    def _record(self, file: IO[bytes]) -> None:
         file.flush()
         os.fsync(file.fileno())
-        whole = {"have": self.have, "sha256": self.digest.hexdigest()}
-        write_document(_about(self.part), {**self.description, **whole})
-        self.noted = self.have
+        state = {"have": self.have, "sha256": self.digest.hexdigest()}
+        write_document(_description_path(self.part), {**self.description, **state})
+        self.recorded = self.have
 
 
-def _about(part: Path) -> Path:
+def _description_path(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _known(url: str, part: Path) -> tuple[Mapping[str, Any] | None, hashlib._Hash]:
-    """Return what is known of the part, if it can go on with ``url``, and its hash so far."""
+def _load_description(url: str, part: Path) -> tuple[Mapping[str, Any] | None, hashlib._Hash]:
+    """Return the description of a part that can be resumed from ``url``, and its hash so far."""
     digest = hashlib.sha256()
     try:
-        about = read_document(_about(part))
-        if about.get("url") != url or not about.get("validator"):
+        known = read_document(_description_path(part))
+        if known.get("url") != url or not known.get("validator"):
             return None, digest
         with part.open("rb") as file:
-            left = about["have"]
+            left = known["have"]
             while left and (block := file.read(min(CHUNK, left))):
                 digest.update(block)
                 left -= len(block)
     except (DataError, OSError):
         return None, digest
-    return (about if about["sha256"] == digest.hexdigest() else None), digest
+    return (known if known["sha256"] == digest.hexdigest() else None), digest
 
 
-def _headers(about: Mapping[str, Any] | None, have: int) -> dict[str, str]:
-    # compressed on the way, a file could not be counted or resumed
+def _request_headers(known: Mapping[str, Any] | None, have: int) -> dict[str, str]:
+    # bytes of a compressed body could be neither counted nor resumed
     headers = {"Accept-Encoding": "identity"}
-    if about and have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": str(about["validator"])}
+    if known and have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": str(known["validator"])}
     return headers
 
 
-def _accepted(answer: requests.Response, part: Path, have: int) -> int:
-    """Return how many of the bytes that are here the answer goes on from."""
+def _find_start(answer: requests.Response, part: Path, have: int) -> int:
+    """Return the offset at which the body of ``answer`` begins."""
     status = answer.status_code
     if status == 206:
         begin = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
         if begin and int(begin[1]) == have:
             return have
-        forget(part)
-        raise PassingError("the server sent another part than it was asked for")
+        discard_part(part)
+        raise TemporaryError("the server sent another range than requested")
     if status == 200:
         return 0
-    said = f"the server answered {status} {answer.reason}".rstrip()
+    cause = f"the server answered {status} {answer.reason}".rstrip()
     if status == 416:
-        forget(part)
-        raise PassingError(said)
-    if status in PASSING:
-        raise PassingError(said, _retry_after(answer))
-    raise DownloadError(f"{answer.url}: {said}")
+        discard_part(part)
+        raise TemporaryError(cause)
+    if status in TEMPORARY:
+        raise TemporaryError(cause, _parse_retry_after(answer))
+    raise DownloadError(f"{answer.url}: {cause}")
 
 
-def _retry_after(answer: requests.Response) -> float | None:
+def _parse_retry_after(answer: requests.Response) -> float | None:
     text = answer.headers.get("Retry-After", "")
     return float(text) if text.isdecimal() else None
 
 
-def _whole_size(answer: requests.Response) -> int:
+def _parse_total_size(answer: requests.Response) -> int:
     size = re.match(r"bytes \*/(\d+)", answer.headers.get("Content-Range", ""))
     return int(size[1]) if size else -1
 
 
-def _total(answer: requests.Response, have: int) -> int | None:
+def _expected_total(answer: requests.Response, have: int) -> int | None:
     text = answer.headers.get("Content-Length", "")
     return have + int(text) if text.isdecimal() else None
 
@@ -245,13 +249,13 @@ def _check_room(part: Path, total: int | None, have: int, room: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if needed > free:
         raise DartError(
-            f"{part.parent} has {free:,} bytes free, but {needed:,} are needed for the download "
-            "and what is unpacked of it; free some space or set DART_HOME to another disk."
+            f"not enough disk space in {part.parent}: downloading and unpacking need {needed:,} "
+            f"bytes, {free:,} are free. Free some, or set DART_HOME to another disk."
         )
 
 
-def _description(url: str, answer: requests.Response) -> dict[str, Any]:
+def _describe(url: str, answer: requests.Response) -> dict[str, Any]:
     tag = answer.headers.get("ETag", "")
-    # a weak tag does not promise the same bytes
+    # a weak tag does not guarantee the same bytes
     strong = tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
     return {"url": url, "validator": strong}

@@ -1,9 +1,9 @@
-"""Adressa: news clicks; a reading time under ten seconds is a false positive.
+"""Adressa: clicks on news; a false positive is an article left within ten seconds.
 
-Source: Gulla et al., "The Adressa dataset for news recommendation", WI 2017, in the form that
-Wang et al. ("Denoising Implicit Feedback for Recommendation", WSDM 2021) published: user, article,
-and whether the article was read. The thesis's Table 1 counts one row less: its reader took the
-first one for a header.
+Source: Gulla et al., "The Adressa dataset for news recommendation", WI 2017, in the form published
+by Wang et al. ("Denoising Implicit Feedback for Recommendation", WSDM 2021): user, article, and
+whether the article was read. Table 1 of the thesis counts one row less, because its reader took the
+first row for a header.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ PARTS: Final = ("adressa.train.rating", "adressa.valid.rating")
 
 
 class Options(DataOptions):
-    """Which rows are taken."""
+    """Which rows to use."""
 
     drop_first_row: bool = False
-    """Leave the first row out, as the thesis's reader did: Table 1 then comes out exactly."""
+    """Drop the first row, which reproduces Table 1 of the thesis exactly."""
 
 
 def read(folder: Path, options: DataOptions) -> pl.LazyFrame:
-    """Return user, item and whether the article was left within ten seconds."""
-    assert isinstance(options, Options)  # noqa: S101 - the store passes what DATASET declares
+    """Return user, item and ``noisy``: the article was left within ten seconds."""
+    assert isinstance(options, Options)  # noqa: S101 - options of DATASET
     paths = [folder / "adressa" / part for part in PARTS]
     tables = [whole_numbers(path, (USER, ITEM, READ)) for path in paths if path.is_file()]
     table = pl.concat(tables)[int(options.drop_first_row) :]
@@ -46,8 +46,8 @@ def read(folder: Path, options: DataOptions) -> pl.LazyFrame:
 
 
 def expected(options: DataOptions) -> Counts | None:
-    """Return Table 1's row where the first row is left out as there, else the true total."""
-    assert isinstance(options, Options)  # noqa: S101 - the store passes what DATASET declares
+    """Return the counts of Table 1 if the first row is dropped, else the true total."""
+    assert isinstance(options, Options)  # noqa: S101 - options of DATASET
     if options.drop_first_row:
         return Counts(207_801, 6_154, 182_495, 290_257)
     return Counts(interactions=472_753)
@@ -80,6 +80,6 @@ DATASET = Dataset(
     read=read,
     expected=expected,
     partial={
-        "only the validation part is here": Counts(34_229, 1_224, 17_492, 35_770),
+        "only the validation part is available": Counts(34_229, 1_224, 17_492, 35_770),
     },
 )

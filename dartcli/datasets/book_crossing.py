@@ -1,7 +1,8 @@
-"""Book-Crossing: book ratings from 1 to 10; 7 or more is a true positive, 0 is no rating.
+"""Book-Crossing: book ratings from 1 to 10; a true positive is 7 or more, 0 means not rated.
 
 Source: Ziegler et al., "Improving recommendation lists through topic diversification", WWW 2005.
-The thesis's Table 1 counts one false positive less: its reader took the first row for a header.
+Table 1 of the thesis counts one false positive less, because its reader took the first row for a
+header.
 """
 
 from __future__ import annotations
@@ -14,42 +15,39 @@ from pydantic import Field
 
 from dartcli.data.columns import ITEM, NOISY, RATING, USER
 from dartcli.data.dataset import Counts, DataOptions, Dataset, SourceFile
+from dartcli.datasets._text import read_lines
 from dartcli.errors import DataError
-from dartcli.storage.atomic import os_reason
 
 PATH: Final = "book-crossing/BX-Book-Ratings.csv"
 LINE: Final = r'^"?(\d+)"?;"?(.*?)"?;"?(\d+)"?\s*$'
-"""User, ISBN and rating; quotes and semicolons inside an ISBN are part of it."""
+"""User, ISBN and rating; an ISBN may contain quotes and semicolons."""
 
 
 class Options(DataOptions):
-    """Where true positives begin, and which rows are taken."""
+    """Threshold for true positives, and which rows to use."""
 
     tp_threshold: float = Field(7.0, ge=1, le=11)
-    """Ratings (1 to 10) from this on are true positives, those below are false positives."""
+    """Ratings (1 to 10) of at least this are true positives, lower ones false positives."""
     drop_first_row: bool = False
-    """Leave the first explicit rating out, as the thesis's reader did."""
+    """Drop the first explicit rating, as the reader of the thesis did."""
 
 
 def read(folder: Path, options: DataOptions) -> pl.LazyFrame:
-    """Return user, item (ISBN in capitals), rating and whether it is below the threshold.
+    """Return user, item (ISBN in capitals), rating, and ``noisy``: it is below the threshold.
 
     Raises
     ------
     DataError
-        If the file is missing or empty, has another header, or a line cannot be understood.
+        If the file is missing or empty, or its header or a line is invalid.
     """
-    assert isinstance(options, Options)  # noqa: S101 - the store passes what DATASET declares
+    assert isinstance(options, Options)  # noqa: S101 - options of DATASET
     path = folder / PATH
-    try:
-        lines = path.read_text(encoding="latin-1").splitlines()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {os_reason(error)}.") from error
+    lines = read_lines(path)
     if not lines or "Book-Rating" not in lines[0]:
         found = repr(lines[0][:60]) if lines else "nothing"
         raise DataError(
             f"{path}, line 1: found {found}, expected the header "
-            '"User-ID";"ISBN";"Book-Rating"; download it again.'
+            '"User-ID";"ISBN";"Book-Rating". Download it again.'
         )
     table = (
         pl.Series("line", lines[1:], pl.String)
@@ -58,9 +56,9 @@ def read(folder: Path, options: DataOptions) -> pl.LazyFrame:
         .rename({"1": USER, "2": ITEM, "3": RATING})
         .with_columns(pl.col(USER, RATING).cast(pl.Int64), pl.col(ITEM).str.to_uppercase())
     )
-    broken = (table[RATING].is_null() | (table[RATING] > 10)).arg_true()
-    if len(broken):
-        row = broken[0]
+    invalid = (table[RATING].is_null() | (table[RATING] > 10)).arg_true()
+    if len(invalid):
+        row = invalid[0]
         raise DataError(
             f"{path}, line {row + 2:,}: found {lines[row + 1][:80]!r}, expected "
             '"user";"ISBN";"rating from 0 to 10".'
@@ -70,8 +68,8 @@ def read(folder: Path, options: DataOptions) -> pl.LazyFrame:
 
 
 def expected(options: DataOptions) -> Counts | None:
-    """Return Table 1's row where its first row, a false positive, is left out; else the truth."""
-    assert isinstance(options, Options)  # noqa: S101 - the store passes what DATASET declares
+    """Return the counts of Table 1 if the first row is dropped, else the true ones."""
+    assert isinstance(options, Options)  # noqa: S101 - options of DATASET
     if options.tp_threshold != 7:
         return Counts(interactions=433_671 - options.drop_first_row)
     if options.drop_first_row:

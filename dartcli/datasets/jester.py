@@ -1,8 +1,8 @@
-"""Jester: jokes rated from -10 to 10; a rating above 0 is a true positive, 99 is no rating.
+"""Jester: jokes rated from -10 to 10; a true positive is above 0, 99 means not rated.
 
 Source: Goldberg et al., "Eigentaste: A Constant Time Collaborative Filtering Algorithm",
-Information Retrieval 4 (2001). ``jester`` is dataset 3 of its makers (2006 to 2015), ``jester-1``
-dataset 1 (three files of 100 jokes), ``jester-4`` dataset 4 (2015 to 2019).
+Information Retrieval 4 (2001). ``jester`` is dataset 3 of its publishers (2006 to 2015),
+``jester-1`` dataset 1 (three files of 100 jokes), ``jester-4`` dataset 4 (2015 to 2019).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import polars as pl
 
 from dartcli.data.columns import ITEM, NOISY, RATING, USER
 from dartcli.data.dataset import Counts, DataOptions, Dataset, SourceFile
-from dartcli.data.logs.contained import convert_excel
+from dartcli.datasets._excel import convert_excel
 from dartcli.errors import DataError, first_line
 from dartcli.storage.atomic import os_reason, temporary_path
 from dartcli.storage.tables import READ_ERRORS
@@ -29,12 +29,12 @@ CITATION: Final = (
 
 
 def read_matrix(path: Path) -> pl.DataFrame:
-    """Return the cells of an Excel or CSV matrix of numbers without a header, as Float64.
+    """Return an Excel or CSV matrix of numbers without a header as Float64.
 
     Raises
     ------
     DataError
-        If the file is missing, empty or unreadable, or a cell is no number; the message names
+        If the file is missing, empty or corrupt, or a cell is not a number; the message names
         file, row and column.
     """
     try:
@@ -49,9 +49,9 @@ def read_matrix(path: Path) -> pl.DataFrame:
     except OSError as error:
         raise DataError(f"cannot read {path}: {os_reason(error)}.") from error
     except READ_ERRORS as error:
-        raise DataError(f"cannot read {path}: {first_line(error)}; download it again.") from error
+        raise DataError(f"cannot read {path}: {first_line(error)}. Download it again.") from error
     if table.is_empty() or table.width < 2:
-        raise DataError(f"{path} holds no matrix of ratings; download it again.")
+        raise DataError(f"{path} does not contain a matrix of ratings. Download it again.")
     numbers = table.select(pl.all().cast(pl.Float64, strict=False))
     for column, name in enumerate(table.columns):
         lost = (numbers[name].is_null() & table[name].is_not_null()).arg_true()
@@ -64,9 +64,9 @@ def read_matrix(path: Path) -> pl.DataFrame:
 
 
 def interactions(matrix: pl.DataFrame, first_user: int, path: Path, limit: float) -> pl.DataFrame:
-    """Return user, item (number of the joke, from 1) and rating of every cell that is not 99.
+    """Return user, item (joke number, from 1) and rating of every cell that is not 99.
 
-    The first column is the number of ratings of a row and is left out. Rows come user by user.
+    The first column, the number of ratings in the row, is dropped. Rows are sorted by user.
     """
     jokes = matrix[:, 1:]
     long = (
@@ -82,28 +82,30 @@ def interactions(matrix: pl.DataFrame, first_user: int, path: Path, limit: float
         user, item, rating = long.row(outside[0])
         raise DataError(
             f"{path}, row {user - first_user + 1:,}, column {item + 1}: found {rating}, expected a "
-            f"rating from -{limit:g} to {limit:g}, or 99 for none."
+            f"rating from -{limit:g} to {limit:g}, or 99."
         )
     return long
 
 
-def _reader(paths: tuple[str, ...], limit: float) -> Callable[[Path, DataOptions], pl.LazyFrame]:
+def _make_reader(
+    paths: tuple[str, ...], limit: float
+) -> Callable[[Path, DataOptions], pl.LazyFrame]:
     def read(folder: Path, _options: DataOptions) -> pl.LazyFrame:
-        """Return user, item, rating and whether the rating is not above zero."""
+        """Return user, item, rating, and ``noisy``: the rating is not above zero."""
         tables, first_user = [], 1
         for path in (folder / name for name in paths):
             if not path.is_file():
                 continue
             matrix = read_matrix(path)
             tables.append(interactions(matrix, first_user, path, limit))
-            # the people of another part are others
+            # each part has users of its own
             first_user += len(matrix)
         return pl.concat(tables).lazy().with_columns((pl.col(RATING) <= 0).alias(NOISY))
 
     return read
 
 
-def _dataset(
+def _make_dataset(
     name: str,
     title: str,
     files: tuple[SourceFile, ...],
@@ -120,14 +122,14 @@ def _dataset(
         homepage=HOME,
         files=files,
         options=DataOptions,
-        read=_reader(tuple(file.path for file in files), limit),
+        read=_make_reader(tuple(file.path for file in files), limit),
         expected=lambda _options: expected,
         partial=partial or {},
     )
 
 
 def _part(number: int) -> SourceFile:
-    """Return one of the three files of dataset 1; a copy may hold a CSV instead of an .xls."""
+    """Return one of the three files of dataset 1; some copies have a CSV instead of an .xls."""
     stem = f"jester-data-{number}"
     return SourceFile(
         path=f"jester/{stem}.xls",
@@ -142,7 +144,7 @@ def _part(number: int) -> SourceFile:
 
 
 DATASET = {
-    "jester": _dataset(
+    "jester": _make_dataset(
         "jester",
         "1.8 million joke ratings, 2006 to 2015 (dataset 3)",
         (
@@ -155,16 +157,16 @@ DATASET = {
         ),
         expected=Counts(54_905, 150, 1_218_920, 623_450),
     ),
-    "jester-1": _dataset(
+    "jester-1": _make_dataset(
         "jester-1",
         "4.1 million joke ratings, 1999 to 2003 (dataset 1)",
         tuple(_part(number) for number in (1, 2, 3)),
         expected=Counts(73_421, 100),
         partial={
-            "only the first of its three parts is here": Counts(24_983, 100, 1_077_115, 733_340)
+            "only the first of three parts is available": Counts(24_983, 100, 1_077_115, 733_340)
         },
     ),
-    "jester-4": _dataset(
+    "jester-4": _make_dataset(
         "jester-4",
         "106,489 joke ratings, 2015 to 2019 (dataset 4)",
         (

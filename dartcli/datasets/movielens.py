@@ -1,7 +1,7 @@
-"""MovieLens: film ratings; a rating of 4 or more is a true positive.
+"""MovieLens: film ratings from 1 to 5; a true positive is 4 or more.
 
 Source: Harper and Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5 (2015). The
-thesis's text says "greater than or equal to 3", its Table 1 and program mean 4.
+text of the thesis says "greater than or equal to 3", but its Table 1 and its program use 4.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ CITATION: Final = (
 
 
 class Options(DataOptions):
-    """Where true positives begin."""
+    """Threshold for true positives."""
 
     tp_threshold: float = Field(4.0, ge=1, le=6)
-    """Ratings (1 to 5) from this on are true positives, those below are false positives."""
+    """Ratings (1 to 5) of at least this are true positives, lower ones false positives."""
 
 
 def read(folder: Path, options: DataOptions) -> pl.LazyFrame:
-    """Return user, item, rating, time and whether the rating is below the threshold."""
-    assert isinstance(options, Options)  # noqa: S101 - the store passes what DATASET declares
-    return _rated(whole_numbers(folder / "ml-100k/u.data", COLUMNS), options)
+    """Return user, item, rating, time, and ``noisy``: the rating is below the threshold."""
+    assert isinstance(options, Options)  # noqa: S101 - options of DATASET
+    return _mark_noisy(whole_numbers(folder / "ml-100k/u.data", COLUMNS), options)
 
 
 def read_1m(folder: Path, options: DataOptions) -> pl.LazyFrame:
     """Return the same for MovieLens-1M."""
-    assert isinstance(options, Options)  # noqa: S101 - the store passes what DATASET declares
-    return _rated(whole_numbers(folder / "ml-1m/ratings.dat", COLUMNS, "::"), options)
+    assert isinstance(options, Options)  # noqa: S101 - options of DATASET
+    return _mark_noisy(whole_numbers(folder / "ml-1m/ratings.dat", COLUMNS, "::"), options)
 
 
-def _rated(table: pl.DataFrame, options: Options) -> pl.LazyFrame:
+def _mark_noisy(table: pl.DataFrame, options: Options) -> pl.LazyFrame:
     return table.lazy().with_columns((pl.col(RATING) < options.tp_threshold).alias(NOISY))
 
 
 def expected(options: DataOptions) -> Counts | None:
-    """Return Table 1's row for the threshold of 4."""
+    """Return the counts of Table 1, which are for a threshold of 4."""
     if getattr(options, "tp_threshold", None) != 4:
         return None
     return Counts(users=943, items=1_682, true_positives=55_375, false_positives=44_625)
 
 
 def expected_1m(options: DataOptions) -> Counts | None:
-    """Return the counts of MovieLens-1M for the threshold of 4."""
+    """Return the counts of MovieLens-1M for a threshold of 4."""
     if getattr(options, "tp_threshold", None) != 4:
         return None
     return Counts(users=6_040, items=3_706, true_positives=575_281, false_positives=424_928)

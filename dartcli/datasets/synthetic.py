@@ -1,25 +1,26 @@
-r"""A simulator of clicks with known false positives: no download, everything from one seed.
+r"""Synthetic: simulated clicks with known false positives, generated from one seed.
 
-Users :math:`u` and items :math:`i` have latent tastes :math:`p_u, q_i \in R^d`, items a quality
-:math:`b_i`, a pull of the caption :math:`c_i` that is independent of quality, and an exposure
-:math:`e_i` with a long tail; users have an activity with a long tail. The affinity is
+Users :math:`u` and items :math:`i` have latent tastes :math:`p_u, q_i \in R^d`. Items have a
+quality :math:`b_i`, a caption with a pull :math:`c_i` that is independent of quality, and an
+exposure :math:`e_i` with a long tail; the activity of users has a long tail, too. The affinity is
 
 .. math:: a_{ui} = s_t \, p_u \cdot q_i / \sqrt{d} + s_b \, b_i
 
-and whether the user likes the item is drawn once a pair, with probability
-:math:`\sigma(a_{ui}) = 1 / (1 + e^{-a_{ui}})`. A user clicks what taste and the caption suggest:
+and whether a user likes an item is drawn once per pair, with probability
+:math:`\sigma(a_{ui}) = 1 / (1 + e^{-a_{ui}})`. Clicks follow taste and captions:
 
-- a *true positive* is drawn among the liked items with weight
-  :math:`e_i \exp(a_{ui} + s_c c_i)`,
-- a *false positive* among the disliked ones with weight :math:`e_i \exp(s_c c_i + s_m a_{ui})`: the
-  caption promised what the item did not hold, and it promised it to users it seemed made for.
+- a *true positive* is drawn from the liked items with weight :math:`e_i \exp(a_{ui} + s_c c_i)`,
+- a *false positive* is drawn from the disliked items with weight
+  :math:`e_i \exp(s_c c_i + s_m a_{ui})`: the caption is misleading, more so for users whose taste
+  the item appears to match.
 
-Both are drawn without replacement (Gumbel top-k). With :math:`k` a random rank of the items,
-:math:`e_i = k^{-0.8}`; user activity is log-normal with :math:`\sigma = 0.9`. The strengths
+Both are drawn without replacement (Gumbel top-k). :math:`e_i = k^{-0.8}`, where :math:`k` is a
+random rank of the item; user activity is log-normal with :math:`\sigma = 0.9`. The strengths
 :math:`s_t, s_b, s_c, s_m` are the options ``taste``, ``quality``, ``pull`` and ``mimicry``.
 
-A share ``false_positive_rate`` of all interactions (rounded) is false. No pair comes twice. Ratings
-from 1 to 10 follow the affinity with noise: liked items get 7 to 10, disliked ones 1 to 6.
+A share ``false_positive_rate`` of all interactions (rounded) is false. No pair occurs twice.
+Ratings from 1 to 10 follow the affinity with noise: 7 to 10 for liked items, 1 to 6 for disliked
+ones.
 """
 
 from __future__ import annotations
@@ -39,61 +40,63 @@ from dartcli.errors import UsageError
 Floats = npt.NDArray[np.float64]
 
 MOST_PAIRS = 10_000_000_000
-"""User-item pairs in all: about half an hour."""
+"""Limit of users x items, which take about half an hour."""
 BLOCK = 1 << 22
-"""User-item pairs scored at once: bounds the memory."""
+"""User-item pairs scored at once; limits the memory."""
 
 
 class Options(DataOptions):
-    """Size and character of the simulated world."""
+    """Size and properties of the simulated data."""
 
     users: int = Field(1_500, ge=2, le=10_000_000)
     """Users."""
     items: int = Field(1_000, ge=2, le=10_000_000)
     """Items."""
     interactions: int = Field(100_000, ge=10, le=1_000_000_000)
-    """Recorded interactions; at most a quarter of all pairs."""
+    """Interactions; at most a quarter of all user-item pairs."""
     false_positive_rate: float = Field(0.3, ge=0, lt=1)
-    """Share of the interactions that the user did not like."""
+    """Share of interactions that the user did not like."""
     dimensions: int = Field(8, ge=1, le=1000)
-    """Length of a latent taste."""
+    """Dimensions of the latent tastes."""
     taste: float = Field(2.5, ge=0, le=1000)
-    """Strength of taste in the affinity."""
+    """Weight of taste in the affinity."""
     quality: float = Field(0.5, ge=0, le=1000)
-    """Strength of an item's quality in the affinity."""
+    """Weight of item quality in the affinity."""
     pull: float = Field(0.7, ge=0, le=1000)
-    """Strength of the caption in clicks."""
+    """Weight of captions in clicks."""
     mimicry: float = Field(0.2, ge=0, le=1000)
-    """How far the caption attracts the users whom the item seems made for."""
+    """Weight of the affinity in clicks on disliked items."""
     seed: int = Field(0, ge=0, lt=2**63)
-    """Seed of the world."""
+    """Seed of the simulation."""
 
 
 def read(_folder: Path, options: DataOptions) -> pl.LazyFrame:
-    """Simulate the interactions: user, item, rating, noisy.
+    """Simulate interactions: user, item, rating, noisy.
 
     Raises
     ------
     UsageError
-        If there are more interactions than a quarter of all pairs.
+        If there are too many pairs, or more interactions than a quarter of all pairs.
     """
-    assert isinstance(options, Options)  # noqa: S101 - the store passes what DATASET declares
+    assert isinstance(options, Options)  # noqa: S101 - options of DATASET
     if options.interactions * 4 > options.users * options.items:
         raise UsageError(
-            f"dataset.interactions is {options.interactions:,}, but {options.users:,} users x "
+            f"dataset.interactions is {options.interactions:,}, but {options.users:,} users and "
             f"{options.items:,} items allow at most {options.users * options.items // 4:,}."
         )
     if options.users * options.items > MOST_PAIRS:
         raise UsageError(
-            f"{options.users:,} users x {options.items:,} items are more pairs than can be "
-            f"simulated ({MOST_PAIRS:,}); lower dataset.users or dataset.items."
+            f"cannot simulate {options.users:,} users x {options.items:,} items: the limit is "
+            f"{MOST_PAIRS:,} pairs. Reduce dataset.users or dataset.items."
         )
     random = np.random.default_rng(options.seed)
-    world = _world(options, random)
-    true, false = _activity(options, random)
+    world = _draw_world(options, random)
+    true, false = _draw_activity(options, random)
     step = max(1, BLOCK // options.items)
     parts = [
-        _clicks(options, world, true, false, range(first, min(first + step, options.users)), random)
+        _draw_clicks(
+            options, world, true, false, range(first, min(first + step, options.users)), random
+        )
         for first in range(0, options.users, step)
     ]
     table = pl.concat(parts)
@@ -101,8 +104,8 @@ def read(_folder: Path, options: DataOptions) -> pl.LazyFrame:
     return table[order].lazy()
 
 
-def _world(options: Options, random: np.random.Generator) -> dict[str, Floats]:
-    """Draw tastes, quality, pull and exposure."""
+def _draw_world(options: Options, random: np.random.Generator) -> dict[str, Floats]:
+    """Draw tastes, qualities, pulls and exposures."""
     items = options.items
     rank = random.permutation(items) + 1.0
     return {
@@ -114,10 +117,10 @@ def _world(options: Options, random: np.random.Generator) -> dict[str, Floats]:
     }
 
 
-def _activity(
+def _draw_activity(
     options: Options, random: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return how many true and false positives each user has; the totals are exact."""
+    """Return the number of true and false positives of each user; the totals are exact."""
     activity = random.lognormal(mean=0.0, sigma=0.9, size=options.users)
     cap = options.items // 2
     count = np.minimum(np.floor(activity / activity.sum() * options.interactions), cap)
@@ -133,7 +136,7 @@ def _activity(
     return count - false, false
 
 
-def _clicks(
+def _draw_clicks(
     options: Options,
     world: dict[str, Floats],
     true: npt.NDArray[np.int64],
@@ -141,42 +144,42 @@ def _clicks(
     users: range,
     random: np.random.Generator,
 ) -> pl.DataFrame:
-    """Draw the clicks of a block of users, without replacement (Gumbel top-k)."""
+    """Draw the clicks of a block of users without replacement (Gumbel top-k)."""
     block = slice(users.start, users.stop)
     affinity = (
         options.taste * (world["user"][block] @ world["item"].T) / np.sqrt(options.dimensions)
         + options.quality * world["quality"]
     )
     noise = random.gumbel(size=affinity.shape)
-    liked = _liked(affinity, true[block], false[block], random)
+    liked = _draw_liked(affinity, true[block], false[block], random)
     shared = world["log_exposure"] + options.pull * world["pull"] + noise
     by_taste = np.where(liked, shared + affinity, -np.inf)
     by_caption = np.where(liked, -np.inf, shared + options.mimicry * affinity)
     satisfaction = affinity + 0.5 * random.standard_normal(affinity.shape)
     parts: list[dict[str, Any]] = []
     for scores, wanted, noisy in ((by_taste, true[block], False), (by_caption, false[block], True)):
-        user, item = _top(scores, wanted)
+        user, item = _find_top(scores, wanted)
         parts.append(
             {
                 USER: (user + users.start).astype(np.int64),
                 ITEM: item,
-                RATING: _ratings(satisfaction[user, item], noisy=noisy),
+                RATING: _to_ratings(satisfaction[user, item], noisy=noisy),
                 NOISY: np.full(len(user), noisy),
             }
         )
     return pl.concat([pl.DataFrame(part) for part in parts])
 
 
-def _liked(
+def _draw_liked(
     affinity: Floats,
     true: npt.NDArray[np.int64],
     false: npt.NDArray[np.int64],
     random: np.random.Generator,
 ) -> npt.NDArray[np.bool_]:
-    """Draw what each user likes: independent, with probability sigmoid(affinity).
+    """Draw which items each user likes, independently with probability sigmoid(affinity).
 
-    A user who would like fewer items than ``true``, or dislike fewer than ``false``, gets the
-    threshold at which there are as many: every click can then be drawn, and no pair twice.
+    If a user likes fewer items than ``true``, or dislikes fewer than ``false``, the threshold is
+    moved until there are enough to draw every click without repeating a pair.
     """
     uniform = np.maximum(random.random(affinity.shape), np.finfo(np.float64).tiny)
     utility = affinity - np.log(uniform) + np.log1p(-uniform)
@@ -184,39 +187,35 @@ def _liked(
     count = liked.sum(axis=1)
     wanted = np.clip(count, true, affinity.shape[1] - false)
     short = np.flatnonzero(count != wanted)
-    row, item = _top(utility[short], wanted[short])
+    row, item = _find_top(utility[short], wanted[short])
     liked[short] = False
     liked[short[row], item] = True
     return liked
 
 
-def _top(
+def _find_top(
     scores: Floats, wanted: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return (row, column) of the ``wanted[row]`` highest scores of each row."""
+    """Return rows and columns of the ``wanted[row]`` highest scores in each row."""
     order = np.argsort(-scores, axis=1, kind="stable")
     rank = np.arange(scores.shape[1])
     row, position = np.nonzero(rank[None, :] < wanted[:, None])
     return row, order[row, position]
 
 
-def _ratings(satisfaction: Floats, *, noisy: bool) -> Floats:
-    """Map satisfaction to 1..6 (disliked) or 7..10 (liked), rising in steps of equal width."""
+def _to_ratings(satisfaction: Floats, *, noisy: bool) -> Floats:
+    """Map satisfaction linearly to 1..6 (disliked) or 7..10 (liked), rounded."""
     low, high, center = (1, 6, 3.5) if noisy else (7, 10, 8.0)
     return np.clip(np.round(center + 0.75 * satisfaction), low, high)
 
 
-def _dataset() -> Dataset:
-    return Dataset(
-        name="synthetic",
-        title="simulated clicks with known false positives",
-        license="none needed: made by this program",
-        citation="none needed",
-        homepage="built in",
-        files=(),
-        options=Options,
-        read=read,
-    )
-
-
-DATASET = _dataset()
+DATASET = Dataset(
+    name="synthetic",
+    title="simulated clicks with known false positives",
+    license="none needed: generated by this program",
+    citation="none needed",
+    homepage="built in",
+    files=(),
+    options=Options,
+    read=read,
+)

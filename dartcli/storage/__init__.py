@@ -1,1 +1,1 @@
-"""Files and directories: paths, atomic writes, checksums, locks."""
+"""Files on disk: paths, atomic writes, checksums, locks, tables."""

@@ -1,4 +1,4 @@
-"""Atomic writes: files and folders are either whole or absent."""
+"""Atomic writes: a file or directory is either complete or absent."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from dartcli.errors import DartError
 
 
 def ensure_directory(path: Path) -> Path:
-    """Create ``path`` and its parents; a sentence instead of a traceback where that fails."""
+    """Create ``path`` and its parents if needed, and return it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DartError(
-            f"cannot create the directory {path}: {os_reason(error)}; "
-            "set DART_HOME to a directory you may write to."
+            f"cannot create the directory {path}: {os_reason(error)}. "
+            "Set DART_HOME to a directory that you can write to."
         ) from error
     return path
 
 
 def os_reason(error: OSError) -> str:
-    """Return the operating system's own words for ``error``, in lower case."""
+    """Return the operating system's description of ``error``, in lower case."""
     return (error.strerror or str(error)).lower()
 
 
 def sync_directory(path: Path) -> None:
-    """Flush the entries of directory ``path`` to disk (nothing to do on Windows)."""
+    """Flush the entries of the directory ``path`` to disk; do nothing on Windows."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -46,13 +46,13 @@ def sync_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes ``path`` when the block ends without an error.
+    """Yield a temporary path; rename it to ``path`` if the block succeeds.
 
-    The temporary file is beside ``path``, is flushed to disk before the rename, and is removed
-    when the block raises: a reader never sees half a file.
+    The temporary file is a sibling of ``path``, is flushed to disk before it is renamed, and is
+    removed if the block raises.
     """
     ensure_directory(path.parent)
-    temporary = _own_temporary_path(path)
+    temporary = _make_temporary_path(path)
     try:
         try:
             yield temporary
@@ -61,23 +61,20 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.replace(path)
             sync_directory(path.parent)
         except OSError as error:
-            raise DartError(
-                f"cannot write {path}: {os_reason(error)}; "
-                "free some space or set DART_HOME to another directory."
-            ) from error
+            raise _write_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_directory(directory: Path, *, replace: bool = True) -> Iterator[Path]:
-    """Yield a temporary directory that becomes ``directory`` when the block ends without an error.
+    """Yield a temporary directory; rename it to ``directory`` if the block succeeds.
 
-    An older ``directory`` is replaced, or is an error where ``replace`` is false. Nothing is left
-    behind when the block raises.
+    An existing ``directory`` is replaced; if ``replace`` is false, it is an error. The temporary
+    directory is removed if the block raises.
     """
     ensure_directory(directory.parent)
-    temporary = _own_temporary_path(directory)
+    temporary = _make_temporary_path(directory)
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
@@ -94,12 +91,16 @@ def atomic_directory(directory: Path, *, replace: bool = True) -> Iterator[Path]
         temporary.rename(directory)
         sync_directory(directory.parent)
     except OSError as error:
-        raise DartError(
-            f"cannot write {directory}: {os_reason(error)}; "
-            "free some space or set DART_HOME to another directory."
-        ) from error
+        raise _write_error(directory, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_error(path: Path, error: OSError) -> DartError:
+    return DartError(
+        f"cannot write {path}: {os_reason(error)}. "
+        "Free some disk space, or set DART_HOME to another directory."
+    )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -109,32 +110,33 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, document: object) -> None:
-    """Write ``document`` to ``path`` atomically, keys in the order given, NaN refused."""
+    """Write ``document`` to ``path`` atomically as JSON; NaN is an error."""
     write_text(path, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def process_directory(path: Path) -> Path:
-    """Return a folder beside ``path`` that only this process has, and that goes when it ends.
+    """Return a directory for this process alone, a sibling of ``path``.
 
-    It is not made. Folders of processes that were killed are removed.
+    It is not created here, and it is removed when the process exits. Directories that killed
+    processes left behind are removed now.
     """
-    place = _own_temporary_path(path)
+    place = _make_temporary_path(path)
     atexit.register(remove, place)
     return place
 
 
 @contextlib.contextmanager
 def temporary_path(path: Path) -> Iterator[Path]:
-    """Yield the path of a file or folder beside ``path`` that is removed when the block ends."""
-    place = _own_temporary_path(path)
+    """Yield the path of a temporary sibling of ``path``; remove it when the block ends."""
+    place = _make_temporary_path(path)
     try:
         yield place
     finally:
         remove(place)
 
 
-def _own_temporary_path(path: Path) -> Path:
-    """Return where this process writes what becomes ``path``; clear what the dead left of it."""
+def _make_temporary_path(path: Path) -> Path:
+    """Return this process's temporary path for ``path``; remove those of dead processes."""
     for left in find_leftovers(path.parent, path.name):
         remove(left)
     return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
@@ -145,21 +147,21 @@ def _host() -> str:
 
 
 def find_leftovers(folder: Path, name: str = "*", *, deep: bool = False) -> Iterator[Path]:
-    """Yield what processes of this machine that died were writing in ``folder``.
+    """Yield temporary files and directories in ``folder`` whose process has died.
 
-    ``name`` is that of what it would have become, by default any; ``deep`` looks in all folders
-    below, too.
+    Only processes of this host are considered. ``name`` restricts the search to what would have
+    become ``folder/name``; ``deep`` includes all subfolders.
     """
     written = name if name == "*" else glob.escape(name)
     for path in folder.glob(f"{'**/' * deep}.{written}.{_host()}-*.tmp"):
         number = path.name.rpartition("-")[2].removesuffix(".tmp")
-        if number.isdigit() and not _alive(int(number)):
+        if number.isdigit() and not _is_alive(int(number)):
             yield path
 
 
-def _alive(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     if os.name == "nt":
-        return True  # os.kill would end it
+        return True  # os.kill would end the process
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -170,7 +172,7 @@ def _alive(process: int) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with everything in it, as far as that goes."""
+    """Remove a file, or a directory and its contents; ignore what cannot be removed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -1,4 +1,4 @@
-"""SHA-256 checksums, and JSON documents that carry their own."""
+"""SHA-256 checksums of files, and JSON documents that contain their own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dartcli.storage.atomic import os_reason, write_json
 
 CHUNK = 1 << 20
 CHECKSUM: Final = "checksum"
-"""Key of a document's own hash."""
+"""Key of a document's own checksum."""
 
 
 def read_json(path: Path) -> Any:
@@ -22,64 +22,61 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     DataError
-        If the file is missing or does not hold JSON.
+        If the file is missing or is not valid JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"cannot read {path}: {os_reason(error)}.") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not a JSON document ({error}); dart doctor helps.") from error
+        raise DataError(f"{path} is not valid JSON: {error}. Run `dart doctor`.") from error
 
 
 def find_mismatch(path: Path, digest: str | None) -> str | None:
-    """Return in words why the file ``path`` is not the one with the SHA-256 ``digest``, or None."""
+    """Return why ``path`` does not have the SHA-256 ``digest``, or None if it has."""
     try:
         found = hash_file(path)
     except OSError as error:
         return os_reason(error)
-    return None if found == digest else "another SHA-256"
+    return None if found == digest else "checksum mismatch"
 
 
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
-    """Write ``document`` as :func:`write_json` does, with a hash of itself as its last key."""
+    """Write ``document`` as :func:`write_json` does, with its checksum as the last key."""
     write_json(path, {**document, CHECKSUM: _checksum(document)})
 
 
 def read_document(path: Path, *, required: bool = True) -> dict[str, Any]:
-    """Return the document in ``path``, without its seal.
+    """Return the document in ``path`` without its checksum.
 
     Parameters
     ----------
     path
-        A file that :func:`write_sealed` wrote.
+        A file written by :func:`write_document`.
     required
-        False takes a document without a seal as it is: one from before there were seals, or one
-        that somebody else wrote.
+        If false, a document without a checksum is accepted: a user may have written it.
 
     Raises
     ------
     DataError
-        If the file is missing, holds no JSON object, or is not what was written.
+        If the file is missing, is not a JSON object, or its checksum is missing or wrong.
     """
     document = read_json(path)
     if not isinstance(document, dict):
-        raise DataError(f"{path} holds no JSON object; dart doctor helps.")
+        raise DataError(f"{path} is not a JSON object. Run `dart doctor`.")
     if not has_valid_checksum(document) and (required or CHECKSUM in document):
-        raise DataError(
-            f"{path} is not what was written (its seal does not fit); dart doctor helps."
-        )
+        raise DataError(f"checksum mismatch in {path}. Run `dart doctor`.")
     return {key: value for key, value in document.items() if key != CHECKSUM}
 
 
 def has_valid_checksum(document: Mapping[str, Any]) -> bool:
-    """Return whether ``document`` has a seal, and it is that of the rest."""
+    """Return whether ``document`` contains the checksum of its other keys."""
     rest = {key: value for key, value in document.items() if key != CHECKSUM}
     return document.get(CHECKSUM) == _checksum(rest)
 
 
 def _checksum(document: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of what ``document`` says, however it is laid out."""
+    """Return the SHA-256 of the content of ``document``, whatever its layout and key order."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

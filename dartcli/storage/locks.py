@@ -14,17 +14,24 @@ from dartcli.storage.atomic import ensure_directory, os_reason
 
 @contextlib.contextmanager
 def lock(path: Path, *, busy: str | None = None) -> Iterator[None]:
-    """Hold the lock file ``path`` for the length of the block; others wait.
+    """Hold the lock file ``path`` during the block; other processes wait.
 
-    The system itself holds the lock, so that of a process that died is free at once.
+    The operating system holds the lock, so it is released as soon as a process dies.
+
+    Parameters
+    ----------
+    path
+        The lock file; it stays on disk.
+    busy
+        Do not wait: if another process holds the lock, raise a RunError that begins with ``busy``
+        (what is being done) and names that process, as recorded in a file beside the lock.
 
     Raises
     ------
     RunError
-        Where ``busy`` is given and another process holds it: nobody waits, the sentence begins
-        with ``busy`` (what is done) and names the process, by a file beside the lock.
+        If ``busy`` is given and another process holds the lock.
     DartError
-        If the lock cannot be made.
+        If the lock cannot be created.
     """
     from filelock import FileLock, Timeout
 
@@ -36,11 +43,13 @@ def lock(path: Path, *, busy: str | None = None) -> Iterator[None]:
         if busy is not None:
             owner.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
     except Timeout as error:
-        raise RunError(f"{busy} by {_owner(owner)}; wait for it, or stop it.") from error
+        raise RunError(
+            f"{busy} by {_read_owner(owner)}. Wait until it finishes, or stop it."
+        ) from error
     except OSError as error:
         raise DartError(
             f"cannot lock {path}: {os_reason(error)}. "
-            "Set DART_HOME to a directory you may write to."
+            "Set DART_HOME to a directory that you can write to."
         ) from error
     try:
         yield
@@ -49,7 +58,7 @@ def lock(path: Path, *, busy: str | None = None) -> Iterator[None]:
         lock.release()
 
 
-def _owner(path: Path) -> str:
+def _read_owner(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError:

@@ -1,7 +1,7 @@
-"""Where things live on disk.
+"""Where files live on disk.
 
-Everything is under one directory: ``$DART_HOME`` if it is set, else the user data directory of
-the platform (``~/.local/share/dartcli`` on Linux).
+Everything is in one directory: ``$DART_HOME`` if set, else the user data directory of the platform
+(``~/.local/share/dartcli`` on Linux).
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ from dartcli.errors import UsageError
 
 
 def home() -> Path:
-    """Return the directory of everything this program keeps; it need not exist yet."""
+    """Return the directory that holds everything else; it may not exist yet."""
     chosen = os.environ.get("DART_HOME")
     if chosen:
         path = Path(chosen).expanduser()
         if path.exists() and not path.is_dir():
-            raise UsageError(
-                f"DART_HOME is {path}, which is a file; set it to a directory or unset it."
-            )
+            raise UsageError(f"DART_HOME is a file: {path}. Set it to a directory, or unset it.")
         return path.absolute()
     import platformdirs
 
@@ -28,7 +26,7 @@ def home() -> Path:
 
 
 def raw_data(dataset: str) -> Path:
-    """Return the directory of the files that ``dart download`` fetched for ``dataset``."""
+    """Return the directory of the downloaded files of ``dataset``."""
     return home() / "raw" / dataset
 
 
@@ -38,21 +36,21 @@ def processed_data(dataset: str) -> Path:
 
 
 def compiled() -> Path:
-    """Return what a process's folder of compiled steps is named after."""
+    """Return the path from which a process derives its folder of compiled steps."""
     return home() / "compiled"
 
 
 def runs() -> Path:
-    """Return the directory that holds one folder a run."""
+    """Return the directory that holds one folder per run."""
     return home() / "runs"
 
 
 def reports() -> Path:
-    """Return the directory of the pages that ``dart report`` makes."""
+    """Return the directory of the pages written by ``dart report``."""
     return home() / "reports"
 
 
 def mirror() -> Path | None:
-    """Return the directory named by ``DART_MIRROR``, or None where it is not set."""
+    """Return the directory named by ``DART_MIRROR``, or None if it is not set."""
     chosen = os.environ.get("DART_MIRROR")
     return Path(chosen).expanduser().absolute() if chosen else None

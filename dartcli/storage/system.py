@@ -6,7 +6,7 @@ import os
 
 
 def total_memory() -> int:
-    """Return the bytes of this machine's memory, 0 where they are not known."""
+    """Return the physical memory in bytes, or 0 if it is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

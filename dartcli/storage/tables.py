@@ -1,36 +1,53 @@
-"""Write tables and tensors; what reading a table may raise."""
+"""Tables as Parquet, and tensors as safetensors."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from dartcli.errors import first_line
+from dartcli.errors import DataError, first_line
+from dartcli.storage.atomic import os_reason
 
 if TYPE_CHECKING:
-    import polars as pl
     from torch import Tensor
 
-
 READ_ERRORS: Final = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
-"""What reading a table raises where the file is broken."""
+"""What Polars raises if a table is missing or corrupt."""
+
+
+def read_table(path: Path, checksum: str) -> pl.DataFrame:
+    """Read a Parquet file and verify its SHA-256, opening the file once.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, has another checksum, or is not valid Parquet.
+    """
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != checksum:
+            raise DataError(f"cannot read {path}: checksum mismatch.")
+        return pl.read_parquet(content)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {os_reason(error)}.") from error
+    except READ_ERRORS as error:
+        raise DataError(f"cannot read {path}: {first_line(error)}.") from error
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:
-    """Write ``table`` as Parquet; OSError where that fails, whatever the library makes of it."""
-    from polars.exceptions import PolarsError
-
+    """Write ``table`` as Parquet; every failure is an OSError."""
     try:
         table.write_parquet(path, compression="zstd")
-    except PolarsError as error:
+    except pl.exceptions.PolarsError as error:
         raise OSError(first_line(error)) from error
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write ``tensors`` in the format of safetensors; OSError where that fails."""
+    """Write ``tensors`` as safetensors; every failure is an OSError."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

@@ -1,4 +1,4 @@
-"""Fetching: verified, whole or absent, never twice."""
+"""Downloaded files are verified, complete or absent, and fetched once."""
 
 import io
 import os
@@ -55,7 +55,7 @@ def nothing_kept() -> bool:
 
 
 @pytest.mark.parametrize("body", [GOOD, CONTENT, archive({"data.tsv": CONTENT})])
-def test_the_file_comes_from_its_address_as_archive_or_as_it_is(
+def test_a_file_is_downloaded_as_it_is_or_in_an_archive(
     home: Path, httpserver: HTTPServer, body: bytes
 ) -> None:
     httpserver.expect_request("/toy.bin").respond_with_data(body)
@@ -72,7 +72,7 @@ def test_the_file_comes_from_its_address_as_archive_or_as_it_is(
     assert home.is_dir()
 
 
-def test_what_is_here_is_not_fetched_again(home: Path, httpserver: HTTPServer) -> None:
+def test_an_existing_file_is_not_downloaded_again(home: Path, httpserver: HTTPServer) -> None:
     httpserver.expect_oneshot_request("/toy.zip").respond_with_data(GOOD)
     toy = dataset(httpserver.url_for("/toy.zip"))
     fetch_dataset(toy)
@@ -81,7 +81,7 @@ def test_what_is_here_is_not_fetched_again(home: Path, httpserver: HTTPServer) -
     assert home.is_dir()
 
 
-def test_a_file_that_was_touched_is_kept_and_one_that_was_changed_is_fetched_again(
+def test_a_touched_file_is_kept_and_a_changed_one_is_downloaded_again(
     home: Path, httpserver: HTTPServer
 ) -> None:
     httpserver.expect_request("/toy.zip").respond_with_data(GOOD)
@@ -99,7 +99,7 @@ def test_a_file_that_was_touched_is_kept_and_one_that_was_changed_is_fetched_aga
     assert home.is_dir()
 
 
-def test_the_next_address_is_tried(home: Path, httpserver: HTTPServer) -> None:
+def test_the_next_url_is_tried(home: Path, httpserver: HTTPServer) -> None:
     httpserver.expect_request("/gone.zip").respond_with_data("no", status=404)
     httpserver.expect_request("/toy.zip").respond_with_data(GOOD)
     fetch_dataset(dataset(httpserver.url_for("/gone.zip"), httpserver.url_for("/toy.zip")))
@@ -108,30 +108,30 @@ def test_the_next_address_is_tried(home: Path, httpserver: HTTPServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "sentence"),
+    ("body", "status", "value"),
     [
-        (GOOD[:-40], 200, r"is no zip archive, or a truncated one \(\d+ bytes\)"),
-        (b"", 200, "is no zip archive, or a truncated one"),
-        (archive({"other.tsv": b"x"}), 200, r"holds no toy-1/data\.tsv"),
-        (archive({"data.tsv": b"other"}), 200, f"SHA-256 {sha(b'other')}, but {sha(CONTENT)}"),
-        (archive({"data.tsv": b"x" * 2000}), 200, r"larger than 1,000 bytes"),
-        (b"no", 404, "answered 404"),
-        (b"no", 500, "answered 500"),
+        (GOOD[:-40], 200, rf"toy\.zip .*{len(GOOD) - 40} bytes"),
+        (b"", 200, r"toy\.zip .*0 bytes"),
+        (archive({"other.tsv": b"x"}), 200, r"toy-1/data\.tsv"),
+        (archive({"data.tsv": b"other"}), 200, f"{sha(b'other')}, expected {sha(CONTENT)}"),
+        (archive({"data.tsv": b"x" * 2000}), 200, r"1,000 bytes"),
+        (b"no", 404, "404"),
+        (b"no", 500, "500"),
     ],
 )
-def test_a_bad_download_is_one_sentence_and_nothing_is_kept(
-    home: Path, httpserver: HTTPServer, body: bytes, status: int, sentence: str
+def test_nothing_is_kept_of_an_invalid_download(
+    home: Path, httpserver: HTTPServer, body: bytes, status: int, value: str
 ) -> None:
     httpserver.expect_request("/toy.zip").respond_with_data(body, status=status)
-    with pytest.raises(DownloadError, match=sentence) as error:
+    with pytest.raises(DownloadError, match=value) as error:
         fetch_dataset(dataset(httpserver.url_for("/toy.zip")))
     assert "dart download toy --from FILE" in str(error.value)
     assert nothing_kept()
     assert home.is_dir()
 
 
-def test_no_connection_is_one_sentence(home: Path) -> None:
-    with pytest.raises(DownloadError, match=r"127\.0\.0\.1.*no connection to the server"):
+def test_an_unreachable_server_is_a_download_error(home: Path) -> None:
+    with pytest.raises(DownloadError, match=r"127\.0\.0\.1:9"):
         fetch_dataset(dataset("http://127.0.0.1:9/toy.zip"))
     assert nothing_kept()
     assert home.is_dir()
@@ -149,21 +149,21 @@ def test_from_takes_a_directory_an_archive_or_the_file(home: Path, tmp_path: Pat
     assert home.is_dir()
 
 
-def test_from_fails_where_it_fails_and_tries_nothing_else(
+def test_if_a_given_source_fails_nothing_else_is_tried(
     home: Path, tmp_path: Path, httpserver: HTTPServer
 ) -> None:
     httpserver.expect_request("/toy.zip").respond_with_data(GOOD)
     toy = dataset(httpserver.url_for("/toy.zip"))
-    with pytest.raises(DownloadError, match="nowhere does not exist"):
+    with pytest.raises(DownloadError, match="nowhere"):
         fetch_dataset(toy, str(tmp_path / "nowhere"))
-    with pytest.raises(DownloadError, match=r"holds no toy-1/data\.tsv"):
+    with pytest.raises(DownloadError, match=r"toy-1/data\.tsv"):
         fetch_dataset(toy, str(tmp_path))
     assert not httpserver.log
     assert nothing_kept()
     assert home.is_dir()
 
 
-def test_the_mirror_comes_before_the_addresses(
+def test_the_mirror_is_tried_before_the_urls(
     home: Path, tmp_path: Path, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mirror/toy-1").mkdir(parents=True)
@@ -174,37 +174,39 @@ def test_the_mirror_comes_before_the_addresses(
     assert home.is_dir()
 
 
-def test_an_unknown_hash_is_recorded_and_checked_ever_after(home: Path, tmp_path: Path) -> None:
+def test_an_unknown_checksum_is_recorded_and_checked_from_then_on(
+    home: Path, tmp_path: Path
+) -> None:
     first, second = tmp_path / "a.tsv", tmp_path / "b.tsv"
     first.write_bytes(CONTENT)
     second.write_bytes(b"another version")
     toy = dataset(sha256=None)
     fetch_dataset(toy, str(first))
-    with pytest.raises(DownloadError, match=f"{sha(CONTENT)} was expected; it was not kept"):
+    with pytest.raises(DownloadError, match=f"{sha(b'another version')}, expected {sha(CONTENT)}"):
         fetch_dataset(toy, str(second))
     assert (paths.raw_data("toy") / "toy-1/data.tsv").read_bytes() == CONTENT
     assert home.is_dir()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_unwritable_directory_is_one_sentence(home: Path, tmp_path: Path) -> None:
+def test_an_unwritable_home_is_an_error_that_names_dart_home(home: Path, tmp_path: Path) -> None:
     home.mkdir()
     home.chmod(0o500)
-    with pytest.raises(DartError, match="set DART_HOME to a directory you may write to"):
+    with pytest.raises(DartError, match="DART_HOME"):
         fetch_dataset(dataset(), str(tmp_path))
 
 
-def test_a_directory_that_cannot_be_made_is_one_sentence(
+def test_a_home_that_cannot_be_created_is_an_error_that_names_dart_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("DART_HOME", str(tmp_path / "file" / "home"))
     monkeypatch.delenv("DART_MIRROR", raising=False)
-    with pytest.raises(DartError, match=r"cannot create .* set DART_HOME to a directory you may"):
+    with pytest.raises(DartError, match=r"home/raw.*DART_HOME"):
         fetch_dataset(dataset(), str(tmp_path))
 
 
-def test_a_damaged_member_is_one_sentence(home: Path, tmp_path: Path) -> None:
+def test_a_corrupt_archive_is_an_error_that_names_it(home: Path, tmp_path: Path) -> None:
     content = os.urandom(500) + b"a" * 400
     whole = bytearray(archive({"toy-1/data.tsv": content}))
     start = whole.index(b"toy-1/data.tsv") + len("toy-1/data.tsv")
@@ -212,7 +214,7 @@ def test_a_damaged_member_is_one_sentence(home: Path, tmp_path: Path) -> None:
         damaged = bytearray(whole)
         damaged[position : position + 8] = b"\xff" * 8
         (tmp_path / name).write_bytes(damaged)
-        with pytest.raises(DownloadError, match=rf"the archive .*{name} is broken"):
+        with pytest.raises(DownloadError, match=name):
             fetch_dataset(dataset(sha256=None), str(tmp_path / name))
     assert nothing_kept()
     assert home.name == "home"
@@ -222,7 +224,7 @@ def files(*given: SourceFile) -> Dataset:
     return replace(dataset(), files=given)
 
 
-def test_a_workbook_is_a_file_and_no_archive(home: Path, tmp_path: Path) -> None:
+def test_a_workbook_is_a_file_rather_than_an_archive(home: Path, tmp_path: Path) -> None:
     book = archive({"xl/workbook.xml": b"<x/>"})
     (tmp_path / "jokes.xlsx").write_bytes(book)
     (tmp_path / "jokes.zip").write_bytes(archive({"some/jokes.xlsx": book}))
@@ -233,7 +235,7 @@ def test_a_workbook_is_a_file_and_no_archive(home: Path, tmp_path: Path) -> None
     assert home.is_dir()
 
 
-def test_an_archive_that_is_read_as_it_is_stays_one(home: Path, tmp_path: Path) -> None:
+def test_an_archive_can_be_the_file_itself(home: Path, tmp_path: Path) -> None:
     (tmp_path / "upstream_1.zip").write_bytes(GOOD)
     toy = files(SourceFile("toy/part-1.zip", ()))
     folder = fetch_dataset(toy, str(tmp_path / "upstream_1.zip"))
@@ -241,11 +243,13 @@ def test_an_archive_that_is_read_as_it_is_stays_one(home: Path, tmp_path: Path) 
     assert home.is_dir()
 
 
-def test_from_one_of_several_files_stands_for_that_one(home: Path, tmp_path: Path) -> None:
+def test_a_source_with_the_name_of_one_file_replaces_only_that_one(
+    home: Path, tmp_path: Path
+) -> None:
     (tmp_path / "train.tsv").write_bytes(b"train")
     (tmp_path / "other.tsv").write_bytes(b"other")
     toy = files(SourceFile("t/train.tsv", ()), SourceFile("t/valid.tsv", ()))
-    with pytest.raises(DownloadError, match=r"cannot fetch t/valid\.tsv of toy: no address"):
+    with pytest.raises(DownloadError, match=r"t/valid\.tsv of toy"):
         fetch_dataset(toy, str(tmp_path / "train.tsv"))
     assert list(source_hashes(toy)) == ["t/train.tsv"]
     (tmp_path / "valid.tsv").write_bytes(b"valid")
@@ -256,7 +260,7 @@ def test_from_one_of_several_files_stands_for_that_one(home: Path, tmp_path: Pat
     assert home.is_dir()
 
 
-def test_a_file_that_can_be_missing_is_missed_with_a_note(
+def test_a_missing_optional_file_is_a_warning(
     home: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -271,7 +275,7 @@ def test_a_file_that_can_be_missing_is_missed_with_a_note(
     assert is_readable(toy)
     assert not is_complete(toy)
     (tmp_path / "t/train.tsv").write_bytes(b"train")
-    fetch_dataset(toy)  # asked again: what was missing is looked for again
+    fetch_dataset(toy)
     assert is_complete(toy)
     assert home.is_dir()
 
@@ -289,9 +293,7 @@ def test_a_touched_file_is_hashed_once(
 
 
 @pytest.mark.parametrize("record", ["[]", '{"toy-1/data.tsv": 3}', '{"toy-1/data.tsv": {}}'])
-def test_a_record_that_makes_no_sense_does_not_count(
-    home: Path, tmp_path: Path, record: str
-) -> None:
+def test_an_invalid_record_is_ignored(home: Path, tmp_path: Path, record: str) -> None:
     (tmp_path / "data.tsv").write_bytes(CONTENT)
     folder = fetch_dataset(dataset(), str(tmp_path))
     (folder / "download.json").write_text(record)
@@ -301,14 +303,14 @@ def test_a_record_that_makes_no_sense_does_not_count(
     assert home.is_dir()
 
 
-def test_another_version_of_a_recorded_file_names_the_way_to_take_it(
+def test_another_version_of_a_file_is_accepted_once_its_record_is_removed(
     home: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "data.tsv").write_bytes(CONTENT)
     toy = dataset(sha256=None)
     record = fetch_dataset(toy, str(tmp_path)) / "download.json"
     (tmp_path / "data.tsv").write_bytes(b"another version")
-    with pytest.raises(DownloadError, match=rf"remove {record} to take another version"):
+    with pytest.raises(DownloadError, match=str(record)):
         fetch_dataset(toy, str(tmp_path))
     record.unlink()
     fetch_dataset(toy, str(tmp_path))
@@ -316,14 +318,12 @@ def test_another_version_of_a_recorded_file_names_the_way_to_take_it(
     assert home.is_dir()
 
 
-def test_a_connection_that_breaks_off_keeps_only_the_part_to_go_on_from(
-    home: Path, httpserver: HTTPServer
-) -> None:
+def test_an_interrupted_download_keeps_only_its_part(home: Path, httpserver: HTTPServer) -> None:
     cut = Response(GOOD[:100])
     cut.automatically_set_content_length = False
     cut.headers["Content-Length"] = str(len(GOOD))
     httpserver.expect_request("/toy.zip").respond_with_response(cut)
-    with pytest.raises(DownloadError, match="the connection broke off"):
+    with pytest.raises(DownloadError, match="5 attempts"):
         fetch_dataset(dataset(httpserver.url_for("/toy.zip")))
     folder = paths.raw_data("toy")
     names = {path.name for path in folder.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""Unknown codes and bins against loops."""
+"""Unknown codes and bins, compared with plain loops."""
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,7 @@ codes = st.lists(st.one_of(st.none(), st.integers(0, 5)), min_size=1, max_size=2
 
 @checking(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=20), codes)
-def test_codes_that_training_lacks_become_the_unknown(
+def test_codes_missing_in_training_become_the_unknown_code(
     train: list[int], test: list[int | None]
 ) -> None:
     tables = {
@@ -31,7 +31,7 @@ numbers = st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6, width=32)), min_siz
 
 @checking(max_examples=150, deadline=None)
 @given(numbers, numbers, st.integers(2, 6))
-def test_a_bin_counts_the_edges_at_or_below_the_value(
+def test_a_bin_is_the_number_of_edges_at_or_below_the_value(
     train: list[float | None], test: list[float | None], bins: int
 ) -> None:
     tables = {
@@ -55,7 +55,7 @@ def test_a_bin_counts_the_edges_at_or_below_the_value(
     assert used == (set(range(len(field.edges) + 1)) if known else set())
 
 
-def test_bins_hold_equal_shares_where_values_differ() -> None:
+def test_bins_have_equal_shares_if_values_are_distinct() -> None:
     values = np.random.default_rng(0).permutation(1000).astype(np.float32)
     result, (field,) = fit_features({"train": pl.DataFrame({"bin:x": values})}, (), 10)
     counts = result["train"]["x"].value_counts()["count"].to_list()

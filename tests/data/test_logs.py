@@ -1,4 +1,4 @@
-"""Own logs: what is understood, and a table of what is refused with a sentence."""
+"""A user's own logs: what is read, and a table of what is refused."""
 
 import gzip
 from collections.abc import Callable
@@ -15,8 +15,11 @@ from dartcli.cli import app
 from dartcli.data import prepare
 from dartcli.data.columns import ITEM, LABEL, NOISY, RATING, TIME, USER
 from dartcli.data.logs.reader import read_log
+from dartcli.data.logs.registry import log_dataset
 from dartcli.data.logs.schema import LogOptions
 from dartcli.data.registry import preview_log
+from dartcli.errors import DataError
+from dartcli.settings import PROTOCOLS
 
 ROWS = 60
 
@@ -65,7 +68,7 @@ def _zstd(table: pl.DataFrame) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.tsv", "a.csv.gz", "a.csv.zst"])
-def test_every_format_is_understood_alike(tmp_path: Path, name: str) -> None:
+def test_every_format_is_read_alike(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, log())
     options = LogOptions(
         inputs=(str(path),),
@@ -89,7 +92,7 @@ def test_every_format_is_understood_alike(tmp_path: Path, name: str) -> None:
     assert table[RATING].to_list() == source["stars"].to_list()
 
 
-def test_a_log_becomes_a_data_set_that_trains_evaluates_and_is_analyzed(
+def test_a_log_becomes_a_dataset_that_can_be_trained_evaluated_and_analyzed(
     home: Path, tmp_path: Path
 ) -> None:
     table = pl.concat([log().with_columns(pl.col("item_id") + 17 * k) for k in range(8)])
@@ -98,11 +101,9 @@ def test_a_log_becomes_a_data_set_that_trains_evaluates_and_is_analyzed(
     done = prepared(tmp_path / "*.parquet", "--noisy-if", "dwell < 20", "--field", "device",
                     "--numeric-field", "price", "--rating", "stars")  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    assert "further fields: device (3), price (11)" in done.stdout
-    assert "next: dart train shop" in done.stderr
-    again = prepared(tmp_path / "*.parquet", "--noisy-if", "dwell < 20", "--field", "device",
-                     "--numeric-field", "price", "--rating", "stars")  # fmt: skip
-    assert "nothing to do" in again.stderr
+    assert "device (3), price (11)" in done.stdout
+    assert "dart train shop" in done.stderr
+    assert not prepare.preprocess("shop").fresh
     trained = dart("train", "shop", "--epochs", 2, "--tau-m", 0.3, "--t-m", 1, "--model", "deepfm")
     assert trained.exit_code == 0, trained.stderr
     assert dart("eval", "run_01").exit_code == 0
@@ -115,22 +116,22 @@ def test_a_log_becomes_a_data_set_that_trains_evaluates_and_is_analyzed(
     ).read_bytes()
 
 
-def test_changed_files_are_prepared_anew(home: Path, tmp_path: Path) -> None:
+def test_changed_files_are_prepared_again(home: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", log())
     prepared(path)
+    assert not prepare.preprocess("shop").fresh
     write(path, log(90))
-    done = prepared(path)
-    assert "nothing to do" not in done.stderr
+    assert prepare.preprocess("shop").fresh
     assert home.is_dir()
 
 
-def test_describe_shows_and_writes_nothing(home: Path, tmp_path: Path) -> None:
+def test_describe_shows_a_preview_and_writes_nothing(home: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", log())
     done = dart("preprocess", "--input", path, "--user", "user_id", "--item", "item_id",
                 "--noisy-if", "dwell < 10", "--describe")  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    assert "10 rows are known false positives (dwell < 10)" in done.stdout
-    assert "negatives are sampled" in done.stdout
+    assert "10 rows" in done.stdout
+    assert "(dwell < 10)" in done.stdout
     assert not home.exists()
     found = preview_log(LogOptions(inputs=(str(path),), user="user_id", item="item_id"))
     assert found["counts"] == {"rows": 60, "users": 12, "items": 17}
@@ -268,129 +269,162 @@ def raw(name: str, content: bytes) -> Callable[[Path], Path]:
 
 GOOD = table()
 LINES = "\n".join(f"u{row % 9},{row},1" for row in range(80_000))
-BROKEN: list[tuple[str, Callable[[Path], Path], list[str], int, str]] = [
-    ("no such file", lambda f: f / "no.csv", [], 1, r"no\.csv: there is no such file"),
-    ("no match", lambda f: f / "*.parquet", [], 1, r"\*\.parquet: there is no such file"),
-    ("a directory", lambda f: f, [], 1, "there is no such file"),
-    ("empty", raw("log.csv", b""), [], 1, r"log\.csv is empty"),
-    ("header only", csv("user_id,item_id\n"), [], 1, "holds no interaction"),
-    ("unknown format", raw("log.json", b"{}"), [], 1, "format is not known from its name"),
-    ("no suffix", raw("log", b"x"), [], 1, "format is not known"),
-    ("not Parquet", raw("log.parquet", b"user_id,item_id\n1,2\n"), [], 1, r"cannot read .*log"),
-    ("cut Parquet", raw("log.parquet", b"PAR1" + b"\0" * 40), [], 1, r"cannot read .*log"),
-    ("not gzip", raw("log.csv.gz", b"\x1f\x8bnot gzip"), [], 1, r"cannot read .*log"),
-    ("wrong column", table(), ["--rating", "star"], 1, r"no column 'star'; did you mean 'stars'"),
-    ("wrong user", csv("user,item_id\n1,2\n"), [], 1, "no column 'user_id'; did you mean 'user'"),
-    ("list ids", table(user_id=[[1]] * ROWS), [], 1, r"'user_id' is List\(.*identifies nothing"),
-    ("float ids", table(item_id=[0.5] * ROWS), [], 1, "'item_id' is Float64, which identifies"),
-    ("empty id", table(user_id=[None, *["u"] * 59]), [], 1, "column user is empty in row 1 "),
-    ("label of 2", table(clicked=[2] * ROWS), ["--label", "clicked"], 1,
-     r"log\.parquet, row 1, column 'clicked': found 2, expected 0 or 1"),
-    ("label text", table(clicked=["yes"] * ROWS), ["--label", "clicked"], 1,
-     "label column 'clicked' is String; expected 0 and 1"),
-    ("label missing", table(clicked=[*[1] * 59, None]), ["--label", "clicked"], 1, r"row 60, col"),
-    ("NaN rating", table(stars=[1.0, float("nan"), *[1.0] * 58]), ["--rating", "stars"], 1,
-     r"row 2, column 'stars': found nan, expected a number"),
-    ("infinite rating", table(stars=[float("inf")] * ROWS), ["--rating", "stars"], 1, "found inf"),
-    ("text rating", table(), ["--rating", "device"], 1, "rating column 'device' is String"),
-    ("bad row", csv("user_id,item_id,n\n" + LINES[:500_000] + "\nu1,2,3,4\n"), [], 1,
-     r"cannot read .*log\.csv, line [\d,]+, which has 4 fields"),
-    ("bad number far down", csv("user_id,item_id,n\n" + LINES + "\nu1,x7,3\n"), [], 1,
-     r"cannot read .*log\.csv, line 80,002: could not parse `x7` .* column 'item_id'"),
-    ("bad encoding", csv("user_id,item_id\n" + "é,1\n" * 20), [], 1, "cannot read|utf-?8"),
-    ("one user", table(user_id=["u"] * ROWS), [], 1, "only 17 interactions|no negative"),
-    ("few rows", csv("user_id,item_id\n1,2\n3,4\n"), [], 1, "only 2 interactions; a split needs"),
-    ("every pair", csv("user_id,item_id\n" + "\n".join(f"{u},{i}" for u in range(5)
-                                                          for i in range(4)) + "\n"), [], 1,
-     "every one of the 5 users interacted with every one of the 4 items"),
-    ("no positives", table(clicked=[0] * ROWS), ["--label", "clicked"], 1, "no positive"),
-    ("bad SQL", GOOD, ["--noisy-if", "dwell <"], 2, r"--noisy-if 'dwell <' is no SQL expression"),
-    ("SQL of a file", GOOD, ["--noisy-if", "(SELECT 1 FROM read_csv('/etc/passwd'))"], 2,
-     "nothing but columns of the log may occur in it"),
-    ("SQL of a table", GOOD, ["--noisy-if", "EXISTS (SELECT * FROM read_parquet('/x'))"], 2,
-     "'SELECT' is not read"),
-    ("SQL from first", GOOD, ["--noisy-if", "EXISTS ( FROM read_csv('/x'))"], 2, "is not read"),
-    ("SQL in odd quotes", GOOD, ["--noisy-if", "$$ ' $$ = (select 1) or $$ ' $$ = 'a'"], 2,
-     "'select' is not read"),
-    ("SQL without end", GOOD, ["--noisy-if", " + ".join(["dwell"] * 50_000)], 2,
-     "at most 5,000 are read"),
-    ("SQL column", GOOD, ["--noisy-if", "dwel < 10"], 2, "no column 'dwel'"),
-    ("SQL number", GOOD, ["--noisy-if", "dwell + 1"], 2, "gives Float64, not true or false"),
-    ("number as field", GOOD, ["--field", "price"], 1, "'price' is Float64, which identifies"),
-    ("text as number", GOOD, ["--numeric-field", "device"], 1, "'device' is String, not a number"),
-    ("field twice", GOOD, ["--field", "device", "--field", "device"], 2, "named twice"),
-    ("temporal, no time", GOOD, ["--split", "temporal"], 1, "there is no time; name its column"),
-    ("text time", GOOD, ["--time", "device"], 1, "time column 'device' is String"),
-    ("missing time", table(when=[None, *[1] * 59]), ["--time", "when", "--split", "temporal"], 1,
-     "time is missing in 1 of"),
-    ("no such split", GOOD, ["--split", "weekly"], 2, r"dataset\.split is 'weekly'"),
-    ("bad name", GOOD, ["--name", "a/b"], 2, "cannot name a dataset"),
-    ("taken name", GOOD, ["--name", "synthetic"], 2, "is a dataset of this program"),
-    ("no clean file", GOOD, ["--test-clean", "/no/where.csv"], 1, "there is no such file"),
-]  # fmt: skip
+EVERY_PAIR = "".join(f"{user},{item}\n" for user in range(5) for item in range(4))
+INVALID: dict[str, tuple[Callable[[Path], Path], list[str], list[str]]] = {
+    "no such file": (lambda folder: folder / "no.csv", [], ["no.csv"]),
+    "no file matches": (lambda folder: folder / "*.parquet", [], ["*.parquet"]),
+    "directory": (lambda folder: folder, [], ["logs"]),
+    "empty": (raw("log.csv", b""), [], ["log.csv"]),
+    "only a header": (csv("user_id,item_id\n"), [], ["shop"]),
+    "unknown format": (raw("log.json", b"{}"), [], ["log.json", ".parquet"]),
+    "no suffix": (raw("log", b"x"), [], [".parquet"]),
+    "not Parquet": (raw("log.parquet", b"user_id,item_id\n1,2\n"), [], ["log.parquet"]),
+    "truncated Parquet": (raw("log.parquet", b"PAR1" + b"\0" * 40), [], ["log.parquet"]),
+    "not gzip": (raw("log.csv.gz", b"\x1f\x8bnot gzip"), [], ["log.csv.gz"]),
+    "missing column": (GOOD, ["--rating", "star"], ["log.parquet", "`star`", "`stars`"]),
+    "missing user": (csv("user,item_id\n1,2\n"), [], ["log.csv", "`user_id`", "`user`"]),
+    "list as id": (table(user_id=[[1]] * ROWS), [], ["`user_id`", "List(Int64)"]),
+    "float as id": (table(item_id=[0.5] * ROWS), [], ["`item_id`", "Float64"]),
+    "missing id": (table(user_id=[None, *["u"] * 59]), [], ["shop", "row 1,", "`user_id`"]),
+    "label of 2": (table(clicked=[0, 2] * 30), ["--label", "clicked"],
+                   ["row 2,", "`clicked`", "found 2", "0 or 1"]),
+    "label is text": (table(clicked=["yes"] * ROWS), ["--label", "clicked"],
+                      ["`clicked`", "String"]),
+    "missing label": (table(clicked=[*[1] * 59, None]), ["--label", "clicked"],
+                      ["row 60,", "`clicked`"]),
+    "NaN rating": (table(stars=[1.0, float("nan"), *[1.0] * 58]), ["--rating", "stars"],
+                   ["row 2,", "`stars`", "found nan"]),
+    "infinite rating": (table(stars=[float("inf")] * ROWS), ["--rating", "stars"],
+                        ["row 1,", "`stars`", "found inf"]),
+    "rating is text": (GOOD, ["--rating", "device"], ["`device`", "String"]),
+    "too many fields": (csv("user_id,item_id,n\n" + LINES[:500_000] + "\nu1,2,3,4\n"), [],
+                        ["log.csv, line ", "4 fields"]),
+    "text in a column of numbers": (csv("user_id,item_id,n\n" + LINES + "\nu1,x7,3\n"), [],
+                                    ["log.csv, line 80,002", "`x7`", "item_id"]),
+    "not UTF-8": (csv("user_id,item_id\n" + "é,1\n" * 20), [], ["log.csv"]),
+    "few rows": (csv("user_id,item_id\n1,2\n3,4\n"), [], ["2 interactions"]),
+    "one user": (table(user_id=["u"] * ROWS), [], ["1 users", "17 items"]),
+    "every pair": (csv("user_id,item_id\n" + EVERY_PAIR), [], ["5 users", "4 items"]),
+    "number as category": (GOOD, ["--field", "price"], ["`price`", "Float64", "--numeric-field"]),
+    "text as number": (GOOD, ["--numeric-field", "device"], ["`device`", "String", "--field"]),
+    "temporal without time": (GOOD, ["--split", "temporal"], ["temporal", "--time"]),
+    "text as time": (GOOD, ["--time", "device"], ["`device`", "String"]),
+    "missing time": (table(when=[None, *[1] * 59]), ["--time", "when", "--split", "temporal"],
+                     ["temporal", "1 of 60"]),
+    "no such test file": (GOOD, ["--test-clean", "/no/where.csv"], ["/no/where.csv"]),
+}  # fmt: skip
+INVALID_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
+    "broken SQL": (["--noisy-if", "dwell <"], ["'dwell <'"]),
+    "SQL that reads a file": (["--noisy-if", "(SELECT 1 FROM read_csv('/etc/passwd'))"],
+                              ["'SELECT'"]),
+    "SQL that reads a table": (["--noisy-if", "EXISTS (SELECT * FROM read_parquet('/x'))"],
+                               ["'SELECT'"]),
+    "SQL with from first": (["--noisy-if", "EXISTS ( FROM read_csv('/x'))"], ["'( FROM'"]),
+    "SQL in odd quotes": (["--noisy-if", "$$ ' $$ = (select 1) or $$ ' $$ = 'a'"], ["'select'"]),
+    "very long SQL": (["--noisy-if", " + ".join(["dwell"] * 50_000)], ["5,000"]),
+    "SQL over a missing column": (["--noisy-if", "dwel < 10"], ["`dwel`", "log.parquet"]),
+    "SQL that is a number": (["--noisy-if", "dwell + 1"], ["'dwell + 1'", "Float64"]),
+    "field named twice": (["--field", "device", "--field", "device"], ["`device`"]),
+    "no such split": (["--split", "weekly"], ["weekly"]),
+    "invalid name": (["--name", "a/b"], ["'a/b'"]),
+    "name of a built-in dataset": (["--name", "synthetic"], ["'synthetic'"]),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("make", "flags", "code", "sentence"),
-    [case[1:] for case in BROKEN],
-    ids=[case[0] for case in BROKEN],
-)
-def test_what_cannot_be_understood_is_refused_with_one_sentence(
-    home: Path,
-    tmp_path: Path,
-    make: Callable[[Path], Path],
-    flags: list[str],
-    code: int,
-    sentence: str,
-) -> None:
-    import re
-
-    (tmp_path / "logs").mkdir()
-    done = prepared(make(tmp_path / "logs"), *flags)
-    if done.exit_code == 0:
-        # what a split can hold may still be nothing to learn from
-        done = dart("train", "shop", "--epochs", 1)
+def error_of(done: Result, code: int) -> str:
+    """Return the only error message of a command that failed as it should."""
     assert done.exit_code == code, (done.stdout, done.stderr)
-    said = [line for line in done.stderr.splitlines() if line.startswith("dart: ")]
-    assert len(said) == 1
-    assert re.search(sentence, said[0]), said[0]
     assert "Traceback" not in done.stderr
     assert "fault of dartcli" not in done.stderr
-    folders = home.rglob("manifest.json")
-    assert code == 1 or not list(folders)
+    return [line for line in done.stderr.splitlines() if not line.startswith("•")][-1]
+
+
+@pytest.mark.parametrize("case", INVALID)
+def test_an_invalid_log_ends_with_an_error_that_names_the_value(
+    home: Path, tmp_path: Path, case: str
+) -> None:
+    make, flags, values = INVALID[case]
+    (tmp_path / "logs").mkdir()
+    message = error_of(prepared(make(tmp_path / "logs"), *flags), 1)
+    assert all(value in message for value in values), message
+    assert not list(home.rglob("train.parquet"))
+
+
+@pytest.mark.parametrize("case", INVALID_OPTIONS)
+def test_an_invalid_option_is_a_usage_error_that_names_the_value(
+    home: Path, tmp_path: Path, case: str
+) -> None:
+    flags, values = INVALID_OPTIONS[case]
+    message = error_of(prepared(GOOD(tmp_path), *flags), 2)
+    assert all(value in message for value in values), message
+    assert not list(home.rglob("manifest.json"))
+
+
+def test_a_log_without_positives_cannot_be_trained_on(home: Path, tmp_path: Path) -> None:
+    done = prepared(table(clicked=[0] * ROWS)(tmp_path), "--label", "clicked")
+    if done.exit_code == 0:
+        done = dart("train", "shop", "--epochs", 1)
+    error_of(done, 1)
+    assert not list(home.rglob("model.safetensors"))
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "values"),
     [
-        (["--user", "u"], "--user belongs to your own log"),
-        (["--describe"], "--describe belongs to your own log"),
-        (["movielens-100k", "--input", "x.csv"], "not both"),
-        (["--input", "x.csv"], "--input needs --name"),
-        (["--input", "x.csv", "--name", "s", "--user", "u"], "--input needs --item"),
-        ([], "name a dataset, or give your own log"),
+        (["--user", "u"], ["--user", "--input"]),
+        (["--describe"], ["--describe", "--input"]),
+        (["movielens-100k", "--input", "x.csv"], ["movielens-100k", "--input"]),
+        (["--input", "x.csv"], ["--input", "--name"]),
+        (["--input", "x.csv", "--name", "s", "--user", "u"], ["--input", "--item"]),
+        ([], ["--input"]),
     ],
 )
-def test_flags_that_do_not_fit_are_refused(home: Path, words: list[str], sentence: str) -> None:
-    done = dart("preprocess", *words)
-    assert done.exit_code == 2
-    assert sentence in done.stderr
+def test_flags_that_do_not_fit_are_refused(home: Path, words: list[str], values: list[str]) -> None:
+    message = error_of(dart("preprocess", *words), 2)
+    assert all(value in message for value in values), message
     assert not home.exists()
 
 
 def test_other_columns_in_a_second_file_are_refused(home: Path, tmp_path: Path) -> None:
     write(tmp_path / "a.csv", log())
     write(tmp_path / "b.csv", log().drop("price"))
-    done = prepared(tmp_path / "*.csv")
-    assert done.exit_code == 1
-    assert "b.csv has other columns than" in done.stderr
-    assert "(differing: price)" in done.stderr
+    message = error_of(prepared(tmp_path / "*.csv"), 1)
+    assert all(value in message for value in ("a.csv", "b.csv", "price"))
+    assert home.name == "home"
 
 
-def test_an_unknown_data_set_names_your_logs(home: Path, tmp_path: Path) -> None:
+def test_of_several_files_the_corrupt_one_is_named(home: Path, tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", log())
+    (tmp_path / "b.csv").write_bytes(
+        b"user_id,item_id,dwell\n" + b"u1,1,2\n" * 20_000 + b"u1,x7,2\n"
+    )
+    options = LogOptions(inputs=(str(tmp_path / "*.csv"),), user="user_id", item="item_id")
+    write(tmp_path / "a.csv", log().select("user_id", "item_id", "dwell"))
+    with pytest.raises(DataError, match=r"b\.csv, line 20,002: .*`x7`"):
+        prepare.prepare_split(log_dataset("shop"), options, PROTOCOLS["strict"], 0)
+    with pytest.raises(DataError, match=r"b\.csv, line 20,002: .*`x7`"):
+        preview_log(options)
+    assert not list(home.rglob("manifest.json"))
+
+
+def test_ids_of_a_clean_test_set_must_have_the_type_of_the_log(home: Path, tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", log())
+    write(tmp_path / "clean.csv", log().with_columns(item_id=pl.lit("x1")))
+    message = error_of(prepared(tmp_path / "a.csv", "--test-clean", tmp_path / "clean.csv"), 1)
+    assert all(value in message for value in ("`item_id`", "String", "Int64"))
+    assert home.is_dir()
+
+
+def test_a_preview_refuses_the_values_that_preprocessing_refuses(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", log().with_columns(clicked=pl.int_range(60)))
+    with pytest.raises(DataError, match=r"row 3, column `clicked`: found 2"):
+        preview_log(
+            LogOptions(inputs=(str(path),), user="user_id", item="item_id", label="clicked")
+        )
+
+
+def test_an_unknown_dataset_names_your_logs(home: Path, tmp_path: Path) -> None:
     write(tmp_path / "a.csv", log())
     prepared(tmp_path / "a.csv")
-    done = dart("train", "shopp")
-    assert done.exit_code == 2
-    assert "Your own logs are: shop" in done.stderr
+    assert "shop" in error_of(dart("train", "shopp"), 2).partition("'shopp'")[2]
     assert home.is_dir()

@@ -1,4 +1,4 @@
-"""Splits by set algebra."""
+"""Splits, checked by set algebra."""
 
 import polars as pl
 import pytest
@@ -40,7 +40,7 @@ def interactions(count: int, seed: int = 0, *, impressions: bool = False) -> pl.
 def pairs(table: pl.DataFrame, label: int | None = None) -> Pairs:
     chosen = table if label is None else table.filter(pl.col(LABEL) == label)
     found = list(chosen.select(USER, ITEM).iter_rows())
-    assert len(set(found)) == len(found), "a pair stands twice"
+    assert len(set(found)) == len(found), "a pair occurs twice"
     return set(found)
 
 
@@ -50,7 +50,7 @@ def made(table: pl.DataFrame, *, reference: bool, seed: int = 0) -> dict[str, pl
 
 @checking(max_examples=60, deadline=None)
 @given(st.integers(10, 375), st.integers(0, 10**9), st.booleans())
-def test_positives_are_divided_and_no_negative_is_a_positive(
+def test_positives_are_partitioned_and_no_negative_is_a_positive(
     count: int, seed: int, reference: bool
 ) -> None:
     table = interactions(count, seed)
@@ -72,20 +72,20 @@ def test_positives_are_divided_and_no_negative_is_a_positive(
         assert part.schema == table.schema
 
 
-def test_reference_cuts_positives_and_negatives_together_eight_one_one() -> None:
+def test_the_reference_protocol_splits_positives_and_negatives_together() -> None:
     parts = made(interactions(101), reference=True)
     assert [len(part) for part in parts.values()] == [161, 20, 21]
     assert sum(len(pairs(part, 0)) for part in parts.values()) == 101
 
 
-def test_strict_cuts_positives_and_gives_held_out_splits_as_many_negatives() -> None:
+def test_the_strict_protocol_samples_negatives_for_valid_and_test_only() -> None:
     parts = made(interactions(101), reference=False)
     assert [len(pairs(part, 1)) for part in parts.values()] == [80, 10, 11]
     assert [len(pairs(part, 0)) for part in parts.values()] == [0, 10, 11]
 
 
 @pytest.mark.parametrize("reference", [True, False])
-def test_negatives_are_not_noisy_have_no_rating_and_take_further_fields_over(
+def test_negatives_are_not_noisy_and_copy_only_further_fields(
     reference: bool,
 ) -> None:
     for part in made(interactions(200), reference=reference).values():
@@ -97,7 +97,7 @@ def test_negatives_are_not_noisy_have_no_rating_and_take_further_fields_over(
 
 
 @pytest.mark.parametrize("reference", [True, False])
-def test_the_seed_decides(reference: bool) -> None:
+def test_the_seed_determines_the_split(reference: bool) -> None:
     table = interactions(150)
     first, same, other = (made(table, reference=reference, seed=seed) for seed in (1, 1, 2))
     for name in first:
@@ -106,14 +106,14 @@ def test_the_seed_decides(reference: bool) -> None:
 
 
 @pytest.mark.parametrize("reference", [True, False])
-def test_real_impressions_are_split_as_they_are(reference: bool) -> None:
+def test_impressions_are_split_without_sampling(reference: bool) -> None:
     table = interactions(100, impressions=True)
     parts = made(table, reference=reference)
     assert pl.concat(parts.values()).sort(USER, ITEM).equals(table.sort(USER, ITEM))
     assert [len(part) for part in parts.values()] == [80, 10, 10]
 
 
-def test_a_dense_world_gives_the_negatives_it_has() -> None:
+def test_dense_data_get_all_free_pairs_as_negatives() -> None:
     table = interactions(USERS * ITEMS - 30)
     parts = made(table, reference=False)
     negatives = set.union(*(pairs(part, 0) for part in parts.values()))
@@ -122,5 +122,5 @@ def test_a_dense_world_gives_the_negatives_it_has() -> None:
 
 
 def test_too_few_interactions_are_refused() -> None:
-    with pytest.raises(DataError, match="only 9 interactions; a split needs at least 10"):
+    with pytest.raises(DataError, match=r"9 interactions.* 10"):
         made(interactions(9), reference=True)

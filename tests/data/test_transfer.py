@@ -1,4 +1,4 @@
-"""Downloads on a bad line, from a server on this machine that misbehaves as it is told."""
+"""Downloads over a bad connection, from a local server that misbehaves on demand."""
 
 import hashlib
 import multiprocessing
@@ -112,9 +112,7 @@ def get(server: Any, part: Path, path: str = "/file.bin", **more: Any) -> list[f
     return waits
 
 
-def test_a_line_that_breaks_three_times_is_resumed_where_it_broke(
-    server: Any, tmp_path: Path
-) -> None:
+def test_a_connection_lost_three_times_is_resumed_each_time(server: Any, tmp_path: Path) -> None:
     server.plan.break_after = [100_000, 50_000, 200_000]
     part = tmp_path / "file.bin.part"
     get(server, part)
@@ -125,10 +123,10 @@ def test_a_line_that_breaks_three_times_is_resumed_where_it_broke(
     assert ranges == ["", "100000-", "150000-", "350000-"]
 
 
-def test_the_next_process_resumes_what_this_one_left(server: Any, tmp_path: Path) -> None:
+def test_a_later_call_resumes_the_part_of_an_earlier_one(server: Any, tmp_path: Path) -> None:
     server.plan.break_after = [1000] * transfer.ATTEMPTS
     part = tmp_path / "file.bin.part"
-    with pytest.raises(DownloadError, match=r"broke off.*, 5 times"):
+    with pytest.raises(DownloadError, match=rf"{transfer.ATTEMPTS} attempts"):
         get(server, part)
     assert part.stat().st_size == 1000 * transfer.ATTEMPTS
     get(server, part)
@@ -136,7 +134,7 @@ def test_the_next_process_resumes_what_this_one_left(server: Any, tmp_path: Path
     assert server.plan.served == len(CONTENT)
 
 
-def test_a_whole_part_is_not_fetched_again(server: Any, tmp_path: Path) -> None:
+def test_a_complete_part_is_not_downloaded_again(server: Any, tmp_path: Path) -> None:
     part = tmp_path / "file.bin.part"
     get(server, part)
     get(server, part)
@@ -144,7 +142,7 @@ def test_a_whole_part_is_not_fetched_again(server: Any, tmp_path: Path) -> None:
     assert part.read_bytes() == CONTENT
 
 
-def test_a_server_without_ranges_starts_over(server: Any, tmp_path: Path) -> None:
+def test_without_ranges_the_download_starts_over(server: Any, tmp_path: Path) -> None:
     server.plan.ranges = False
     server.plan.break_after = [1000]
     get(server, tmp_path / "p")
@@ -152,7 +150,7 @@ def test_a_server_without_ranges_starts_over(server: Any, tmp_path: Path) -> Non
     assert server.plan.served == len(CONTENT) + 1000
 
 
-def test_another_version_starts_over(server: Any, tmp_path: Path) -> None:
+def test_if_the_file_has_changed_the_download_starts_over(server: Any, tmp_path: Path) -> None:
     server.plan.break_after = [1000] * transfer.ATTEMPTS
     with pytest.raises(DownloadError):
         get(server, tmp_path / "p")
@@ -161,7 +159,7 @@ def test_another_version_starts_over(server: Any, tmp_path: Path) -> None:
     assert (tmp_path / "p").read_bytes() == CONTENT[::-1]
 
 
-def test_a_part_of_another_address_is_not_gone_on_with(server: Any, tmp_path: Path) -> None:
+def test_a_part_of_another_url_is_not_resumed(server: Any, tmp_path: Path) -> None:
     server.plan.break_after = [1000] * transfer.ATTEMPTS
     with pytest.raises(DownloadError):
         get(server, tmp_path / "p")
@@ -169,7 +167,7 @@ def test_a_part_of_another_address_is_not_gone_on_with(server: Any, tmp_path: Pa
     assert (tmp_path / "p").read_bytes() == CONTENT
 
 
-def test_waits_grow_and_the_server_is_asked_again_when_it_says(
+def test_waits_double_unless_the_server_names_a_time(
     server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "FIRST_WAIT", 1.0)
@@ -180,19 +178,19 @@ def test_waits_grow_and_the_server_is_asked_again_when_it_says(
     assert (tmp_path / "p").read_bytes() == CONTENT
 
 
-def test_a_redirect_is_followed_and_a_trickle_waited_for(server: Any, tmp_path: Path) -> None:
+def test_redirects_and_slow_connections_are_handled(server: Any, tmp_path: Path) -> None:
     server.plan.trickle = True
     get(server, tmp_path / "p", "/moved")
     assert (tmp_path / "p").read_bytes() == CONTENT
 
 
-def test_what_is_gone_is_not_asked_for_twice(server: Any, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="answered 404 Not Found"):
+def test_a_missing_file_is_requested_once(server: Any, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="404"):
         get(server, tmp_path / "p", "/gone")
     assert server.plan.asked == ["/gone"]
 
 
-def test_progress_counts_what_was_there_before(server: Any, tmp_path: Path) -> None:
+def test_progress_includes_the_resumed_part(server: Any, tmp_path: Path) -> None:
     server.plan.break_after = [100_000]
     seen: list[tuple[str, int, int | None]] = []
     get(server, tmp_path / "p", progress=lambda *step: seen.append(step))
@@ -201,12 +199,12 @@ def test_progress_counts_what_was_there_before(server: Any, tmp_path: Path) -> N
     assert seen[-1] == ("file.bin", len(CONTENT), len(CONTENT))
 
 
-def test_too_little_room_is_said_before_a_byte_is_fetched(
+def test_a_lack_of_disk_space_is_noticed_before_downloading(
     server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = SimpleNamespace(free=1000)
     monkeypatch.setattr("dartcli.data.transfer.shutil.disk_usage", lambda _path: usage)
-    with pytest.raises(DartError, match=r"1,000 bytes free, but 512,500 are needed"):
+    with pytest.raises(DartError, match=r"512,500 bytes, 1,000 are free"):
         get(server, tmp_path / "p", room=500)
     assert not (tmp_path / "p").exists()
 
@@ -229,7 +227,7 @@ def left(home: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-def test_a_wrong_hash_is_not_kept_and_the_next_address_is_tried(home: Path, server: Any) -> None:
+def test_after_a_checksum_mismatch_the_next_url_is_tried(home: Path, server: Any) -> None:
     folder = fetch_dataset(
         dataset(server.url("/gone"), server.url("/other"), server.url("/file.bin"))
     )
@@ -237,17 +235,15 @@ def test_a_wrong_hash_is_not_kept_and_the_next_address_is_tried(home: Path, serv
     assert left(home) == ["download.json", "toy/file.bin"]
 
 
-def test_every_failure_is_named_when_nothing_works(home: Path, server: Any) -> None:
+def test_if_every_url_fails_each_failure_is_named(home: Path, server: Any) -> None:
     with pytest.raises(DownloadError) as error:
         fetch_dataset(dataset(server.url("/gone"), server.url("/other")))
-    said = str(error.value)
-    assert "404 Not Found" in said
-    assert f"but {SHA} was expected" in said
-    assert "--from FILE" in said
+    message = str(error.value)
+    assert all(value in message for value in ("/gone", "404", "/other", SHA, "--from"))
     assert left(home) == []
 
 
-def test_an_interrupted_fetch_leaves_its_part_and_goes_on_from_it(
+def test_an_interrupted_download_is_resumed_from_its_part(
     home: Path, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toy = dataset(server.url("/file.bin"))
@@ -269,40 +265,39 @@ def test_an_interrupted_fetch_leaves_its_part_and_goes_on_from_it(
     assert left(home) == ["download.json", "toy/file.bin"]
 
 
-def test_an_archive_with_another_hash_is_refused(home: Path, server: Any) -> None:
-    with pytest.raises(DownloadError, match=r"has the SHA-256 .*, but 0+ was expected"):
+def test_an_archive_with_another_checksum_is_rejected(home: Path, server: Any) -> None:
+    with pytest.raises(DownloadError, match=f"{SHA}, expected {'0' * 64}"):
         fetch_dataset(dataset(server.url("/file.bin"), sha256=None, archive_sha256="0" * 64))
     assert left(home) == []
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    "make",
     [
-        (lambda info: setattr(info, "external_attr", 0o120777 << 16), "is no plain file"),
-        (lambda info: setattr(info, "flag_bits", 0x1), "is encrypted|broken"),
+        lambda info: setattr(info, "external_attr", 0o120777 << 16),
+        lambda info: setattr(info, "flag_bits", 0x1),
     ],
+    ids=["link", "encrypted"],
 )
-def test_links_and_encrypted_members_are_not_unpacked(
-    home: Path, tmp_path: Path, make: Any, sentence: str
+def test_links_and_encrypted_members_are_rejected(
+    home: Path, tmp_path: Path, make: Any, request: pytest.FixtureRequest
 ) -> None:
     path = tmp_path / "evil.zip"
     with zipfile.ZipFile(path, "w") as archive:
         info = zipfile.ZipInfo("toy/file.bin")
         make(info)
         archive.writestr(info, "/etc/passwd")
-    if "encrypted" in sentence:
+    if "encrypted" in request.node.name:
         raw = bytearray(path.read_bytes())
         raw[6] |= 1
         raw[raw.index(b"PK\x01\x02") + 8] |= 1
         path.write_bytes(raw)
-    with pytest.raises(DownloadError, match=sentence):
+    with pytest.raises(DownloadError, match=r"evil\.zip"):
         fetch_dataset(dataset(sha256=None), str(path))
     assert left(home) == []
 
 
-def test_only_the_named_member_is_unpacked_wherever_others_point(
-    home: Path, tmp_path: Path
-) -> None:
+def test_only_the_wanted_member_is_extracted(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "evil.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("../../outside.txt", "x")
@@ -313,11 +308,11 @@ def test_only_the_named_member_is_unpacked_wherever_others_point(
     assert not list(tmp_path.rglob("outside.txt"))
 
 
-def test_a_bomb_is_stopped_by_counting_not_by_its_header(home: Path, tmp_path: Path) -> None:
+def test_extraction_stops_at_the_size_limit(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("toy/file.bin", b"\0" * 10_000_000)
-    with pytest.raises(DownloadError, match="is larger than 1,000,000 bytes"):
+    with pytest.raises(DownloadError, match="1,000,000 bytes"):
         fetch_dataset(dataset(sha256=None, limit=1_000_000), str(path))
     assert left(home) == []
 
@@ -326,7 +321,7 @@ def fetch_in_process(url: str) -> int:
     return len((fetch_dataset(dataset(url)) / "toy/file.bin").read_bytes())
 
 
-def test_two_processes_at_once_download_once(home: Path, server: Any) -> None:
+def test_concurrent_processes_download_once(home: Path, server: Any) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         sizes = pool.map(fetch_in_process, [server.url("/file.bin")] * 2, chunksize=1)
     assert sizes == [len(CONTENT)] * 2

@@ -1,4 +1,4 @@
-"""Seals, atomic writes and what is left of those that were cut off."""
+"""Documents with checksums, atomic writes, and leftovers of killed processes."""
 
 import json
 import os
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as checking
 from hypothesis import strategies as st
 
 from dartcli.errors import DartError, DataError
@@ -25,21 +26,22 @@ from dartcli.storage.checksums import (
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=10,
+    max_leaves=5,
 )
 documents = st.dictionaries(st.text().filter(lambda key: key != CHECKSUM), values)
 
 
+@checking(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents)
-def test_a_sealed_document_comes_back(document: dict[str, Any]) -> None:
+def test_a_document_is_read_back_as_written(document: dict[str, Any]) -> None:
     parsed = json.loads(json.dumps({**document, CHECKSUM: _checksum(document)}))
     assert has_valid_checksum(parsed)
     assert {key: value for key, value in parsed.items() if key != CHECKSUM} == document
 
 
-def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
+def test_every_flipped_bit_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "it.json"
-    document = {"auc": 0.7312345, "seeds": [0, 1], "name": "Ä \\ <b>", "none": None, "on": True}
+    document = {"auc": 0.73, "name": "Ä \\ <b>", "none": None}
     write_document(path, document)
     whole = path.read_bytes()
     for place in range(len(whole)):
@@ -52,28 +54,28 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "3", '{"a": 1}', "{" * 100_000, "1" * 5000, "\xff"])
-def test_what_is_no_sealed_document_is_a_sentence(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_document_is_a_data_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "it.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=r"it\.json"):
         read_document(path)
 
 
-def test_a_document_without_a_seal_is_taken_only_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_a_document_without_a_checksum_is_accepted_only_on_request(tmp_path: Path) -> None:
     path = tmp_path / "it.json"
     path.write_text('{"a": 1}')
     assert read_document(path, required=False) == {"a": 1}
     path.write_text('{"a": 1, "checksum": null}')
-    with pytest.raises(DataError, match="its seal does not fit"):
+    with pytest.raises(DataError, match=r"it\.json"):
         read_document(path, required=False)
 
 
-def test_a_folder_that_must_be_new_replaces_none(tmp_path: Path) -> None:
+def test_a_directory_that_must_be_new_replaces_nothing(tmp_path: Path) -> None:
     place = tmp_path / "run"
     place.mkdir()
     (place / "kept").touch()
     with (
-        pytest.raises(DartError, match="cannot write"),
+        pytest.raises(DartError, match=str(place)),
         atomic_directory(place, replace=False),
     ):
         pass
@@ -81,7 +83,7 @@ def test_a_folder_that_must_be_new_replaces_none(tmp_path: Path) -> None:
     assert (place / "kept").exists()
 
 
-def test_what_dead_processes_left_is_cleared_by_the_next_writer(tmp_path: Path) -> None:
+def test_leftovers_of_dead_processes_are_removed_by_the_next_writer(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     dead, alive, host = process.pid, os.getppid(), _host()

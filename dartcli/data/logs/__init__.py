@@ -1,1 +1,1 @@
-"""A user's own interaction log."""
+"""A user's own interaction log: its columns, files, preview and registration."""

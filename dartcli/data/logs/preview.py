@@ -1,12 +1,11 @@
-"""Preview how a log would be read."""
+"""Preview how a log will be read and split."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import polars as pl
-
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER
+from dartcli.data.encode import read_rows
 from dartcli.data.logs.reader import read_log
 from dartcli.data.logs.scan import expand_patterns, explain_unreadable, scan
 from dartcli.data.logs.schema import LogOptions
@@ -14,63 +13,71 @@ from dartcli.errors import DataError
 from dartcli.storage.tables import READ_ERRORS
 
 
-def describe_log(options: LogOptions) -> dict[str, Any]:
-    """Return how the log would be understood; see :func:`dartcli.steps.describe`."""
+def preview_log(options: LogOptions) -> dict[str, Any]:
+    """Read and check a log without preparing anything.
+
+    Returns
+    -------
+    dict
+        ``files``, ``columns`` (name -> type, as found), ``rows`` (the first five as they will be
+        read), ``counts`` (``rows``, ``users``, ``items``, and if known ``positives``, ``noisy``)
+        and ``plan``, sentences that describe what will be done.
+
+    Raises
+    ------
+    DataError
+        If a file, column or value is missing or invalid.
+    """
     files = expand_patterns(options.inputs)
     frame = read_log(options, options.inputs)
-    schema = scan(files).collect_schema()
+    where = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
     try:
         head = frame.head(5).collect()
-        counts = frame.select(
-            pl.len().alias("rows"),
-            pl.col(USER).n_unique().alias("users"),
-            pl.col(ITEM).n_unique().alias("items"),
-            *([pl.col(LABEL).sum().cast(pl.Int64).alias("positives")] if options.label else []),
-            *([pl.col(NOISY).sum().alias("noisy")] if options.noisy_if else []),
-        ).collect(engine="streaming")
+        rows = read_rows(frame, where, options.column_names())
     except READ_ERRORS as error:
-        raise DataError(explain_unreadable(files[0], error)) from error
-    found = counts.to_dicts()[0]
+        raise DataError(explain_unreadable(where, files, error)) from error
+    counts = {"rows": len(rows), "users": rows[USER].n_unique(), "items": rows[ITEM].n_unique()}
+    if options.label:
+        counts["positives"] = int(rows[LABEL].sum())
+    if options.noisy_if:
+        counts["noisy"] = int(rows[NOISY].sum())
     return {
         "files": [str(file) for file in files],
-        "columns": {name: str(dtype) for name, dtype in schema.items()},
-        "rows": [{k: _plain(v) for k, v in row.items()} for row in head.to_dicts()],
-        "counts": found,
-        "plan": _plan(options, found),
+        "columns": {name: str(dtype) for name, dtype in scan(files).collect_schema().items()},
+        "rows": [{k: _to_json(v) for k, v in row.items()} for row in head.to_dicts()],
+        "counts": counts,
+        "plan": _describe_plan(options, counts),
     }
 
 
-def _plain(value: object) -> object:
+def _to_json(value: object) -> object:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def _plan(options: LogOptions, found: dict[str, Any]) -> list[str]:
-    """Say in sentences what would happen."""
+def _describe_plan(options: LogOptions, counts: dict[str, int]) -> list[str]:
     shares = {
-        "random": "80 % of the rows, at random, to train on; 10 % to validate, 10 % to test",
-        "temporal": f"the first 80 % by {options.time} to train on; the last 10 % to test",
-        "leave-last-out": f"each user's last interaction by {options.time} to test, the one before "
-        "to validate",
+        "random": "train on 80% of the rows, chosen at random; validate and test on 10% each",
+        "temporal": f"train on the first 80% by {options.time}; test on the last 10%",
+        "leave-last-out": f"test on each user's last interaction by {options.time}, validate on "
+        "the one before",
     }
     plan = [f"split: {shares[options.split]}."]
     if options.label:
         plan.append(
-            f"{found['positives']:,} rows are interactions, {found['rows'] - found['positives']:,} "
-            "were shown without one; no negatives are sampled."
+            f"{counts['positives']:,} rows are interactions, "
+            f"{counts['rows'] - counts['positives']:,} are impressions without one; no negatives "
+            "are sampled."
         )
     else:
-        plan.append("every row is an interaction; negatives are sampled, uniform over the pairs.")
+        plan.append("every row is an interaction; negatives are sampled uniformly.")
     if options.noisy_if:
         plan.append(
-            f"{found['noisy'] or 0:,} rows are known false positives ({options.noisy_if}): for "
-            "measurement only, never trained on."
+            f"{counts['noisy']:,} rows are known false positives ({options.noisy_if}); this is "
+            "used only to measure results, never for training."
         )
     else:
-        plan.append("no false positives are known: nothing can be said of precision and recall.")
-    further = [
-        *options.fields,
-        *(f"{name} (in {options.bins} bins)" for name in options.numeric_fields),
-    ]
-    plan.append(f"the model sees user, item{''.join(f', {name}' for name in further)}.")
-    plan.append("of rows with the same user and item the last one counts.")
+        plan.append("no false positives are known: precision and recall cannot be computed.")
+    binned = [f"{name} ({options.bins} bins)" for name in options.numeric_fields]
+    plan.append(f"fields of the model: {', '.join(['user', 'item', *options.fields, *binned])}.")
+    plan.append("if rows have the same user and item, the last one is kept.")
     return plan

@@ -1,8 +1,9 @@
-"""Logs by name: save, load and list their descriptions."""
+"""Register logs by name, and find them again."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,30 +21,14 @@ from dartcli.storage import paths
 from dartcli.storage.checksums import read_document, write_document
 
 NAME: Final = "name"
-"""Key of a log's name in its description."""
-
-
-def read(_folder: Path, options: DataOptions) -> pl.LazyFrame:
-    """Return the log in this program's columns: user, item, label, noisy, rating, time, fields."""
-    assert isinstance(options, LogOptions)  # noqa: S101 - the store passes what DATASET declares
-    return read_log(options, options.inputs)
-
-
-def _files_of(options: DataOptions) -> list[Path]:
-    assert isinstance(options, LogOptions)  # noqa: S101 - the store passes what DATASET declares
-    return [
-        *expand_patterns(options.inputs),
-        *(expand_patterns(options.test_clean) if options.test_clean else []),
-    ]
-
-
-def _read_test(options: DataOptions) -> pl.LazyFrame | None:
-    assert isinstance(options, LogOptions)  # noqa: S101 - the store passes what DATASET declares
-    return read_log(options, options.test_clean) if options.test_clean else None
+"""Key of a log's name in its file."""
+VALID_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+HASHES: Final = "hashes.json"
+"""File beside the registered logs: the checksums of the users' own files."""
 
 
 def log_dataset(name: str) -> Dataset:
-    """Return the dataset of a log called ``name``, whatever its description says."""
+    """Return the dataset of a log; its options say what to read."""
     return Dataset(
         name=name,
         title="your own log",
@@ -52,53 +37,74 @@ def log_dataset(name: str) -> Dataset:
         homepage="none",
         files=(),
         options=LogOptions,
-        read=read,
-        local_files=_files_of,
+        read=_read,
+        local_files=_list_files,
         read_test=_read_test,
+        column_names=_column_names,
         unknown_ids=True,
     )
 
 
-def _registry(name: str) -> Path:
-    return paths.home() / "own" / f"{name}.json"
+def _read(_folder: Path, options: DataOptions) -> pl.LazyFrame:
+    assert isinstance(options, LogOptions)  # noqa: S101 - options of log_dataset
+    return read_log(options, options.inputs)
 
 
-def check_log_name(name: str) -> str:
-    """Return ``name`` if a log may be called so.
+def _read_test(options: DataOptions) -> pl.LazyFrame | None:
+    assert isinstance(options, LogOptions)  # noqa: S101 - options of log_dataset
+    return read_log(options, options.test_clean) if options.test_clean else None
+
+
+def _list_files(options: DataOptions) -> list[Path]:
+    assert isinstance(options, LogOptions)  # noqa: S101 - options of log_dataset
+    test = expand_patterns(options.test_clean) if options.test_clean else []
+    return [*expand_patterns(options.inputs), *test]
+
+
+def _column_names(options: DataOptions) -> Mapping[str, str]:
+    assert isinstance(options, LogOptions)  # noqa: S101 - options of log_dataset
+    return options.column_names()
+
+
+def register_log(name: str, options: LogOptions) -> None:
+    """Save the description of a log, so that ``name`` is a dataset from now on.
 
     Raises
     ------
     UsageError
-        If it is a dataset of the catalog, or has other characters than a file name may have.
+        If the name is invalid, or that of a dataset in the catalog.
+    DataError
+        If a file or column is missing, or a column has the wrong type.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", name):
+    check_log_name(name)
+    read_log(options, options.inputs)
+    _read_test(options)
+    write_document(_log_path(name), {NAME: name, **options.model_dump(mode="json")})
+
+
+def check_log_name(name: str) -> None:
+    """Raise UsageError if ``name`` is invalid, or that of a dataset in the catalog."""
+    if not VALID_NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} cannot name a dataset: use 1 to 64 letters, digits, '_', '-' or '.'."
+            f"invalid dataset name {name!r}. Use 1 to 64 letters, digits, `_`, `-` or `.`, not "
+            "beginning with `-` or `.`."
         )
     try:
         catalog.load("datasets", name)
     except UsageError:
-        return name
-    raise UsageError(f"{name!r} is a dataset of this program; choose another --name.")
-
-
-def save_log(name: str, options: LogOptions) -> None:
-    """Keep the description of the log ``name``: ``dart train NAME`` finds it."""
-    document = {NAME: check_log_name(name), **options.model_dump(mode="json")}
-    write_document(_registry(name), document)
+        return
+    raise UsageError(f"{name!r} is a built-in dataset. Choose another `--name`.")
 
 
 def load_log(name: str) -> LogOptions | None:
-    """Return the description of the log ``name``, or None if there is none."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", name):
+    """Return the description of the log ``name``, or None if it is not registered."""
+    path = _log_path(name)
+    if not VALID_NAME.fullmatch(name) or not path.is_file():
         return None
-    path = _registry(name)
-    if not path.is_file():
-        return None
+    document = read_document(path)
+    if document.pop(NAME, None) != name:
+        raise DataError(f"{path} describes another log. Run `dart preprocess --input` again.")
     try:
-        document = read_document(path)
-        if document.pop(NAME, None) != name:
-            raise DataError(f"{path} describes another log; run dart preprocess --input again.")
         return LogOptions.model_validate(document)
     except ValidationError as error:
         found = explain_error(error, LogOptions, str(path)).rstrip(".")
@@ -106,6 +112,10 @@ def load_log(name: str) -> LogOptions | None:
 
 
 def list_logs() -> list[str]:
-    """Return the names of the logs that were described."""
+    """Return the names of all registered logs."""
     found = (paths.home() / "own").glob("*.json")
-    return sorted(path.stem for path in found if path.name != "hashes.json")
+    return sorted(path.stem for path in found if path.name != HASHES)
+
+
+def _log_path(name: str) -> Path:
+    return paths.home() / "own" / f"{name}.json"

@@ -1,4 +1,4 @@
-"""What the columns of a user's own log mean."""
+"""The meaning of the columns of a user's own log."""
 
 from __future__ import annotations
 
@@ -8,28 +8,35 @@ from dartcli.data.dataset import DataOptions
 
 
 class LogOptions(DataOptions):
-    """What the columns of a log mean."""
+    """The meaning of the columns of a log."""
 
     inputs: tuple[str, ...] = Field(min_length=1)
-    """Files, or patterns such as ``logs/*.parquet``: Parquet, CSV, TSV, also gzip or zstd."""
+    """Files or patterns such as ``logs/*.parquet``: Parquet, CSV or TSV, the latter two also
+    compressed with gzip or zstd."""
     user: str
     """Column of the user."""
     item: str
     """Column of the item."""
     label: str | None = None
-    """Column of 1 (interaction) and 0 (shown, no interaction). With it no negatives are drawn;
-    without it every row is an interaction."""
+    """Column of 1 (interaction) and 0 (shown without one). If given, no negatives are sampled; else
+    every row is an interaction."""
     rating: str | None = None
-    """Column of explicit feedback: kept for measurement, never trained on."""
+    """Column of explicit feedback, used only to measure results, never for training."""
     noisy_if: str | None = None
-    """SQL expression over the columns that marks known false positives, for measurement only."""
+    """SQL expression over the columns that is true for known false positives, used only to measure
+    results."""
     fields: tuple[str, ...] = ()
     """Further categorical columns for the model."""
     numeric_fields: tuple[str, ...] = ()
-    """Numeric columns for the model, in quantile bins of the training split."""
+    """Numeric columns for the model, replaced by quantile bins of the training split."""
     bins: int = Field(10, ge=2, le=1000)
-    """Quantile bins of a numeric column."""
+    """Quantile bins per numeric column."""
     time: str | None = None
-    """Column of the time; needed for the splits ``temporal`` and ``leave-last-out``."""
+    """Column of the time, needed for the splits ``temporal`` and ``leave-last-out``."""
     test_clean: tuple[str, ...] = ()
-    """Files with clean labels, of the same columns, that replace the test split."""
+    """Files with clean labels and the same columns, used instead of the test split."""
+
+    def column_names(self) -> dict[str, str]:
+        """Return role (``user``, ``item``, ``label``, ``rating``, ``time``) -> column."""
+        roles = ("user", "item", "label", "rating", "time")
+        return {role: name for role in roles if (name := getattr(self, role)) is not None}
