@@ -9,6 +9,7 @@ from checksums import update_checksums, update_document
 from typer.testing import CliRunner, Result
 
 from dartcli.cli import app
+from dartcli.data.registry import find_dataset
 from dartcli.experiments.run_index import find_run
 from dartcli.reporting.build import write_report
 from dartcli.reporting.overview import file_name
@@ -56,7 +57,7 @@ def test_the_page_of_two_runs_has_every_part(copied: Path) -> None:
         "highest test AUC",
         "Memorization of true and false positives",
         "Identification of false positives",
-        "none needed: made by this program",
+        find_dataset("synthetic").license,
         "dart train --config first.json --name first",
         "never discarded or relabeled",
         "&#34;interactions&#34;: 1500",
