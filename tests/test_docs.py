@@ -160,3 +160,10 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
     for path in re.findall(r"\btests/[\w/]+\.py\b", text):
         assert (ROOT / path).is_file(), path
+
+
+def test_modules_named_in_the_architecture_exist() -> None:
+    text = (ROOT / "docs/explanation/architecture.md").read_text("utf-8")
+    paths = re.findall(r"`((?:\w+/)+\w+\.py)`", text)
+    assert len(paths) > 20
+    assert [path for path in paths if not (ROOT / "dartcli" / path).is_file()] == []
