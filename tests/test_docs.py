@@ -40,17 +40,29 @@ def parsers() -> tuple[Any, Any]:
     return typer.main.get_command(app), typer.main.get_command(benchmark)
 
 
-def parse(words: list[str]) -> None:
-    """Parse a command as the program would, without running it; raise if it is invalid."""
+def mentioned(page: Path) -> list[list[str]]:
+    """Commands in the running text, outside of code blocks."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    spans = re.findall(r"`((?:dart|python -m benchmarks) [^`]+)`", text)
+    return [shlex.split(span) for span in spans]
+
+
+def find(words: list[str]) -> tuple[Any, list[str]]:
+    """Return the command that ``words`` name, and its arguments."""
     program, benchmark = parsers()
     if words[:3] == BENCHMARK:
-        command, rest = benchmark, words[3:]
-        assert rest[0] in benchmark_names()
-    else:
-        command, rest = program, words[1:]
-        while rest and rest[0] in getattr(command, "commands", {}):
-            command, rest = command.commands[rest[0]], rest[1:]
-        assert command.name != "dart", rest
+        assert words[3] in (*benchmark_names(), "NAME")
+        return benchmark, words[3:]
+    command, rest = program, words[1:]
+    while rest and rest[0] in getattr(command, "commands", {}):
+        command, rest = command.commands[rest[0]], rest[1:]
+    assert command is not program, rest
+    return command, rest
+
+
+def parse(words: list[str]) -> None:
+    """Parse a command as the program would, without running it; raise if it is invalid."""
+    command, rest = find(words)
     command.make_context(command.name, list(rest))
 
 
@@ -74,13 +86,15 @@ def test_python_blocks_run(
     run_python(page, tmp_path)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_parse(page: Path) -> None:
-    for words in commands(page):
+    # a command may be mentioned by its name alone
+    complete = [words for words in mentioned(page) if find(words)[1]]
+    for words in [*commands(page), *complete]:
         try:
             parse(words)
         except Exception as error:
-            raise AssertionError(f"{page.name}: {shlex.join(words)}") from error
+            raise AssertionError(shlex.join(words)) from error
 
 
 def test_an_invalid_command_does_not_parse() -> None:
@@ -140,7 +154,7 @@ for line in (
 ):
     done = CliRunner().invoke(app, line.split())
     assert done.exit_code == 0, done.stderr
-options = [*{contracts}, "-q", "-k", "soft-cap or cosine", "-p", "no:cacheprovider"]
+options = [*{contracts}, "-q", "-n0", "-k", "soft-cap or cosine", "-p", "no:cacheprovider"]
 sys.exit(pytest.main(options))
 """
     done = subprocess.run(
@@ -160,3 +174,10 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
     for path in re.findall(r"\btests/[\w/]+\.py\b", text):
         assert (ROOT / path).is_file(), path
+
+
+def test_modules_named_in_the_architecture_exist() -> None:
+    text = (ROOT / "docs/explanation/architecture.md").read_text("utf-8")
+    paths = re.findall(r"`((?:\w+/)+\w+\.py)`", text)
+    assert len(paths) > 20
+    assert [path for path in paths if not (ROOT / "dartcli" / path).is_file()] == []
