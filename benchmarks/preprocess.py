@@ -1,8 +1,8 @@
-"""Time and memory of preparing a log with text ids, by its size.
+"""Measure time and peak memory of preparing a log with text ids, by number of rows.
 
-A log of made-up interactions is written to Parquet (users = rows / 25, items = rows / 250, long
-tails), then encoded and split in a process of its own whose peak memory is read from the operating
-system. Time and memory should grow in proportion to the rows.
+A log of random interactions is written as Parquet (users = rows / 25, items = rows / 250, long
+tails), then encoded and split in a separate process, so that its peak memory can be measured. Time
+and memory should be proportional to the rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dartcli.data.prepare import prepare_split
 from dartcli.settings import PROTOCOLS
 
 PART = 2_500_000
-"""Rows of one Parquet file."""
+"""Rows per Parquet file."""
 
 
 def write_log(folder: Path, rows: int) -> None:
@@ -34,7 +34,7 @@ def write_log(folder: Path, rows: int) -> None:
     users, items = max(rows // 25, 10), max(rows // 250, 10)
     for start in range(0, rows, PART):
         count = min(PART, rows - start)
-        # a cubed uniform has a long tail: few users and items have most rows
+        # powers of a uniform have a long tail: few users and items have most of the rows
         user = (users * random.random(count) ** 2).astype(np.int64)
         item = (items * random.random(count) ** 3).astype(np.int64)
         table = pl.DataFrame(
@@ -88,6 +88,6 @@ def _measured(rows: int) -> dict[str, Any]:
 
 BENCHMARK = Benchmark(
     title="Preparing a log with text ids",
-    question="How do time and memory of preprocessing grow with the rows?",
+    question="How do the time and memory of preprocessing depend on the number of rows?",
     measure=measure,
 )
