@@ -18,6 +18,9 @@ from dartcli.data.seeds import derived_seed
 from dartcli.errors import DataError
 
 How = Literal["random", "temporal", "leave-last-out"]
+"""``random``: 80/10/10. ``temporal``: the first 80% of the rows by time are for training, the last
+10% for testing; ties keep the order of the source. ``leave-last-out``: the last row of each user
+with three or more is for testing, the one before for validation."""
 
 SPLITS: Final = ("train", "valid", "test")
 STREAM: Final = 100
@@ -42,27 +45,22 @@ def split(
     users, items
         Sizes of the two id spaces.
     negatives_first
-        True (reference protocol): every table gets as many negatives as it has positives; for a
-        random split, they are sampled before the split and split with the positives. False
-        (strict): only positives are split; valid and test get as many negatives as they have
-        positives, train gets none.
+        True (reference): every table gets as many negatives as positives; for a random split, they
+        are sampled before it. False (strict): only valid and test get negatives, as many as they
+        have positives.
     seed
         The split seed.
     how
-        ``random``: 80/10/10. ``temporal``: the first 80% of the rows by time are for training, the
-        last 10% for testing; ties keep the order of the source. ``leave-last-out``: the last row
-        of each user with three or more is for testing, the one before for validation.
+        How to split; see :data:`How`.
     test
-        A test table to use instead; train and valid then share the interactions, and valid also
-        gets the rows that would have been for testing. If no row of it has label 0, negatives are
-        sampled for it.
+        A test table to use instead; valid then also gets the rows that would have been for testing.
+        If no row of it has label 0, negatives are sampled for it.
 
     Returns
     -------
     dict
-        ``train``, ``valid``, ``test``: tables with the columns of ``interactions``. Sampled
-        negatives are distinct pairs, none of them a positive of any table. They have ``noisy``
-        false, a null rating, and all other columns from the positive that they are sampled for.
+        ``train``, ``valid``, ``test``. Sampled negatives are distinct pairs, none of them a positive
+        of any table; ``noisy`` is false, the rating null, other columns are those of a positive.
 
     Raises
     ------
