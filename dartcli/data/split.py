@@ -43,15 +43,13 @@ def split(
     interactions
         Encoded rows. If any has label 0, the data contain impressions, and nothing is sampled.
     users, items
-        Sizes of the two id spaces.
+        Numbers of ids.
     negatives_first
         True (reference): every table gets as many negatives as positives; for a random split, they
         are sampled before it. False (strict): only valid and test get negatives, as many as they
         have positives.
-    seed
-        The split seed.
-    how
-        How to split; see :data:`How`.
+    seed, how
+        Seed and kind of the split.
     test
         A test table to use instead; valid then also gets the rows that would have been for testing.
         If no row of it has label 0, negatives are sampled for it.
@@ -59,16 +57,15 @@ def split(
     Returns
     -------
     dict
-        ``train``, ``valid``, ``test``. Sampled negatives are distinct pairs, none of them a positive
-        of any table; ``noisy`` is false, the rating null, other columns are those of a positive.
+        ``train``, ``valid``, ``test``. Sampled negatives are distinct pairs and never a positive of
+        any table; ``noisy`` is false, the rating null, other columns are those of a positive.
 
     Raises
     ------
     DataError
         If there are fewer than ten rows, every pair is a positive, or the time is missing.
     """
-    if len(interactions) < 10:
-        raise DataError(f"cannot split {len(interactions)} interactions: at least 10 are needed.")
+    _check_size(interactions)
     generator = torch.Generator().manual_seed(derived_seed(seed, STREAM))
     impressions = bool((interactions[LABEL] == 0).any())
 
@@ -88,6 +85,11 @@ def split(
             sampled.remove("test")
         cut |= dict(zip(sampled, add_negatives(*(cut[n] for n in sampled)), strict=True))
     return cut
+
+
+def _check_size(interactions: pl.DataFrame) -> None:
+    if len(interactions) < 10:
+        raise DataError(f"cannot split {len(interactions)} interactions: at least 10 are needed.")
 
 
 def _cut(table: pl.DataFrame, how: How, generator: torch.Generator) -> dict[str, pl.DataFrame]:

@@ -340,7 +340,8 @@ def test_compare_shows_every_format_and_figure(made_up: Sweep) -> None:
     result = dart("analyze", "compare", "made-up")
     assert result.exit_code == 0, result.stderr
     assert max(map(len, result.stdout.splitlines())) <= 80
-    assert "dart has the largest significant improvement" in " ".join(result.stdout.split())
+    words = " ".join(result.stdout.split())
+    assert "dart has the largest significant improvement" in words
     names = {path.name for path in (made_up.folder / "analysis/compare").iterdir()}
     assert names == {
         "forest.png", "forest.svg", "numbers.json", "tables.csv", "tables.md", "tables.tex",
@@ -349,7 +350,7 @@ def test_compare_shows_every_format_and_figure(made_up: Sweep) -> None:
     assert dart("analyze", "compare", "made-up", "--format", "latex").stdout == written
     refused = dart("analyze", "compare", "made-up", "--format", "word")
     assert refused.exit_code == 2
-    assert "choose from markdown, latex, csv" in refused.stderr
+    assert "Choose from markdown, latex, csv" in refused.stderr
 
 
 def test_compare_takes_runs_and_pairs_them_by_seed(home: Path) -> None:
