@@ -257,7 +257,7 @@ def _shows_corruption(words: tuple[str, ...], found: Any, expected: Any) -> bool
         return bool(differing) and all(entry["state"] != "finished" for entry in differing)
     if words == COMPARE:
         new = [one for one in found["sentences"] if one not in expected["sentences"]]
-        return any("missing" in one for one in new)
+        return any("missing" in one.lower() for one in new)
     return False
 
 
