@@ -161,12 +161,11 @@ def preprocess(
         "test_clean": [str(path) for path in test_clean] if test_clean else None,
     }
     if inputs:
-        log = _build_log_options(dataset, inputs, columns | chosen)
+        log = _build_log_options(dataset, inputs, columns | chosen, named=bool(name) or describe)
         if describe:
             _print_preview(log, json=json)
             return
-        if name is None:
-            raise UsageError("--input needs a name for the log. Add one, such as `--name shop`.")
+        assert name is not None  # noqa: S101 - _build_log_options checked it
         register_log(name, log)
         dataset, chosen = name, {}
     else:
@@ -191,7 +190,9 @@ def _refuse_log_flags(given: dict[str, Any]) -> None:
             raise UsageError(f"--{flag} applies to your own log. Add its files with `--input`.")
 
 
-def _build_log_options(dataset: str | None, inputs: list[str], given: dict[str, Any]) -> LogOptions:
+def _build_log_options(
+    dataset: str | None, inputs: list[str], given: dict[str, Any], *, named: bool
+) -> LogOptions:
     from dartcli.data.logs.schema import LogOptions
     from dartcli.settings import validate
 
@@ -200,6 +201,8 @@ def _build_log_options(dataset: str | None, inputs: list[str], given: dict[str, 
             f"dataset {dataset!r} and --input cannot be combined. To name the log, use "
             f"`--name {dataset}`."
         )
+    if not named:
+        raise UsageError("--input needs a name for the log. Add one, such as `--name shop`.")
     for flag in ("user", "item"):
         if given[flag] is None:
             raise UsageError(f"--input needs --{flag}, the column with the {flag} ids.")
