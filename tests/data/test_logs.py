@@ -374,7 +374,7 @@ def test_a_log_without_positives_cannot_be_trained_on(home: Path, tmp_path: Path
         (["--user", "u"], ["--user", "--input"]),
         (["--describe"], ["--describe", "--input"]),
         (["movielens-100k", "--input", "x.csv"], ["movielens-100k", "--input"]),
-        (["--input", "x.csv"], ["--input", "--user"]),
+        (["--input", "x.csv"], ["--input", "--name"]),
         (["--input", "x.csv", "--name", "s", "--user", "u"], ["--input", "--item"]),
         ([], ["--input"]),
     ],
