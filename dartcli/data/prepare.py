@@ -31,7 +31,7 @@ from dartcli.data.manifest import (
     read_encoded,
     split_folder,
 )
-from dartcli.data.registry import _described, find_dataset, last_prepared, remember_prepared
+from dartcli.data.registry import find_dataset, last_prepared, registered_options, remember_prepared
 from dartcli.data.sources import Source, check_unchanged, find_sources
 from dartcli.errors import DataError, UsageError
 from dartcli.settings import PROTOCOLS, Protocol, validate
@@ -259,7 +259,7 @@ def preprocess(
     known = find_dataset(name)
     return prepare_split(
         known,
-        validate(known.options, {**_described(name), **(options or {})}, "dataset"),
+        validate(known.options, {**registered_options(name), **(options or {})}, "dataset"),
         PROTOCOLS[protocol],
         split_seed,
     )

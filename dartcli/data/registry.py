@@ -24,6 +24,7 @@ __all__ = [
     "list_datasets",
     "preview_log",
     "register_log",
+    "registered_options",
     "remember_prepared",
 ]
 
@@ -115,7 +116,7 @@ def _add_sizes(sizes: list[int | None]) -> int | None:
     return sum(known) if known and len(known) == len(sizes) else None
 
 
-def _described(name: str) -> dict[str, Any]:
+def registered_options(name: str) -> dict[str, Any]:
     """Return the registered options of the log ``name``, or none for a dataset in the catalog."""
     options = load_log(name)
     return {} if options is None else options.model_dump(mode="json")

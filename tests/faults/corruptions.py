@@ -74,7 +74,7 @@ def _remove_splits(home: Path) -> None:
 ANALYZE = ("analyze", "precision-recall", "one", "--json")
 SHOW = ("runs", "show", "one", "--json")
 EVAL = ("eval", "one", "--json", "--device", "cpu")
-RESUME = ("train", "--resume", "stopped", "--json")
+RESUME = ("resume", "stopped", "--json")
 PREPARE = ("preprocess", DATASET, "--json")
 COMPARE = ("analyze", "compare", "sweep-strict", "--json")
 LIST = ("runs", "--json")

@@ -118,7 +118,7 @@ def remaining_command(step: str, words: Sequence[str], home: Path) -> Sequence[s
     document = run / "metrics.json"
     if document.is_file() and '"interrupted": false' in document.read_text():
         return None
-    return ["train", "--resume", RUN, "--checkpoint-every", "0.05s"]
+    return ["resume", RUN, "--checkpoint-every", "0.05s"]
 
 
 def finish_steps(home: Path, steps: Mapping[str, Sequence[str]], first: str) -> None:
