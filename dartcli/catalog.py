@@ -35,7 +35,7 @@ SINGULAR: Final[dict[Kind, str]] = {
 
 
 def files(kind: Kind) -> list[str]:
-    """Return the file names of ``kind``, dashes for underscores, without importing them."""
+    """Return the file names of ``kind``, with dashes for underscores, without importing them."""
     package = importlib.import_module(f"dartcli.{kind}")
     found = (module.name for module in pkgutil.iter_modules(package.__path__))
     return sorted(name.replace("_", "-") for name in found if not name.startswith("_"))

@@ -44,8 +44,8 @@ def analyze(
 ) -> None:
     """Analyze finished runs or a sweep with tables and figures.
 
-    Tables are printed; figures and all numbers are written to the folder
-    analysis/ of the first run.
+    Tables are printed; figures and all numbers are written to the analysis/
+    folder of the first run.
 
     For example:
 

@@ -19,17 +19,17 @@ def download(
         typer.Option(
             "--from",
             metavar="DIR|FILE|URL",
-            help="Get the files from here instead of the publisher.",
+            help="Get the files from this source instead of the publisher.",
         ),
     ] = None,
     list_: Annotated[
-        bool, typer.Option("--list", help="List the datasets with size, state, and license.")
+        bool, typer.Option("--list", help="List the datasets with size, status, and license.")
     ] = False,
     json: options.Json = False,
 ) -> None:
     """Download datasets and verify their checksums.
 
-    If DART_MIRROR names a directory, files are copied from it.
+    If DART_MIRROR is set to a directory, files are copied from there.
 
     For example:
 
@@ -43,10 +43,10 @@ def download(
         _list(json=json)
         return
     if not names:
-        raise UsageError("no dataset given. Run `dart download --list` to see what there is.")
+        raise UsageError("no dataset given. Run `dart download --list` to see all datasets.")
     if source is not None and len(names) > 1:
         raise UsageError(
-            f"--from applies to one dataset, but {len(names)} were given. Download them one by one."
+            f"--from applies to one dataset, but {len(names)} were given. Download one at a time."
         )
     fetched = []
     for name in names:

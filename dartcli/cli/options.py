@@ -53,7 +53,7 @@ CheckpointEvery = Annotated[
     str,
     typer.Option(
         metavar="INTERVAL",
-        help="Checkpoint interval, such as 5ep (epochs), 90s, or 10m, or off.",
+        help="Checkpoint interval: epochs (5ep), a time (90s, 10m), or off.",
         rich_help_panel=CHECKPOINTS,
     ),
 ]

@@ -30,7 +30,7 @@ def preprocess(
             + options.default("random"),
         ),
     ] = None,
-    split_seed: Annotated[int, typer.Option(metavar="SEED", help="Seed of the split.")] = 0,
+    split_seed: Annotated[int, typer.Option(metavar="SEED", help="Seed for the split.")] = 0,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,7 +44,7 @@ def preprocess(
         typer.Option(
             "--input",
             metavar="FILES",
-            help="Parquet, CSV, TSV, or Excel file, or a pattern such as 'logs/*.parquet'. CSV and "
+            help="Parquet, CSV, or TSV file, or a pattern such as 'logs/*.parquet'. CSV and "
             "TSV may be compressed (gzip, zstd). Repeatable.",
             rich_help_panel=OWN,
         ),
@@ -103,7 +103,7 @@ def preprocess(
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="Numeric feature for the model, cut into quantile bins. Repeatable.",
+            help="Numeric feature for the model, split into quantile bins. Repeatable.",
             rich_help_panel=OWN,
         ),
     ] = None,
@@ -187,7 +187,9 @@ def _refuse_log_flags(given: dict[str, Any]) -> None:
     for key, value in given.items():
         if value:
             flag = key.replace("_", "-").removesuffix("s")
-            raise UsageError(f"--{flag} applies to your own log. Add its files with `--input`.")
+            raise UsageError(
+                f"--{flag} applies only to your own log. Add its files with `--input`."
+            )
 
 
 def _build_log_options(

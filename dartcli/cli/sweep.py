@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 EXECUTION = "Execution"
-TUNING = "Tuning of the baseline"
+TUNING = "Baseline tuning"
 
 
 def sweep(
@@ -77,7 +77,7 @@ def sweep(
         str | None,
         typer.Option(
             metavar="SWEEP",
-            help="Name of the sweep. An existing sweep is continued."
+            help="Name of the sweep. An existing sweep is resumed."
             + options.default("preset and protocol"),
         ),
     ] = None,
@@ -107,7 +107,9 @@ def sweep(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Count the trainings; train nothing.", rich_help_panel=EXECUTION
+            "--dry-run",
+            help="Count the trainings without running them.",
+            rich_help_panel=EXECUTION,
         ),
     ] = False,
     json: options.Json = False,

@@ -78,7 +78,7 @@ def train(
         float | None,
         typer.Option(
             metavar="RATE",
-            help="Largest share of the interactions to flag." + options.default("0.02"),
+            help="Maximum share of the interactions to flag." + options.default("0.02"),
             rich_help_panel=STRATEGY,
         ),
     ] = None,
@@ -86,7 +86,8 @@ def train(
         str | None,
         typer.Option(
             metavar="DURATION",
-            help="Start of flagging, in iterations (500) or epochs (2ep)." + options.default("0"),
+            help="When to start flagging, in iterations (500) or epochs (2ep)."
+            + options.default("0"),
             rich_help_panel=STRATEGY,
         ),
     ] = None,
@@ -103,7 +104,7 @@ def train(
         str | None,
         typer.Option(
             metavar="ROWS",
-            help="Rows of a batch to rank by loss: positives, or batch for all."
+            help="Rows to rank by loss: positives, or batch (all rows of a batch)."
             + options.default("positives"),
             rich_help_panel=STRATEGY,
         ),
@@ -188,7 +189,7 @@ def train(
         int | None,
         typer.Option(
             metavar="SEED",
-            help="Seed of the training and the split." + options.default("0"),
+            help="Seed for training and for the split." + options.default("0"),
             rich_help_panel=SEEDS,
         ),
     ] = None,
@@ -289,8 +290,8 @@ def train(
 def _refuse_settings(resume: str, given: dict[str, Any]) -> None:
     if _has_value(given):
         raise UsageError(
-            f"--resume {resume} cannot be combined with other settings: a run resumes with those "
-            f"it started with. Run `dart resume {resume}`."
+            f"--resume {resume} cannot be combined with other settings: a run resumes with its "
+            f"original settings. Run `dart resume {resume}`."
         )
 
 

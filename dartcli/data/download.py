@@ -170,8 +170,8 @@ def _fetch_file(
         "" if file.sha256 or not known else f"To accept another version, remove {folder / RECORD}. "
     )
     raise DownloadError(
-        f"cannot download {file.path} of {dataset.name}: {causes}. {again}Get {file.name} by other "
-        f"means and run `dart download {dataset.name} --from FILE`, or set DART_MIRROR to a "
+        f"cannot download {file.path} of {dataset.name}: {causes}. {again}Download {file.name} "
+        f"manually and run `dart download {dataset.name} --from FILE`, or set DART_MIRROR to a "
         f"directory that contains {file.path}."
     )
 

@@ -97,14 +97,14 @@ def _cut(table: pl.DataFrame, how: How, generator: torch.Generator) -> dict[str,
         return _cut_at_random(table, generator)
     if TIME not in table.columns:
         raise DataError(
-            f"the {how} split needs a time, but the data have none. Name its column with `--time`, "
-            "or use `--split random`."
+            f"the {how} split needs timestamps, but the data has none. Name the column with "
+            "`--time`, or use `--split random`."
         )
     absent = table[TIME].null_count()
     if absent:
         raise DataError(
-            f"the {how} split needs a time in every row: {absent:,} of {len(table):,} have none. "
-            "Fill in or drop these rows, or use `--split random`."
+            f"the {how} split needs a timestamp in every row: {absent:,} of {len(table):,} have "
+            "none. Fill in or drop these rows, or use `--split random`."
         )
     ordered = table.sort(TIME, maintain_order=True)
     if how == "temporal":

@@ -217,7 +217,7 @@ def _find_start(answer: requests.Response, part: Path, have: int) -> int:
         if begin and int(begin[1]) == have:
             return have
         discard_part(part)
-        raise TemporaryError("the server sent another range than requested")
+        raise TemporaryError("the server sent a different range than requested")
     if status == 200:
         return 0
     cause = f"the server answered {status} {answer.reason}".rstrip()

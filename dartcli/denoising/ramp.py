@@ -53,7 +53,7 @@ class RampStrategy(Strategy):
         if self.t_m <= 0:
             raise UsageError(
                 f"strategy.t_m is {options.t_m!r}: the rate must rise over more than 0 iterations. "
-                "Use 1 to start at the highest rate."
+                "Use 1 to start at the maximum rate."
             )
 
     def compute_rate(self, iteration: Tensor) -> Tensor:

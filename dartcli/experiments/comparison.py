@@ -145,7 +145,7 @@ class Comparison:
             if contender.strategy == "base":
                 return contender
         raise RunError(
-            "no `base` to compare with. Train it with `dart train --strategy base` or "
+            "no `base` result to compare with. Train it with `dart train --strategy base` or "
             "`dart sweep --strategies base,...`."
         )
 

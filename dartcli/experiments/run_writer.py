@@ -217,7 +217,7 @@ def read_finished_seed(folder: Path, seed: int, identity: str) -> SeedMetrics | 
     Raises
     ------
     RunError
-        If a file is corrupt, or the seed was trained with other settings or data.
+        If a file is corrupt, or the seed was trained with different settings or data.
     """
     place = folder / f"seed_{seed}"
     path = place / METRICS
@@ -228,7 +228,7 @@ def read_finished_seed(folder: Path, seed: int, identity: str) -> SeedMetrics | 
     document.pop(FILES, None)
     if document.pop(IDENTITY, None) != identity:
         raise RunError(
-            f"{place} was trained with other settings or data. Restore them, or remove the run "
+            f"{place} was trained with different settings or data. Restore them, or remove the run "
             "with `dart runs remove` and train it again."
         )
     return validate(SeedMetrics, document, str(path))

@@ -231,6 +231,6 @@ def check_same_data(sweep: Sweep, rows: Iterable[Row]) -> None:
         where = (row.settings.dataset.name, json.dumps(options), row.metrics.split_seed)
         if seen.setdefault(where, row.data) != row.data:
             raise RunError(
-                f"dataset {where[0]} changed during sweep {sweep.name}: trainings saw different "
+                f"dataset {where[0]} changed during sweep {sweep.name}: trainings used different "
                 f"data. Start a sweep with another `--name`, or remove {sweep.folder}."
             )

@@ -66,7 +66,7 @@ def run_sweep(
     plan
         What to train.
     name
-        Name of the sweep; an existing one is continued.
+        Name of the sweep; an existing one is resumed.
     jobs
         Processes at a time, which share the machine's cores. None = one per core on a CPU, one on
         a GPU.

@@ -108,7 +108,7 @@ class _PairwiseInteractions(torch.autograd.Function):
 def pairwise_interactions(factors: Tensor) -> Tensor:
     """Return Float[N], the sum of the dot products of all pairs of fields.
 
-    ``factors`` is Float[N, F, K]; the cost is O(F K) a row. Source: Rendle, "Factorization
+    ``factors`` is Float[N, F, K]; the cost is O(F K) per row. Source: Rendle, "Factorization
     Machines" (ICDM 2010), Lemma 3.1.
     """
     interactions: Tensor = _PairwiseInteractions.apply(factors)  # type: ignore[no-untyped-call]

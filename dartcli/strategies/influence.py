@@ -167,7 +167,7 @@ def _differentiate(
 ) -> Tensor:
     """Return Float[N], the derivative of each row's loss along ``direction``.
 
-    Two backward passes give one number a row: ``J^T u`` is linear in u, and its derivative along
+    Two backward passes give one number per row: ``J^T u`` is linear in u, and its derivative along
     ``direction`` is ``J direction``.
     """
     with torch.enable_grad():

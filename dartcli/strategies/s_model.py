@@ -30,7 +30,7 @@ class SModel(Base):
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
         start = math.log(options.keep) - math.log1p(-options.keep)
-        # a row for each true label; softmax over the recorded label
+        # one row per true label; softmax over the recorded label
         self.noise = nn.Parameter(torch.eye(2) * start)
 
     def link(self, logit: Tensor) -> Tensor:

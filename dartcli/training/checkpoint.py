@@ -202,7 +202,7 @@ def load_latest(folder: Path, identity: str, device: torch.device) -> Position |
     Raises
     ------
     RunError
-        If a checkpoint belongs to other settings or other data.
+        If a checkpoint belongs to different settings or data.
     """
     for place in _list_folders(folder):
         try:
@@ -213,8 +213,8 @@ def load_latest(folder: Path, identity: str, device: torch.device) -> Position |
             continue
         if document.identity != identity:
             raise RunError(
-                f"checkpoint {place} belongs to other settings or data. Restore them, or remove "
-                "the run with `dart runs remove` and train it again."
+                f"checkpoint {place} belongs to different settings or data. Restore them, or "
+                "remove the run with `dart runs remove` and train it again."
             )
         return position
     return None

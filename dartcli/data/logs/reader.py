@@ -73,7 +73,7 @@ def _check_names(options: LogOptions, schema: pl.Schema, where: str) -> None:
     names = [options.user, options.item, *further]
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"column `{name}` is named twice among user, item and fields.")
+            raise UsageError(f"column `{name}` is repeated among user, item, and fields.")
     for name in further:
         if name in RESERVED:
             raise UsageError(f"a field cannot be named `{name}`, which is reserved. Rename it.")
@@ -128,7 +128,7 @@ def _parse_expression(expression: str, schema: pl.Schema, where: str) -> pl.Expr
         raise UsageError(f"invalid --noisy-if {expression!r}: no column `{unknown[0]}` in {where}.")
     if dtype != pl.Boolean:
         raise UsageError(
-            f"invalid --noisy-if {expression!r}: it is {dtype}, not true or false. {example}"
+            f"invalid --noisy-if {expression!r}: it is {dtype}, not Boolean. {example}"
         )
     return parsed
 

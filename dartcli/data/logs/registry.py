@@ -86,8 +86,8 @@ def check_log_name(name: str) -> None:
     """Raise UsageError if ``name`` is invalid, or that of a dataset in the catalog."""
     if not VALID_NAME.fullmatch(name):
         raise UsageError(
-            f"invalid dataset name {name!r}. Use 1 to 64 letters, digits, `_`, `-` or `.`, not "
-            "beginning with `-` or `.`."
+            f"invalid dataset name {name!r}. Use 1 to 64 letters, digits, `_`, `-`, or `.`, and "
+            "do not start with `-` or `.`."
         )
     try:
         catalog.load("datasets", name)
@@ -103,7 +103,7 @@ def load_log(name: str) -> LogOptions | None:
         return None
     document = read_document(path)
     if document.pop(NAME, None) != name:
-        raise DataError(f"{path} describes another log. Run `dart preprocess --input` again.")
+        raise DataError(f"{path} describes a different log. Run `dart preprocess --input` again.")
     try:
         return LogOptions.model_validate(document)
     except ValidationError as error:

@@ -64,7 +64,7 @@ def file_format(path: Path) -> Format:
     if known is None:
         raise DataError(
             f"cannot tell the format of {path} from its name. Use one of "
-            f"{', '.join(sorted(SUFFIXES))}, for CSV and TSV also followed by .gz or .zst."
+            f"{', '.join(sorted(SUFFIXES))}; CSV and TSV may also end in .gz or .zst."
         )
     return known
 
