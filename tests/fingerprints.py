@@ -4,7 +4,7 @@
     python tests/fingerprints.py record after.json  # with the changed code
     python tests/fingerprints.py compare before.json after.json
 
-``record`` works in a temporary ``DART_HOME`` and takes the real data sets from ``DART_MIRROR``;
+``record`` works in a temporary ``DART_HOME`` and takes the real datasets from ``DART_MIRROR``;
 without it, they are skipped. Make both records on the same machine, with the same libraries.
 Columns, keys and tensors may be renamed in between (renames are listed); types and values may not
 change.
@@ -103,7 +103,7 @@ def make_logs(path: Path) -> None:
 
 
 def prepared(name: str, **options: Any) -> Sums:
-    """Prepare a data set under both protocols; return the checksums of its tables."""
+    """Prepare a dataset under both protocols; return the checksums of its tables."""
     for protocol in PROTOCOLS:
         split = dartcli.preprocess(name, protocol=protocol, options=options).folder
     home = split.parent.parent
@@ -135,7 +135,7 @@ def trainings(datasets: tuple[str, ...]) -> Iterator[dict[str, Any]]:
 
 
 def trained(choice: dict[str, Any]) -> Sums:
-    """Train a run; return the checksums of its tables, weights and measures."""
+    """Train a run; return the checksums of its tables, weights, and metrics."""
     settings = {**DEFAULTS, **choice}
     name = "/".join(["train", *(str(value) for value in settings.values() if value)])
     dataset, strategy = settings.pop("dataset"), settings.pop("strategy")
@@ -195,7 +195,7 @@ def _numbers(path: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def compare(before: Path, after: Path) -> None:
-    """Compare two records; exit with 1 where they differ."""
+    """Compare two records; exit with 1 if they differ."""
     old, new = (json.loads(path.read_text(encoding="utf-8")) for path in (before, after))
     renamed: Counter[str] = Counter()
     wrong = [f"{file}: only in {before}" for file in sorted(old.keys() - new.keys())]

@@ -204,7 +204,7 @@ def test_of_concurrent_processes_one_prepares_and_the_others_wait() -> None:
 
 @pytest.mark.parametrize("damage", ["manifest", "missing", "truncated"])
 @pytest.mark.parametrize("whole", [True, False])
-def test_damaged_data_are_prepared_again(damage: str, whole: bool) -> None:
+def test_corrupt_data_is_prepared_again(damage: str, whole: bool) -> None:
     first = prepare_split(toy(), DataOptions(), STRICT, 0)
     before = {name: first.split(name) for name in ("train", "valid", "test")}
     folder = first.folder

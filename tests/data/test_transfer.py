@@ -178,7 +178,7 @@ def test_waits_double_unless_the_server_names_a_time(
     assert (tmp_path / "p").read_bytes() == CONTENT
 
 
-def test_redirects_and_slow_connections_are_handled(server: Any, tmp_path: Path) -> None:
+def test_redirects_and_slow_connections_work(server: Any, tmp_path: Path) -> None:
     server.plan.trickle = True
     get(server, tmp_path / "p", "/moved")
     assert (tmp_path / "p").read_bytes() == CONTENT

@@ -100,14 +100,14 @@ def test_a_grid_over_other_settings_makes_columns(home: Path) -> None:
         ({"datasets": ("synthetics",)}, "Did you mean"),
     ],
 )
-def test_a_plan_that_cannot_be_is_refused(home: Path, changes: Any, sentence: str) -> None:
+def test_an_invalid_plan_is_refused(home: Path, changes: Any, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         plan_trainings(plan(**changes))
     assert not home.exists()
 
 
 @pytest.mark.parametrize("text", ["training.epochs", "=3", "a.b=", "a.b=1,,2"])
-def test_a_grid_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_grid_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=re.escape(repr(text))):
         sweep_plan.parse_grid([text])
 
@@ -119,7 +119,7 @@ def test_values_of_a_grid_are_read_as_settings_are() -> None:
     }
 
 
-def test_a_row_is_what_dart_train_measures(home: Path) -> None:
+def test_a_row_has_the_metrics_of_dart_train(home: Path) -> None:
     found = run_sweep(plan(seeds=(1,)), "trial", jobs=1)
     for entry, row in found.finished():
         run = train_run(row.settings, name=entry.arm)
@@ -158,7 +158,7 @@ def test_one_name_holds_one_protocol(home: Path) -> None:
         run_sweep(plan(protocol="reference"), "trial", jobs=1)
 
 
-def test_what_fails_is_told_and_the_rest_is_kept(home: Path) -> None:
+def test_failures_are_reported_and_finished_trainings_are_kept(home: Path) -> None:
     bad = plan(arms=("base", "dart"), grid={**SMALL, "training.learning_rate": [1e-3, 1e30]})
     with pytest.raises(TrainingError, match=r"4 of 8"):
         run_sweep(bad, "trial", jobs=2)
@@ -280,7 +280,7 @@ def _alive(pid: str) -> bool:
 
 @pytest.fixture
 def made_up(home: Path) -> Sweep:
-    """A sweep of three strategies whose measures are numbers of ours."""
+    """A sweep of three strategies with made-up metrics."""
     found = run_sweep(plan(arms=("base", "dart", "clean"), seeds=(0,)), "made-up", jobs=1)
     every = plan_trainings(plan(arms=("base", "dart", "clean"), seeds=tuple(range(6))))
     found.extend([one.entry for one in every], [])
@@ -401,7 +401,7 @@ def test_data_that_changed_meanwhile_are_noticed(made_up: Sweep) -> None:
         run_analysis("compare", ["made-up"])
 
 
-def test_the_command_rehearses_runs_and_goes_on(home: Path) -> None:
+def test_the_command_counts_runs_and_resumes(home: Path) -> None:
     words = ["sweep", "--datasets", "synthetic", "--seeds", "0", "--no-tune-base", *FLAGS]
     rehearsed = dart(*words, "--dry-run")
     assert "2 trainings, 2 of them missing" in " ".join(rehearsed.stdout.split())

@@ -203,7 +203,7 @@ class Fuzz:
     allowed: tuple[str, ...] = ()
 
     def run_arguments(self, words: list[str]) -> None:
-        """Run generated arguments, without those that write where the user says."""
+        """Run generated arguments, without those that write to a path from the user."""
         writing = {"--output", "-o", "--install-completion"}
         self.run_command([word for word in words if word not in writing])
         if not (self.home / "runs" / "one" / "metrics.json").exists() or self._has_many_runs():

@@ -32,7 +32,7 @@ STRATEGIES = ("base", "dart", "mentornet", "co-teaching")
 WEIGHTS = {"download": 2, "preprocess": 3, "train": 10, "analyze": 2, "report": 2}
 """Relative frequency of killing each step."""
 MAX_KILLS = 3
-"""Kills in a row."""
+"""Consecutive kills."""
 
 
 class KillTrials:

@@ -62,7 +62,7 @@ def test_a_list_of_seeds_is_read_as_it_was_written(seeds: list[int]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", ",", "1,,2", "a", "-1", "1-", "1-2-3", "0x1", "1.5", "1;2"])
-def test_what_is_no_list_of_seeds_is_refused(text: str) -> None:
+def test_an_invalid_list_of_seeds_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"`--seeds`: "):
         parse_seeds(text)
 
@@ -307,7 +307,7 @@ def test_a_mistake_in_options_is_one_sentence(values: dict[str, Any], sentence: 
         validate(Recipe, values, "strategy")
 
 
-def test_options_that_are_not_there_are_said_to_be_none() -> None:
+def test_a_component_without_options_lists_none() -> None:
     with pytest.raises(UsageError, match=r"`model\.x`.*none\.$"):
         validate(Options, {"x": 1}, "model")
 

@@ -131,7 +131,7 @@ def stopped_and_resumed(folder: Path, steps: int, *what: Any) -> Ends:
         ("dart", "deepfm"),
     ],
 )
-def test_a_stopped_training_goes_on_as_if_it_had_not(
+def test_resumed_training_equals_uninterrupted_training(
     tmp_path: Path, strategy: str, model: str
 ) -> None:
     whole = Ends(strategy, model)
@@ -141,7 +141,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(
         assert_same(whole, resumed)
 
 
-def test_sparse_adam_goes_on_too(tmp_path: Path) -> None:
+def test_sparse_adam_resumes_identically(tmp_path: Path) -> None:
     plan = PLAN.model_copy(update={"optimizer": "sparse-adam"})
     resumed = stopped_and_resumed(tmp_path, 9, "dart", "fm", plan)
     assert_same(Ends("dart", "fm", plan), resumed)
@@ -161,7 +161,7 @@ def test_checkpoints_by_epochs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*FILES, DOCUMENT])
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
-def test_a_damaged_checkpoint_is_not_believed(
+def test_a_corrupt_checkpoint_is_not_used(
     tmp_path: Path, name: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     Ends("dart", "fm", writer=CheckpointWriter(tmp_path, "id", Interval(seconds=1e-9)))
@@ -187,7 +187,7 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
         load_latest(tmp_path, "other", CPU)
 
 
-def test_nothing_there_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_missing_folder_has_no_checkpoint(tmp_path: Path) -> None:
     assert load_latest(tmp_path / "none", "id", CPU) is None
 
 

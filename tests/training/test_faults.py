@@ -19,7 +19,7 @@ GPU_SAID = (
 )
 
 
-def test_a_loss_that_is_no_number_names_iteration_cause_and_the_last_good_checkpoint(
+def test_a_non_finite_loss_names_iteration_cause_and_the_last_good_checkpoint(
     tmp_path: Path,
 ) -> None:
     plan = PLAN.model_copy(update={"learning_rate": 1e30})
@@ -62,7 +62,7 @@ def test_without_checkpoints_the_end_of_the_epoch_notices(tmp_path: Path) -> Non
         ),
     ],
 )
-def test_what_a_device_says_becomes_a_sentence(error: Exception, words: str) -> None:
+def test_device_errors_become_messages(error: Exception, words: str) -> None:
     with pytest.raises(TrainingError) as fault, devices.explained(CPU):
         raise error
     assert re.search(words, str(fault.value))
@@ -89,7 +89,7 @@ def test_a_device_that_computes_nonsense_is_refused(monkeypatch: pytest.MonkeyPa
         devices.resolve("auto")
 
 
-def test_a_device_that_is_not_there_is_said_before_any_work(home: Path) -> None:
+def test_an_unavailable_device_is_reported_before_any_work(home: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
     with pytest.raises(TrainingError, match="cuda"):

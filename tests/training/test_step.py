@@ -104,7 +104,7 @@ def test_compiled_steps_agree_with_eager_ones(strategy: str) -> None:
 
 
 @needs_compiler
-def test_where_translating_fails_the_step_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_compilation_fails_the_step_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise FileNotFoundError("no folder for it")
 
