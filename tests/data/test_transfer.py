@@ -74,10 +74,11 @@ class Handler(BaseHTTPRequestHandler):
         limit = plan.break_after.pop(0) if plan.break_after else len(body)
         step = 1000 if plan.trickle else len(body) or 1
         sent = body[:limit]
+        # counted first: the client may be done before this thread goes on
+        plan.served += len(sent)
         for first in range(0, len(sent), step):
             self.wfile.write(sent[first : first + step])
             self.wfile.flush()
-        plan.served += len(sent)
         if limit < len(body):
             self.close_connection = True
 
