@@ -138,7 +138,7 @@ def preprocess(
     """
     from dartcli import settings
     from dartcli.data import prepare
-    from dartcli.data.registry import register_log
+    from dartcli.data.logs.registry import register_log
 
     tree = settings.parse_assignments(set_ or [])
     other = sorted(set(tree) - {"dataset"})
@@ -214,7 +214,7 @@ def _build_log_options(
 
 
 def _print_preview(log: LogOptions, *, json: bool) -> None:
-    from dartcli.data.registry import preview_log
+    from dartcli.data.logs.preview import preview_log
 
     found = preview_log(log)
     if json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -85,7 +85,6 @@ class Prepared:
     manifest: Manifest
     fresh: bool
     """Whether this call prepared it, rather than found it."""
-    _loaded: dict[str, pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -114,27 +113,14 @@ class Prepared:
         return self.manifest.fields[1].values
 
     def split(self, name: SplitName) -> pl.DataFrame:
-        """Return one split, from memory if it was loaded, else from disk.
+        """Return one split; its file is opened and verified at each call.
 
         Raises
         ------
         DataError
             If its file is missing or corrupt.
         """
-        if name in self._loaded:
-            return self._loaded[name]
         return _read_table(self.folder, f"{name}.parquet", self.manifest)
-
-    def load(self, name: SplitName) -> pl.DataFrame:
-        """Return one split and keep it in memory: its file is read and verified only once.
-
-        Raises
-        ------
-        DataError
-            If its file is missing or corrupt.
-        """
-        self._loaded[name] = self.split(name)
-        return self._loaded[name]
 
     def ids(self, field: str) -> pl.DataFrame:
         """Return the table of ``code`` and ``raw`` id of ``field``, ordered by code.

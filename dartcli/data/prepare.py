@@ -15,7 +15,6 @@ from dartcli.data.dataset import DataOptions, Dataset
 from dartcli.data.download import fetch_dataset
 from dartcli.data.encode import Encoded, encode, encode_rows
 from dartcli.data.features import Field, fit_features
-from dartcli.data.logs.registry import HASHES
 from dartcli.data.logs.scan import explain_unreadable
 from dartcli.data.manifest import (
     FORMAT,
@@ -40,8 +39,6 @@ from dartcli.storage.atomic import atomic_directory
 from dartcli.storage.checksums import hash_file, write_document
 from dartcli.storage.locks import lock
 from dartcli.storage.tables import READ_ERRORS, write_table
-
-__all__ = ["HASHES", "download", "prepare_split", "preprocess"]
 
 logger = logging.getLogger(__name__)
 

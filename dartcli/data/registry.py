@@ -8,25 +8,12 @@ from typing import Any, Final
 from dartcli import catalog
 from dartcli.data.dataset import Dataset
 from dartcli.data.download import fetched_sizes
-from dartcli.data.logs.preview import preview_log
-from dartcli.data.logs.registry import list_logs, load_log, log_dataset, register_log
+from dartcli.data.logs.registry import list_logs, load_log, log_dataset
 from dartcli.data.manifest import is_complete
 from dartcli.errors import DataError, UsageError
 from dartcli.settings import Options, validate
 from dartcli.storage import paths
 from dartcli.storage.checksums import read_document, write_document
-
-__all__ = [
-    "LAST",
-    "default_dataset",
-    "find_dataset",
-    "last_prepared",
-    "list_datasets",
-    "preview_log",
-    "register_log",
-    "registered_options",
-    "remember_prepared",
-]
 
 LAST: Final = "last.json"
 

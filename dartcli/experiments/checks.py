@@ -19,10 +19,10 @@ from dartcli import catalog
 from dartcli._version import __version__
 from dartcli.data.dataset import Dataset
 from dartcli.data.download import fetch_dataset, load_record
-from dartcli.data.logs.registry import list_logs, load_log
+from dartcli.data.logs.registry import HASHES, list_logs, load_log
 from dartcli.data.logs.scan import expand_patterns
 from dartcli.data.manifest import SPLIT_FOLDER, check_files, read_manifest
-from dartcli.data.prepare import HASHES, prepare_split
+from dartcli.data.prepare import prepare_split
 from dartcli.data.registry import LAST, find_dataset
 from dartcli.errors import DartError, DataError
 from dartcli.experiments import run_writer

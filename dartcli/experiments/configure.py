@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from dartcli import catalog
-from dartcli.data.logs.registry import load_log
 from dartcli.data.manifest import Prepared
 from dartcli.data.prepare import prepare_split
-from dartcli.data.registry import find_dataset
+from dartcli.data.registry import find_dataset, registered_options
 from dartcli.errors import UsageError
 from dartcli.settings import (
     PROTOCOLS,
@@ -56,10 +55,9 @@ def configure(settings: Settings) -> Configuration:
         )
     protocol = PROTOCOLS[settings.protocol]
     dataset = find_dataset(settings.dataset.name)
-    log = load_log(dataset.name) if dataset.local_files else None
     model = catalog.load("models", settings.model.name)
     strategy = catalog.load("strategies", settings.strategy.name)
-    described = log.model_dump() if log else {}
+    described = registered_options(dataset.name)
     dataset_options = resolve_options(dataset.options, settings.dataset, "dataset", described)
     model_options = resolve_options(model.Options, settings.model, "model", protocol.model_dump())
     strategy_options = resolve_options(strategy.Options, settings.strategy, "strategy", {})

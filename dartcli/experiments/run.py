@@ -24,8 +24,6 @@ files byte for byte.
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,11 +32,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from dartcli.errors import DartError, RunError
+from dartcli.errors import DartError, DataError, RunError
 from dartcli.settings import Options, Settings, validate
-from dartcli.storage.atomic import os_reason
-from dartcli.storage.checksums import find_mismatch, read_document
-from dartcli.storage.tables import READ_ERRORS
+from dartcli.storage.checksums import find_mismatch, read_document, read_verified
+from dartcli.storage.tables import read_table
 from dartcli.training.results import SeedMetrics, Spread
 
 if TYPE_CHECKING:
@@ -151,24 +148,12 @@ class Run:
         path = (self.folder if seed is None else self.seed_folder(seed)) / name
         mismatch = find_mismatch(path, files.get(name))
         if mismatch:
-            raise RunError(self._corrupt(path, mismatch))
+            raise RunError(self._explain_corrupt(f"{path}: {mismatch}"))
 
-    def _read(self, seed: int, name: str) -> bytes:
-        """Return the bytes of a file of ``seed``, read once and verified."""
-        path = self.seed_folder(seed) / name
-        expected = self.seed_files(seed).get(name)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise RunError(self._corrupt(path, os_reason(error))) from error
-        if hashlib.sha256(content).hexdigest() != expected:
-            raise RunError(self._corrupt(path, "checksum mismatch"))
-        return content
-
-    def _corrupt(self, path: Path, found: str) -> str:
+    def _explain_corrupt(self, found: object) -> str:
+        cause = str(found).removeprefix("cannot read ").rstrip(".")
         return (
-            f"{path}: {found}. Repair the run with `dart doctor --repair`, then "
-            f"`dart resume {self.name}`."
+            f"{cause}. Repair the run with `dart doctor --repair`, then `dart resume {self.name}`."
         )
 
     def check(self) -> None:
@@ -244,16 +229,17 @@ class Run:
         from safetensors import SafetensorError
         from safetensors.torch import load
 
+        path = self.seed_folder(seed) / MODEL
         try:
-            return load(self._read(seed, MODEL))
-        except SafetensorError as error:
-            raise RunError(self._corrupt(self.seed_folder(seed) / MODEL, str(error))) from error
+            return load(read_verified(path, self.seed_files(seed).get(MODEL)))
+        except (DataError, SafetensorError) as error:
+            raise RunError(self._explain_corrupt(error)) from error
 
     def _table(self, seed: int, name: str) -> pl.DataFrame:
         try:
-            return pl.read_parquet(io.BytesIO(self._read(seed, name)))
-        except READ_ERRORS as error:
-            raise RunError(self._corrupt(self.seed_folder(seed) / name, str(error))) from error
+            return read_table(self.seed_folder(seed) / name, self.seed_files(seed).get(name))
+        except DataError as error:
+            raise RunError(self._explain_corrupt(error)) from error
 
 
 def load_model_weights(model: nn.Module, run: Run, seed: int) -> None:

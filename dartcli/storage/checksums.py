@@ -41,6 +41,23 @@ def find_mismatch(path: Path, digest: str | None) -> str | None:
     return None if found == digest else "checksum mismatch"
 
 
+def read_verified(path: Path, digest: str | None) -> bytes:
+    """Read a file and verify its SHA-256, opening it once.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, or its checksum does not match.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {os_reason(error)}.") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise DataError(f"cannot read {path}: checksum mismatch.")
+    return content
+
+
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
     """Write ``document`` as :func:`write_json` does, with its checksum as the last key."""
     write_json(path, {**document, CHECKSUM: _checksum(document)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from dartcli.errors import DataError, first_line
-from dartcli.storage.atomic import os_reason
+from dartcli.storage.checksums import read_verified
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +18,7 @@ READ_ERRORS: Final = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicExc
 """What Polars raises if a table is missing or corrupt."""
 
 
-def read_table(path: Path, checksum: str) -> pl.DataFrame:
+def read_table(path: Path, checksum: str | None) -> pl.DataFrame:
     """Read a Parquet file and verify its SHA-256, opening the file once.
 
     Raises
@@ -27,13 +26,9 @@ def read_table(path: Path, checksum: str) -> pl.DataFrame:
     DataError
         If the file is missing, has another checksum, or is not valid Parquet.
     """
+    content = read_verified(path, checksum)
     try:
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != checksum:
-            raise DataError(f"cannot read {path}: checksum mismatch.")
         return pl.read_parquet(content)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {os_reason(error)}.") from error
     except READ_ERRORS as error:
         raise DataError(f"cannot read {path}: {first_line(error)}.") from error
 

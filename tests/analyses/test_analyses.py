@@ -15,8 +15,8 @@ from checksums import update_checksums
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from dartcli.data.logs.registry import register_log
 from dartcli.data.logs.schema import LogOptions
-from dartcli.data.registry import register_log
 from dartcli.errors import RunError, UsageError
 from dartcli.experiments.run_index import find_run
 from dartcli.experiments.train import train_run

@@ -14,10 +14,10 @@ from typer.testing import CliRunner, Result
 from dartcli.cli import app
 from dartcli.data import prepare
 from dartcli.data.columns import ITEM, LABEL, NOISY, RATING, TIME, USER
+from dartcli.data.logs.preview import preview_log
 from dartcli.data.logs.reader import read_log
 from dartcli.data.logs.registry import log_dataset
 from dartcli.data.logs.schema import LogOptions
-from dartcli.data.registry import preview_log
 from dartcli.errors import DataError
 from dartcli.settings import PROTOCOLS
 

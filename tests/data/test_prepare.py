@@ -12,7 +12,6 @@ import pytest
 from dartcli.data import prepare, registry
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER
 from dartcli.data.dataset import Counts, DataOptions, Dataset
-from dartcli.data.manifest import Prepared
 from dartcli.data.prepare import prepare_split
 from dartcli.errors import DataError
 from dartcli.settings import PROTOCOLS
@@ -138,15 +137,6 @@ def test_a_corrupt_split_is_an_error_that_names_the_file(damage: str) -> None:
         pl.read_parquet(path)[:-1].write_parquet(path)
     with pytest.raises(DataError, match=r"train\.parquet.*dart doctor"):
         data.split("train")
-
-
-def test_a_loaded_split_is_read_from_disk_once() -> None:
-    data = prepare_split(toy(), DataOptions(), STRICT, 0)
-    table = data.load("valid")
-    (data.folder / "valid.parquet").unlink()
-    assert data.load("valid") is data.split("valid") is table
-    with pytest.raises(DataError, match=r"valid\.parquet"):
-        Prepared(data.folder, data.manifest, fresh=False).split("valid")
 
 
 def test_a_split_file_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def _describe_plan(options: LogOptions, counts: dict[str, int]) -> list[str]:
     if options.noisy_if:
         plan.append(
             f"{counts['noisy']:,} rows are known false positives ({options.noisy_if}); this is "
-            "used only to measure results, never for training."
+            "used to measure results, and by the reference strategies (`clean`)."
         )
     else:
         plan.append("no false positives are known: precision and recall cannot be computed.")
