@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from benchmarks._data import sized
 from benchmarks.timing import Benchmark, interleaved
-from benchmarks.train import dart_epoch
+from benchmarks.train import dart_epoch, steps_on
 from dartcli.training.device import deterministic
 
 
 def measure(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return milliseconds per iteration with and without deterministic operations, and the ratio.
 
-    Steps are eager and compiled (on a GPU, captured).
+    On a GPU steps are eager and captured.
     """
     data = sized(options)
     strategy = str(options.get("strategy", "dart"))
-    ways: tuple[Literal["off", "on"], ...] = ("off", "on")
+    ways = steps_on(data.device)
 
-    def contender(way: Literal["off", "on"], *, wanted: bool) -> Callable[[], None]:
-        epoch = dart_epoch(data, strategy, compile_=way)
+    def contender(way: str, *, wanted: bool) -> Callable[[], None]:
+        epoch = dart_epoch(data, strategy, captured=ways[way])
 
         def run() -> None:
             with deterministic(data.device, wanted=wanted):
@@ -42,7 +42,7 @@ def measure(options: Mapping[str, Any]) -> dict[str, Any]:
     def row(way: str) -> dict[str, Any]:
         free, repeated = (timings[f"{way} {wanted}"].median for wanted in (False, True))
         return {
-            "step": "compiled" if way == "on" else "eager",
+            "step": way,
             "free_ms": 1e3 * free / data.iterations,
             "deterministic_ms": 1e3 * repeated / data.iterations,
             "times_free": repeated / free,

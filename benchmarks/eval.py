@@ -76,7 +76,7 @@ def _time_evaluation(data: Sized, rounds: int) -> tuple[float, float]:
 
     timings = interleaved(
         {
-            "epoch": dart_epoch(data, "dart", compile_="auto", validated=len(valid)),
+            "epoch": dart_epoch(data, "dart", captured=True, validated=len(valid)),
             "evaluate": evaluate,
             "auc": lambda: _compute_auc(scores, valid),
         },

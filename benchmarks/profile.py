@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks._data import sized
 from benchmarks.timing import Benchmark
-from benchmarks.train import dart_epoch
+from benchmarks.train import dart_epoch, steps_on
 from dartcli.training.device import keeping_freed_memory, wait
 
 SHOWN = 10
@@ -26,14 +26,10 @@ def measure(options: Mapping[str, Any]) -> dict[str, Any]:
     strategy = str(options.get("strategy") or "dart")
     cuda = data.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
-    ways: tuple[tuple[str, Literal["off", "on"]], ...] = (
-        ("eager", "off"),
-        ("captured" if cuda else "compiled", "on"),
-    )
     found: list[dict[str, Any]] = []
-    for name, compile_ in ways:
+    for name, captured in steps_on(data.device).items():
         with keeping_freed_memory():
-            run = dart_epoch(data, strategy, compile_=compile_)
+            run = dart_epoch(data, strategy, captured=captured)
             run()
             run()
             wait(data.device)
@@ -49,7 +45,7 @@ def _list_operations(
 ) -> list[dict[str, Any]]:
     spent: list[tuple[str, float, float]] = [
         (
-            "the compiled function" if "CompiledFxGraph" in event.key else event.key,
+            event.key,
             float(event.self_device_time_total if cuda else event.self_cpu_time_total) / iterations,
             event.count / iterations,
         )

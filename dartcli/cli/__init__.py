@@ -25,7 +25,6 @@ from dartcli.cli import (
 from dartcli.cli.errors import CommandGroup, guarded, raise_interrupted
 from dartcli.errors import DartError
 from dartcli.storage import paths
-from dartcli.storage.atomic import process_directory
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -74,7 +73,7 @@ def root(
 def _set_environment() -> None:
     """Set the variables that libraries read when they are first used, unless the user has."""
     try:
-        home, compiled = paths.home(), process_directory(paths.compiled())
+        home = paths.home()
     except DartError:
         return  # the command reports it
     for name, value in {
@@ -82,10 +81,6 @@ def _set_environment() -> None:
         "THP_MEM_ALLOC_ENABLE": "1",
         # the font cache is kept with our other files, and no personal style changes the figures
         "MPLCONFIGDIR": str(home / "matplotlib"),
-        # compiled code from disk is never run: each process compiles its own
-        "TORCHINDUCTOR_CACHE_DIR": str(compiled),
-        # one function does not need a pool of compilers, and Ctrl-C then has no children to stop
-        "TORCHINDUCTOR_COMPILE_THREADS": "1",
     }.items():
         os.environ.setdefault(name, value)
 

@@ -175,13 +175,11 @@ def train(
             rich_help_panel=TRAINING,
         ),
     ] = None,
-    compile_: Annotated[
-        str | None,
+    cuda_graph: Annotated[
+        bool | None,
         typer.Option(
-            "--compile",
-            metavar="MODE",
-            help="Compile training steps (on a GPU: CUDA graphs): auto, on, or off. auto compiles "
-            "on a CPU after 20,000 steps." + options.default("auto"),
+            "--cuda-graph/--no-cuda-graph",
+            help="On a GPU, capture the step as a CUDA graph." + options.default("on"),
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -259,7 +257,7 @@ def train(
             "learning_rate": learning_rate,
             "weight_decay": weight_decay,
             "optimizer": optimizer,
-            "compile": compile_,
+            "cuda_graph": cuda_graph,
             "snapshots": snapshot or None,
         },
         "device": device,

@@ -8,7 +8,7 @@ step can be captured in a CUDA graph.
 
 from __future__ import annotations
 
-from dartcli.denoising.loss import bce, denoised_loss, observe
+from dartcli.denoising.loss import bce, denoised_loss, objective_gradient, observe
 from dartcli.denoising.ramp import RampStrategy, compute_rate
 from dartcli.denoising.ranking import (
     Basis,
@@ -44,5 +44,6 @@ __all__ = [
     "find_top_keys",
     "mask_highest",
     "mask_ranked",
+    "objective_gradient",
     "observe",
 ]

@@ -28,6 +28,33 @@ def denoised_loss(logit: Tensor, decision: Decision) -> Tensor:
     return (decision.weight * bce(logit, decision.label)).sum() / kept
 
 
+def objective_gradient(
+    observed: Observed, logit: Tensor, decision: Decision
+) -> tuple[Tensor, Tensor]:
+    """Return :func:`denoised_loss`, and its gradient by the logit in closed form.
+
+    Parameters
+    ----------
+    observed : Observed
+        What :func:`observe` returned for ``logit``.
+    logit : Float[N]
+    decision : Decision
+
+    Returns
+    -------
+    objective : Float[]
+    gradient : Float[N]
+        ``(probability - label) * weight / count(weight > 0)``.
+    """
+    weight, label = decision
+    weight = weight / weight.count_nonzero().clamp_(min=1)
+    loss = observed.loss
+    if label is not observed.label:
+        # cross-entropy is linear in the label, and minus the logit its slope
+        loss = torch.addcmul(loss, observed.label - label, logit.detach())
+    return torch.dot(weight, loss), (observed.probability - label).mul_(weight)
+
+
 def observe(
     logit: Tensor,
     label: Tensor,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -12,17 +11,14 @@ from dartcli.denoising.strategy import Context, Observed, Strategy
 from dartcli.errors import UsageError
 
 
-def compute_rate(iteration: Tensor, t_i: float, t_m: float, tau_m: float) -> Tensor:
+def compute_rate(iteration: Tensor, t_i: Tensor, t_m: Tensor, tau_m: Tensor) -> Tensor:
     """Return Float64[], the rate ``tau(T) = max(min((T - t_i) / t_m * tau_m, tau_m), 0)`` (Eq. 3).
 
     The rate is 0 up to iteration ``t_i``, then rises linearly and reaches ``tau_m`` another ``t_m``
-    iterations later. The result is on the device of ``iteration``, an Int[], and in float64, so
-    that ``floor(tau * n)`` is what Python computes. ``t_m`` must be positive.
+    iterations later. ``iteration`` is Int[] and the others Float64[] on its device: in float64,
+    ``floor(tau * n)`` is what Python computes. ``t_m`` must be positive.
     """
-    elapsed = iteration.to(torch.float64) - t_i
-    # dividing by a Python number, a GPU would multiply by its reciprocal, which rounds differently
-    elapsed = elapsed / elapsed.new_full((), t_m) * tau_m
-    return elapsed.clamp(min=0.0, max=tau_m)
+    return ((iteration - t_i) / t_m * tau_m).clamp_(min=0.0).clamp_(max=tau_m)
 
 
 class RampStrategy(Strategy):
@@ -45,27 +41,32 @@ class RampStrategy(Strategy):
         """Iterations, or epochs as 3ep, over which the rate rises from 0 to tau_m; above 0."""
 
     options: Options
+    t_i: Tensor
+    t_m: Tensor
+    tau_m: Tensor
 
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
-        self.t_i = settings.iterations(options.t_i, context.iterations_per_epoch)
-        self.t_m = settings.iterations(options.t_m, context.iterations_per_epoch)
-        if self.t_m <= 0:
+        t_i = settings.iterations(options.t_i, context.iterations_per_epoch)
+        t_m = settings.iterations(options.t_m, context.iterations_per_epoch)
+        if t_m <= 0:
             raise UsageError(
                 f"strategy.t_m is {options.t_m!r}: the rate must rise over more than 0 iterations. "
                 "Use 1 to start at the maximum rate."
             )
+        for name, value in {"t_i": t_i, "t_m": t_m, "tau_m": options.tau_m}.items():
+            self.register_constant(name, value)
 
     def compute_rate(self, iteration: Tensor) -> Tensor:
         """Return Float64[], the rate in Int[] ``iteration``; see :func:`compute_rate`."""
-        return compute_rate(iteration, self.t_i, self.t_m, self.options.tau_m)
+        return compute_rate(iteration, self.t_i, self.t_m, self.tau_m)
 
     def flag_highest(self, observed: Observed, score: Tensor, ranked: Tensor) -> Tensor:
         """Return Bool[N], the ``floor(tau(T) * n)`` highest scores of the n ``ranked`` rows.
 
-        ``score`` is Float[N] and ``ranked`` Bool[N]; ties are broken by row.
+        ``score`` is Float[N], not negative, and ``ranked`` Bool[N]; ties are broken by row.
         """
-        keys = compute_rank_keys(score, observed.row, ranked)
+        keys = compute_rank_keys(score, observed.row, ranked, nonnegative=True)
         top_keys = find_top_keys(keys, self.options.tau_m * len(keys))
         count = count_share(self.compute_rate(observed.iteration), ranked.sum())
         return mask_highest(top_keys, keys, count)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Basis = Literal["positives", "batch"]
 """Which rows a strategy ranks."""
@@ -18,12 +19,14 @@ def mask_ranked(label: Tensor, basis: Basis) -> Tensor:
     return positive if basis == "positives" else torch.ones_like(positive)
 
 
-def compute_rank_keys(score: Tensor, row: Tensor, eligible: Tensor) -> Tensor:
+def compute_rank_keys(
+    score: Tensor, row: Tensor, eligible: Tensor, *, nonnegative: bool = False
+) -> Tensor:
     """Return Int64[N], distinct keys that sort as the scores do.
 
     The order depends neither on the order of the batch nor on the device: among equal scores the
     smaller row has the higher key. The high half of a key holds the score's float32 bits, mapped so
-    that integers compare as the floats do; the low half holds the row, reversed.
+    that integers compare as the floats do; the low half holds the row, negated.
 
     Parameters
     ----------
@@ -33,23 +36,33 @@ def compute_rank_keys(score: Tensor, row: Tensor, eligible: Tensor) -> Tensor:
         Distinct, 0 to 2**31 - 1.
     eligible : Bool[N]
         Rows to rank; the others share the lowest key, below that of every eligible row.
+    nonnegative : bool
+        No score is negative or -0.0, as losses are not: computing their keys is simpler.
     """
-    # -0.0 and 0.0 are equal but differ in their bits: adding 0.0 turns both into 0.0
-    bits = (score.to(torch.float32) + 0.0).view(torch.int32)
-    # the magnitude bits of a negative float are inverted, so that a larger magnitude sorts lower
-    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    key = (ordered.to(torch.int64) << 32) | (0x7FFFFFFF - row.to(torch.int64))
-    return key.masked_fill(~eligible, torch.iinfo(torch.int64).min)
+    score = score.to(torch.float32)
+    if nonnegative:
+        bits = score.view(torch.int32)
+    else:
+        # -0.0 and 0.0 are equal but differ in their bits: adding 0.0 turns both into 0.0
+        bits = (score + 0.0).view(torch.int32)
+        # the magnitude bits of a negative float are inverted: a larger magnitude sorts lower
+        bits = (bits >> 31).bitwise_and_(0x7FFFFFFF).bitwise_xor_(bits)
+    key = (bits.to(torch.int64) << 32).sub_(row)
+    return torch.where(eligible, key, torch.iinfo(torch.int64).min)
 
 
 def find_top_keys(keys: Tensor, most: float) -> Tensor:
-    """Return the ``floor(most)`` highest of Int64[..., N] ``keys``, in descending order.
+    """Return the ``floor(most) + 1`` highest of Int64[..., N] ``keys``, in descending order.
 
     ``most`` is an upper bound of what will be flagged that is known without waiting for the device:
-    finding a few keys is faster than sorting all of them. At least one key is returned, unless
-    there are none, and at most N.
+    finding a few keys is faster than sorting all of them. If there are fewer keys, the smallest
+    integer, which no eligible row has, follows them.
     """
-    return torch.topk(keys, min(max(math.floor(most), 1), keys.shape[-1]), dim=-1).values
+    wanted, size = math.floor(most) + 1, keys.shape[-1]
+    top = torch.topk(keys, min(wanted, size), dim=-1).values
+    if wanted > size:
+        top = F.pad(top, (0, 1), value=torch.iinfo(torch.int64).min)
+    return top
 
 
 def mask_highest(top_keys: Tensor, keys: Tensor, count: Tensor) -> Tensor:
@@ -58,19 +71,18 @@ def mask_highest(top_keys: Tensor, keys: Tensor, count: Tensor) -> Tensor:
     Parameters
     ----------
     top_keys : Int64[..., K]
-        The K highest keys in descending order, from :func:`find_top_keys`.
+        From :func:`find_top_keys`.
     keys : Int64[..., N]
         All keys; an empty batch gives an empty mask.
     count : Int64[...]
-        Number of keys to select, 0 to K, on the device.
+        Number of keys to select, 0 to ``most``, on the device; not more than rows are eligible.
     """
-    if keys.shape[-1] == 0:
-        return torch.zeros_like(keys, dtype=torch.bool)
-    count = count.unsqueeze(-1)
-    threshold = top_keys.gather(-1, (count - 1).clamp(min=0))
-    return (keys >= threshold) & (count > 0)
+    return keys > top_keys.gather(-1, count.unsqueeze(-1))
 
 
-def count_share(rate: Tensor | float, count: Tensor) -> Tensor:
-    """Return ``floor(rate * count)`` as Int64[], computed in float64 as Python does."""
-    return (rate * count.to(torch.float64)).floor().to(torch.int64)
+def count_share(rate: Tensor, count: Tensor) -> Tensor:
+    """Return ``floor(rate * count)`` as Int64[], computed in float64 as Python does.
+
+    ``rate`` is Float64[] and ``count`` Int64 of the same dimensions; neither is negative.
+    """
+    return (rate * count).to(torch.int64)

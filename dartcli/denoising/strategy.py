@@ -131,6 +131,13 @@ class Strategy(nn.Module):
         self.options = options
         self.context = context
 
+    def register_constant(self, name: str, value: float) -> None:
+        """Store a number as Float64[], a buffer ``name`` that moves to the device.
+
+        Arithmetic with Python numbers rounds differently on a GPU, and takes longer.
+        """
+        self.register_buffer(name, torch.tensor(value, dtype=torch.float64), persistent=False)
+
     @classmethod
     def prepare(cls, interactions: pl.DataFrame) -> pl.DataFrame:
         """Return the interactions to train or validate on (default: as recorded)."""

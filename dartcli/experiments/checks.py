@@ -54,10 +54,8 @@ def _count(found: Sequence[Path], noun: str) -> str:
 
 
 def check_installation() -> Iterator[Finding]:
-    """Check the program, its libraries, and the compiler."""
+    """Check the program and its libraries."""
     import torch
-
-    from dartcli.training.acceleration import COMPILERS
 
     libraries = [f"{name} {metadata.version(name)}" for name in ("torch", "polars", "numpy")]
     versions = ", ".join([f"Python {platform.python_version()}", *libraries])
@@ -67,9 +65,6 @@ def check_installation() -> Iterator[Finding]:
     if gradient.tolist() != [2.0, 2.0, 2.0]:
         message = "PyTorch computes wrong gradients"
         yield Finding("installation", "torch", "error", message, "Reinstall PyTorch.")
-    if not any(shutil.which(name) for name in COMPILERS):
-        message = "not found, so long trainings on a CPU are not compiled and run slower"
-        yield Finding("installation", "C++ compiler", "note", message)
 
 
 def check_devices() -> Iterator[Finding]:

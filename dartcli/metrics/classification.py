@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,22 +28,22 @@ def auc(score: Tensor, label: Tensor) -> float:
     """
     if score.numel() == 0 or bool(score.isnan().any()):
         return float("nan")
-    ordered, order = torch.sort(score)
-    positive = (label > 0.5)[order].to(torch.int64)
-    starts = torch.ones_like(positive)
-    starts[1:] = (ordered[1:] != ordered[:-1]).to(torch.int64)
-    tie = starts.cumsum(0) - 1
-    ties = int(tie[-1]) + 1
-    positives = torch.zeros(ties, dtype=torch.int64, device=score.device)
-    positives.index_add_(0, tie, positive)
-    negatives = torch.zeros_like(positives).index_add_(0, tie, 1 - positive)
-    below = negatives.cumsum(0) - negatives
-    total_positive, total_negative = int(positives.sum()), int(negatives.sum())
-    if total_positive == 0 or total_negative == 0:
+    is_positive = label > 0.5
+    positives, negatives = _sort(score[is_positive]), _sort(score[~is_positive])
+    if len(positives) == 0 or len(negatives) == 0:
         return float("nan")
     # twice the number of won pairs, a tie counting one, is an integer
-    won_twice = int((positives * (2 * below + negatives)).sum())
-    return won_twice / (2 * total_positive * total_negative)
+    below = torch.searchsorted(negatives, positives)
+    below_or_tied = torch.searchsorted(negatives, positives, right=True)
+    won_twice = int(below.sum()) + int(below_or_tied.sum())
+    return won_twice / (2 * len(positives) * len(negatives))
+
+
+def _sort(values: Tensor) -> Tensor:
+    """Return the values in ascending order; none is NaN."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.sort(values.numpy()))  # several times as fast as torch.sort
+    return torch.sort(values).values
 
 
 def auc_by_group(score: Tensor, label: Tensor, group: Tensor, groups: int) -> Tensor:

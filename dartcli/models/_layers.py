@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from dartcli.models._fused import FusedInteractions, FusedLookUp
 
 
 class JointTable(nn.Module):
@@ -30,10 +31,15 @@ class JointTable(nn.Module):
         self.register_buffer("offsets", starts, persistent=False)
         self.sparse_gradient = False
         """Whether the gradient is a sparse tensor of the rows that were looked up."""
+        self.accumulates = False
+        """Whether gradients in training mode are added to ``table.grad``, a tensor that is kept."""
 
     def look_up(self, fields: Tensor) -> Tensor:
         """Return Float[N, F, K], the table's rows of Long[N, F] field values."""
         values = fields + self.offsets
+        if self.accumulates and self.training:
+            found: Tensor = FusedLookUp.apply(self.table, values)  # type: ignore[no-untyped-call]
+            return found
         if self.sparse_gradient:
             return F.embedding(values, self.table, sparse=True)
         if self.table.device.type == "cpu":
@@ -66,43 +72,52 @@ class FieldEmbedding(JointTable):
         Standard deviation of the normal distribution of the first-order weights; 0 = all zero.
     """
 
+    interacting: Tensor
+
     def __init__(self, field_sizes: Sequence[int], factors: int, first_order_std: float) -> None:
         rows = sum(field_sizes)
         joint = init_factors(rows, factors)
         first_order = nn.init.normal_(torch.empty(rows, 1), std=first_order_std)
         super().__init__(field_sizes, torch.cat([joint, first_order], dim=1))
         self.factors = factors
+        interacting = torch.ones(factors + 1)
+        interacting[-1] = 0
+        self.register_buffer("interacting", interacting, persistent=False)
 
-    def forward(self, fields: Tensor) -> tuple[Tensor, Tensor]:
-        """Return Float[N, F, factors] and Float[N], the sums of first-order weights.
+    def forward(
+        self, fields: Tensor, bias: Tensor, *, pairwise: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return the shallow part of a model and the rows that were looked up.
 
-        ``fields`` is Long[N, F].
+        Parameters
+        ----------
+        fields : Long[N, F]
+        bias : Float[]
+        pairwise : bool
+            Whether to add the pairwise interactions.
+
+        Returns
+        -------
+        total : Float[N]
+            The bias, the first-order weights and, if wanted, the pairwise interactions.
+        values : Float[F, N, factors + 1]
+            For :meth:`extract_factors`.
         """
-        factors, first_order = self.look_up(fields).split([self.factors, 1], dim=-1)
-        return factors, first_order.sum(dim=(1, 2))
+        if self.accumulates and self.training:
+            rows = (fields + self.offsets).t().contiguous()
+            fused: tuple[Tensor, Tensor] = FusedInteractions.apply(  # type: ignore[no-untyped-call]
+                self.table, bias, rows, self.interacting if pairwise else None
+            )
+            return fused
+        values = self.look_up(fields)
+        total = bias + values[..., self.factors].sum(1)
+        if pairwise:
+            total = total + pairwise_interactions(values[..., : self.factors])
+        return total, values.transpose(0, 1)
 
-
-class _PairwiseInteractions(torch.autograd.Function):
-    """:func:`pairwise_interactions` with its gradient in closed form."""
-
-    @staticmethod
-    def forward(factors: Tensor) -> Tensor:
-        """Return Float[N]."""
-        square_of_sum = factors.sum(dim=1).square().sum(dim=1)
-        return 0.5 * (square_of_sum - factors.square().sum(dim=(1, 2)))
-
-    @staticmethod
-    def setup_context(context: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Save the factors for the gradient."""
-        del output  # PyTorch passes it by name
-        context.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
-        """Return Float[N, F, K]: the sum of the *other* fields' factors, times the gradient."""
-        (factors,) = context.saved_tensors
-        result: Tensor = (factors.sum(dim=1, keepdim=True) - factors) * gradient[:, None, None]
-        return result
+    def extract_factors(self, values: Tensor) -> Tensor:
+        """Return Float[N, F, factors], the factors in the ``values`` of :meth:`forward`."""
+        return values[..., : self.factors].transpose(0, 1)
 
 
 def pairwise_interactions(factors: Tensor) -> Tensor:
@@ -111,8 +126,8 @@ def pairwise_interactions(factors: Tensor) -> Tensor:
     ``factors`` is Float[N, F, K]; the cost is O(F K) per row. Source: Rendle, "Factorization
     Machines" (ICDM 2010), Lemma 3.1.
     """
-    interactions: Tensor = _PairwiseInteractions.apply(factors)  # type: ignore[no-untyped-call]
-    return interactions
+    square_of_sum = factors.sum(dim=1).square().sum(dim=1)
+    return 0.5 * (square_of_sum - factors.square().sum(dim=(1, 2)))
 
 
 class BatchNorm1d(nn.BatchNorm1d):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pydantic import Field
 from torch import Tensor
 
-from dartcli.models._layers import MultiLayerPerceptron, pairwise_interactions
+from dartcli.models._layers import MultiLayerPerceptron
 from dartcli.models.fm import FactorizationMachine
 
 
@@ -33,9 +33,8 @@ class DeepFM(FactorizationMachine):
 
     def forward(self, fields: Tensor) -> Tensor:
         """Map Long[N, F] field values to Float[N] logits."""
-        factors, first_order = self.embedding(fields)
-        shallow = self.bias + first_order + pairwise_interactions(factors)
-        logit: Tensor = shallow + self.perceptron(factors.flatten(1))
+        shallow, values = self.embedding(fields, self.bias, pairwise=True)
+        logit: Tensor = shallow + self.perceptron(self.embedding.extract_factors(values).flatten(1))
         return logit
 
 

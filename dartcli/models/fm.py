@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dartcli import settings
-from dartcli.models._layers import FieldEmbedding, pairwise_interactions
+from dartcli.models._layers import FieldEmbedding
 
 
 class FactorizationMachine(nn.Module):
@@ -33,8 +33,7 @@ class FactorizationMachine(nn.Module):
 
     def forward(self, fields: Tensor) -> Tensor:
         """Map Long[N, F] field values to Float[N] logits."""
-        factors, first_order = self.embedding(fields)
-        logit: Tensor = self.bias + first_order + pairwise_interactions(factors)
+        logit: Tensor = self.embedding(fields, self.bias, pairwise=True)[0]
         return logit
 
 

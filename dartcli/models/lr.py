@@ -32,8 +32,7 @@ class LogisticRegression(nn.Module):
 
     def forward(self, fields: Tensor) -> Tensor:
         """Map Long[N, F] field values to Float[N] logits."""
-        _, first_order = self.embedding(fields)
-        logit: Tensor = self.bias + first_order
+        logit: Tensor = self.embedding(fields, self.bias)[0]
         return logit
 
 

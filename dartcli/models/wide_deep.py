@@ -15,8 +15,8 @@ class WideAndDeep(DeepFM):
 
     def forward(self, fields: Tensor) -> Tensor:
         """Map Long[N, F] field values to Float[N] logits."""
-        factors, first_order = self.embedding(fields)
-        logit: Tensor = self.bias + first_order + self.perceptron(factors.flatten(1))
+        wide, values = self.embedding(fields, self.bias)
+        logit: Tensor = wide + self.perceptron(self.embedding.extract_factors(values).flatten(1))
         return logit
 
 

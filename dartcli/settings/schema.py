@@ -140,9 +140,8 @@ class Training(Options):
     optimizer: Literal["adam", "sparse-adam"] = "adam"
     """``sparse-adam`` updates only the table rows in the batch: faster on large tables; results
     differ from Adam."""
-    compile: Literal["auto", "on", "off"] = "auto"
-    """Compile steps (CPU) or capture them as a CUDA graph. On a CPU, ``auto`` compiles from step
-    20,001 on, when it pays off. Results differ in the last digits of float32."""
+    cuda_graph: bool = True
+    """On a GPU, capture the step as a CUDA graph and replay it; without effect on a CPU."""
     epochs: int | None = Field(None, ge=1, lt=2**31)
     """Maximum number of epochs; None = the protocol's."""
     patience: int | None = Field(None, ge=1, lt=2**31)

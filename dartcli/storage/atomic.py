@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import glob
 import json
@@ -112,17 +111,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, document: object) -> None:
     """Write ``document`` to ``path`` atomically as JSON; NaN is an error."""
     write_text(path, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-
-
-def process_directory(path: Path) -> Path:
-    """Return a directory for this process alone, a sibling of ``path``.
-
-    It is not created here, and it is removed when the process exits. Directories that killed
-    processes left behind are removed now.
-    """
-    place = _make_temporary_path(path)
-    atexit.register(remove, place)
-    return place
 
 
 @contextlib.contextmanager

@@ -35,11 +35,6 @@ def processed_data(dataset: str) -> Path:
     return home() / "processed" / dataset
 
 
-def compiled() -> Path:
-    """Return the path from which a process derives its folder of compiled steps."""
-    return home() / "compiled"
-
-
 def runs() -> Path:
     """Return the directory that holds one folder per run."""
     return home() / "runs"

@@ -7,9 +7,11 @@ relabels (r = 1).
 from __future__ import annotations
 
 from pydantic import Field
+from torch import Tensor
 
 from dartcli.denoising import (
     Basis,
+    Context,
     Decision,
     Observed,
     RampStrategy,
@@ -40,23 +42,30 @@ class Dart(RampStrategy):
         """Rank the positives of a batch (Eq. 5), or the whole batch as the authors' program."""
 
     options: Options
+    r: Tensor
+
+    def __init__(self, options: Options, context: Context) -> None:
+        super().__init__(options, context)
+        self.register_constant("r", options.r)
 
     def decide(self, observed: Observed) -> Decision:
         """Return weight 0 for discarded rows and label 0 for relabeled ones."""
         ranked = mask_ranked(observed.label, self.options.basis)
-        keys = compute_rank_keys(observed.loss, observed.row, ranked)
+        keys = compute_rank_keys(observed.loss, observed.row, ranked, nonnegative=True)
         # one search of the top serves both counts
         top_keys = find_top_keys(keys, self.options.tau_m * len(keys))
         identified = count_share(self.compute_rate(observed.iteration), ranked.sum())
-        flagged = (observed.label > 0) & mask_highest(top_keys, keys, identified)
+        flagged = mask_highest(top_keys, keys, identified)
+        if self.options.basis == "batch":
+            flagged &= observed.label > 0
         if self.options.r == 0:
             return Decision((~flagged).to(observed.label.dtype), observed.label)
-        worst = count_share(self.options.r, identified)
-        relabeled = flagged & mask_highest(top_keys, keys, worst)
-        return Decision(
-            weight=(~flagged | relabeled).to(observed.label.dtype),
-            label=observed.label.masked_fill(relabeled, 0.0),
-        )
+        relabeled = mask_highest(top_keys, keys, count_share(self.r, identified))
+        if self.options.basis == "batch":
+            relabeled &= flagged
+        moved = relabeled.to(observed.label.dtype)
+        # a relabeled row has label 1, and is one of those flagged
+        return Decision(moved - flagged.to(moved.dtype) + 1, observed.label - moved)
 
 
 class DartDisc(Dart):

@@ -79,7 +79,7 @@ def keeping_freed_memory() -> Iterator[None]:
 def deterministic(device: torch.device, *, wanted: bool | None) -> Iterator[None]:
     """Make operations reproducible to the byte.
 
-    ``wanted`` None means yes on a CPU, where only compiled steps get slower (``python -m benchmarks
+    ``wanted`` None means yes on a CPU, where it costs nothing (``python -m benchmarks
     deterministic``), and no on a GPU, where some operations have a faster form that sums in any
     order.
     """

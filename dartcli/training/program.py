@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from dartcli.data.tensors import Batch
-from dartcli.denoising import Decision, Strategy, denoised_loss, observe
+from dartcli.denoising import Decision, Strategy, denoised_loss, objective_gradient, observe
 
 State = dict[str, Tensor]
 """Tensors by name."""
-Engine = Literal["eager", "compiled", "cuda graph"]
+Engine = Literal["eager", "cuda graph"]
 
 
 class Taken(NamedTuple):
@@ -37,9 +37,12 @@ class Program:
     strategy: Strategy
     """Strategy, on the same device."""
 
-    def forward(self, batch: Batch, iteration: Tensor, epoch: Tensor) -> Taken:
-        """Return losses, decision, and objective; the objective carries the gradient."""
-        logits = [self.strategy.link(model(batch.fields)) for model in self.models]
+    def fit(self, batch: Batch, iteration: Tensor, epoch: Tensor) -> Taken:
+        """Compute a step and add its gradients to those of the parameters."""
+        outputs = [model(batch.fields) for model in self.models]
+        own_link = type(self.strategy).link is not Strategy.link
+        logits = [self.strategy.link(output) for output in outputs] if own_link else outputs
+        user, item = batch.fields.unbind(1)[:2]
         observed = [
             observe(
                 logit,
@@ -47,17 +50,25 @@ class Program:
                 row=batch.row,
                 iteration=iteration,
                 epoch=epoch,
-                user=batch.fields[:, 0],
-                item=batch.fields[:, 1],
+                user=user,
+                item=item,
             )
             for logit in logits
         ]
         with torch.no_grad():
             decisions = self.strategy.exchange(observed)
-        loss = denoised_loss(logits[0], decisions[0])
-        for logit, decision in zip(logits[1:], decisions[1:], strict=True):
-            loss = loss + denoised_loss(logit, decision)
-        return Taken(observed[0].loss, decisions[0], loss)
+        if own_link:
+            losses = [denoised_loss(*pair) for pair in zip(logits, decisions, strict=True)]
+            torch.autograd.backward(losses)
+        else:
+            with torch.no_grad():
+                pairs = list(map(objective_gradient, observed, logits, decisions))
+            losses = [objective for objective, _ in pairs]
+            torch.autograd.backward(logits, [gradient for _, gradient in pairs])
+        objective = losses[0].detach()
+        for loss in losses[1:]:
+            objective = objective + loss.detach()
+        return Taken(observed[0].loss, decisions[0], objective)
 
 
 def add_prefix(prefix: str, tensors: Mapping[Any, Tensor]) -> State:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -16,8 +17,12 @@ from torch.nn import functional as F
 from dartcli.data.tensors import FALSE_POSITIVE, NEGATIVE, TRUE_POSITIVE, UNKNOWN_POSITIVE, Epoch
 from dartcli.denoising import Decision
 
-NO_ROW: Final = -1
-"""Kind of the padding of the last, smaller batch."""
+KINDS: Final = 4
+"""Kinds of rows, numbered in :mod:`dartcli.data.tensors`."""
+DISCARDED: Final = 1
+RELABELED: Final = 2
+TREATMENTS: Final = 3
+"""What a strategy did with a positive; 0 = trained on as recorded."""
 BLOCK: Final = 1 << 17
 """Rows summed up at once."""
 
@@ -31,28 +36,31 @@ class Recorder:
         self.iterations = -(-rows // self.size)
         self.done = 0
         # one allocation for all steps: a tensor per step would fragment the heap
-        self.columns = torch.zeros(3, self.iterations * self.size, device=device)
+        self.columns = torch.zeros(self.iterations, 3, self.size, device=device)
         self.objective = torch.zeros(self.iterations, device=device)
+        # views made once, because making one takes as long as copying a batch
+        self._places = list(zip(self.columns.unbind(), self.objective.unbind(), strict=True))
 
     def record(self, loss: Tensor, decision: Decision, objective: Tensor) -> None:
         """Copy the loss, the decision, and the objective of the next step."""
-        start = self.done * self.size
-        place = self.columns[:, start : start + len(loss)]
-        torch.stack((loss, decision.weight, decision.label), out=place)
-        self.objective[self.done] = objective.detach()
+        columns, total = self._places[self.done]
+        if len(loss) < self.size:
+            columns = columns[:, : len(loss)]
+        torch.stack((loss, decision.weight, decision.label), out=columns)
+        total.copy_(objective)
         self.done += 1
 
     def state(self) -> dict[str, Tensor]:
         """Return the columns recorded so far."""
         return {
-            "columns": self.columns[:, : self.done * self.size],
+            "columns": self.columns[: self.done],
             "objective": self.objective[: self.done],
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Restore what :meth:`state` returned."""
         self.done = len(state["objective"])
-        self.columns[:, : self.done * self.size] = state["columns"]
+        self.columns[: self.done] = state["columns"]
         self.objective[: self.done] = state["objective"]
 
     def summary(self, epoch: Epoch, item_counts: Tensor) -> dict[str, Tensor]:
@@ -79,48 +87,54 @@ class Recorder:
     def _block(self, first: int, stop: int, epoch: Epoch, rarity: Tensor) -> dict[str, Tensor]:
         """Return the columns of the iterations from ``first`` (from 0) up to ``stop``."""
         rows = slice(first * self.size, min(stop * self.size, self.rows))
-        columns = self.columns[:, first * self.size : stop * self.size]
-        loss, weight, label = columns.view(3, stop - first, self.size)
-        # padding is of no kind
-        kind = self._grid(epoch.in_order(epoch.table.kind, rows), stop - first, fill=NO_ROW)
-        false_positive = kind == FALSE_POSITIVE
-        negative = kind == NEGATIVE
-        positive = kind > NEGATIVE
-        discarded = positive & (weight == 0)
-        relabeled = positive & (weight > 0) & (label < 0.5)
-        flagged = discarded | relabeled
-        counts = {
-            "rows": kind != NO_ROW,
-            "positives": positive,
-            "false_positives": false_positive,
-            "unknown_positives": kind == UNKNOWN_POSITIVE,
-            "flagged": flagged,
-            "discarded": discarded,
-            "relabeled": relabeled,
-            "flagged_false_positives": flagged & false_positive,
+        number, iterations = rows.stop - rows.start, stop - first
+        loss, weight, label = self.columns[first:stop].unbind(1)
+        kind = epoch.in_order(epoch.table.kind, rows)
+        # one number per row says which iteration, kind, and treatment it counts for
+        treatment = (label < 0.5).to(torch.int64).mul_(RELABELED)
+        treatment.masked_fill_(weight == 0, DISCARDED)
+        iteration = torch.arange(iterations, device=kind.device).unsqueeze(1) * (KINDS * TREATMENTS)
+        cell = treatment.add_(iteration).view(-1)[:number].add_(kind, alpha=TREATMENTS)
+        shape = (iterations, KINDS, TREATMENTS)
+        count = torch.bincount(cell, minlength=shape[0] * shape[1] * shape[2]).view(shape)
+        total = loss.new_zeros(count.numel(), dtype=torch.float64)
+        total.index_add_(0, cell, loss.reshape(-1)[:number].to(torch.float64))
+        total = total.view(shape).sum(2)
+        of_kind, flagged = count.sum(2), count[..., DISCARDED] + count[..., RELABELED]
+        result = {
+            "rows": of_kind.sum(1),
+            "positives": of_kind[:, TRUE_POSITIVE:].sum(1),
+            "false_positives": of_kind[:, FALSE_POSITIVE],
+            "unknown_positives": of_kind[:, UNKNOWN_POSITIVE],
+            "flagged": flagged[:, TRUE_POSITIVE:].sum(1),
+            "discarded": count[:, TRUE_POSITIVE:, DISCARDED].sum(1),
+            "relabeled": count[:, TRUE_POSITIVE:, RELABELED].sum(1),
+            "flagged_false_positives": flagged[:, FALSE_POSITIVE],
         }
-        result = {name: mask.count_nonzero(1) for name, mask in counts.items()}
-        most = int(result["flagged"].max())
-        result["rarest_false_positives"] = torch.zeros_like(result["flagged_false_positives"])
-        if most:
-            item = epoch.in_order(epoch.table.fields[:, 1], rows)
-            keys = self._grid(rarity.index_select(0, item), stop - first)
-            position = torch.arange(self.size, device=item.device)
-            keys = (keys - position).masked_fill(~positive, torch.iinfo(torch.int64).min)
-            rarest = keys.topk(most).indices
-            taken = position[:most] < result["flagged"].unsqueeze(1)
-            chosen = false_positive.gather(1, rarest) & taken
-            result["rarest_false_positives"] = chosen.count_nonzero(1)
-        zero = loss.new_zeros(())
-        for name, of_kind in (
-            ("loss_true_positive", kind == TRUE_POSITIVE),
-            ("loss_false_positive", false_positive),
-            ("loss_positive", positive),
-            ("loss_negative", negative),
+        result["rarest_false_positives"] = self._count_rarest(
+            kind, epoch.in_order(epoch.table.fields[:, 1], rows), rarity, result["flagged"]
+        )
+        for name, kinds in (
+            ("loss_true_positive", slice(TRUE_POSITIVE, TRUE_POSITIVE + 1)),
+            ("loss_false_positive", slice(FALSE_POSITIVE, FALSE_POSITIVE + 1)),
+            ("loss_positive", slice(TRUE_POSITIVE, None)),
+            ("loss_negative", slice(NEGATIVE, NEGATIVE + 1)),
         ):
-            total = torch.where(of_kind, loss, zero).sum(1, dtype=torch.float64)
-            result[name] = total / of_kind.count_nonzero(1)
+            result[name] = total[:, kinds].sum(1) / of_kind[:, kinds].sum(1)
         return result
+
+    def _count_rarest(self, kind: Tensor, item: Tensor, rarity: Tensor, flagged: Tensor) -> Tensor:
+        """Return the false positives among the ``flagged`` positives with the rarest items."""
+        most = int(flagged.max())
+        if not most:
+            return torch.zeros_like(flagged)
+        keys = self._grid(rarity.index_select(0, item), len(flagged))
+        kinds = self._grid(kind, len(flagged), fill=NEGATIVE)
+        position = torch.arange(self.size, device=item.device)
+        keys = (keys - position).masked_fill_(kinds == NEGATIVE, torch.iinfo(torch.int64).min)
+        rarest = keys.topk(most).indices
+        taken = position[:most] < flagged.unsqueeze(1)
+        return ((kinds.gather(1, rarest) == FALSE_POSITIVE) & taken).count_nonzero(1)
 
     def _grid(self, values: Tensor, iterations: int, fill: int = 0) -> Tensor:
         """Return ``values`` as [iterations, size], the last row padded with ``fill``."""
@@ -132,11 +146,10 @@ class Recorder:
 
 def summary_table(summary: dict[str, Tensor], epoch: int, first_iteration: int) -> pl.DataFrame:
     """Return the summary as a table, one row per iteration; NaN (no such row) becomes null."""
-    columns = {name: pl.Series(values.numpy()) for name, values in summary.items()}
     number = len(next(iter(summary.values())))
-    iteration = pl.Series("iteration", range(first_iteration, first_iteration + number), pl.Int64)
-    return (
-        pl.DataFrame(columns)
-        .with_columns(pl.selectors.float().fill_nan(None))
-        .select(pl.lit(epoch, pl.Int32).alias("epoch"), iteration, pl.all())
-    )
+    columns = {
+        "epoch": np.full(number, epoch, dtype=np.int32),
+        "iteration": np.arange(first_iteration, first_iteration + number, dtype=np.int64),
+        **{name: values.numpy() for name, values in summary.items()},
+    }
+    return pl.DataFrame(columns, nan_to_null=True)

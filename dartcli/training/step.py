@@ -1,4 +1,4 @@
-"""One optimization step: eager, compiled for a CPU, or captured for a GPU.
+"""One optimization step: eager, or captured as a CUDA graph.
 
 Which of them is used depends on the number of the step alone, so repeating a training gives the
 same bytes. Nothing in a step waits for the device.
@@ -7,7 +7,6 @@ same bytes. Nothing in a step waits for the device.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -17,17 +16,12 @@ from torch import Tensor, nn
 from dartcli.data.tensors import Batch
 from dartcli.errors import first_line
 from dartcli.settings import Training
-from dartcli.training.acceleration import Captured, Compiled, cuda_graph
+from dartcli.training.cuda_graph import CapturedStep, capture_cuda_graph
 from dartcli.training.optimizer import Optimizer
 from dartcli.training.program import Engine, Program, Taken, add_prefix, strip_prefix
 
-PAYS_AFTER: Final = 20_000
-"""Eager steps on a CPU before ``compile="auto"`` compiles.
-
-Compiling takes 4 to 20 seconds, which is what this many steps of a small model gain: at worst it
-doubles the overhead, and a short training never compiles."""
-WARM_UP: Final = {"cpu": 1, "cuda": 3}
-"""Eager steps needed first: they create Adam's state, and a GPU's library handles."""
+WARM_UP: Final = 3
+"""Eager steps before a capture, in which a GPU's libraries create their handles."""
 
 
 class Stepper:
@@ -38,7 +32,7 @@ class Stepper:
     program
         The computation of a step.
     plan
-        Batch size, optimizer, and whether to compile.
+        Batch size, optimizer, and whether to capture.
     device
         The device of the models and the data.
     capture
@@ -58,24 +52,27 @@ class Stepper:
         self.optimizer = Optimizer(program, plan, device)
         self.iteration = torch.zeros((), dtype=torch.int64, device=device)
         self.epoch = torch.zeros((), dtype=torch.int64, device=device)
+        self._one = torch.ones_like(self.iteration)
         self.steps = 0
         self.engine: Engine = "eager"
         """How the last full batch was processed."""
         self.remark: str | None = None
-        """Why steps are eager although something faster was requested."""
-        self.capture = capture or (cuda_graph if device.type == "cuda" else None)
-        self._fast: Callable[[Batch], Taken] | None = None
-        self._eager_steps = self._count_eager_steps()
+        """Why steps are eager although a graph was requested."""
+        capture = capture or (capture_cuda_graph if device.type == "cuda" else None)
+        # sparse gradients have no static shape, so such a step cannot be captured
+        wanted = plan.cuda_graph and plan.optimizer == "adam"
+        self.capture = capture if wanted else None
+        if capture is not None and plan.cuda_graph and not wanted:
+            self.remark = f"optimizer {plan.optimizer} cannot be captured; steps are eager"
+        self._captured: CapturedStep | None = None
         self._side: Any = None
 
     def __call__(self, batch: Batch) -> Taken:
         """Fit one batch."""
         self.steps += 1
         full = len(batch.label) == self.plan.batch_size
-        if full and self._eager_steps is not None and self.steps > self._eager_steps:
-            return self._accelerate(batch)
-        if full:
-            self.engine = "eager"
+        if full and self.capture is not None and self.steps > WARM_UP:
+            return self._replay(batch)
         with self._side_stream():
             return self.eager(batch)
 
@@ -100,51 +97,31 @@ class Stepper:
         return {**models, "strategy": self.program.strategy}
 
     def eager(self, batch: Batch) -> Taken:
-        """Fit one batch without compiling or capturing."""
-        self.iteration += 1
-        taken = self.program.forward(batch, self.iteration, self.epoch)
-        self.optimizer.step(taken.objective)
-        return taken._replace(objective=taken.objective.detach())
-
-    def _count_eager_steps(self) -> int | None:
-        """Return the number of the last eager step; None if all steps are eager."""
-        wanted = self.plan.compile
-        if wanted == "off" or self.plan.optimizer != "adam":
-            if wanted == "on":
-                self.remark = f"optimizer {self.plan.optimizer} cannot be compiled; steps are eager"
-            return None
-        if wanted == "auto" and self.capture is None:
-            return PAYS_AFTER
-        return WARM_UP["cpu" if self.capture is None else "cuda"]
-
-    def _accelerate(self, batch: Batch) -> Taken:
-        if self._fast is not None:
-            return self._fast(batch)
-        made: Captured | Compiled
-        try:
-            if self.capture is not None:
-                made, engine = Captured(self.eager, batch, self.capture), "cuda graph"
-            else:
-                made, engine = (
-                    Compiled(self.program, self.optimizer, self.iteration, self.epoch),
-                    "compiled",
-                )
-            with warnings.catch_warnings():
-                # the compiler warns about its own internals
-                warnings.simplefilter("ignore")
-                taken = made(batch)
-        except Exception as error:
-            # the step has changed nothing yet: compiling or capturing failed
-            self._eager_steps = None
-            self.remark = f"steps are eager: {first_line(error)}"
-            return self.eager(batch)
-        self._fast, self.engine = made, engine  # type: ignore[assignment]
+        """Fit one batch without a graph."""
+        self.iteration += self._one
+        taken = self.program.fit(batch, self.iteration, self.epoch)
+        self.optimizer.step()
         return taken
+
+    def _replay(self, batch: Batch) -> Taken:
+        """Fit one batch with the captured graph; capture it first if there is none."""
+        assert self.capture is not None  # noqa: S101 - the caller has checked it
+        if self._captured is None:
+            try:
+                self._captured = CapturedStep(self.eager, batch, self.capture)
+            except Exception as error:
+                # a capture computes nothing, so this step has not been taken yet
+                self.capture = None
+                self.optimizer.clear()
+                self.remark = f"steps are eager: {first_line(error)}"
+                return self.eager(batch)
+            self.engine = "cuda graph"
+        return self._captured(batch)
 
     @contextlib.contextmanager
     def _side_stream(self) -> Iterator[None]:
         """Run the block on a separate stream if a graph will be captured later."""
-        if self.device.type != "cuda" or self._eager_steps is None:
+        if self.device.type != "cuda" or self.capture is None:
             yield
             return
         main = torch.cuda.current_stream(self.device)

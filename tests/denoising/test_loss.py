@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dartcli.denoising import Decision, bce, denoised_loss, observe
+from dartcli.denoising import Decision, bce, denoised_loss, objective_gradient, observe
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -66,3 +66,26 @@ def test_loss_and_probability_are_observed_without_gradient() -> None:
     assert found.probability.tolist() == pytest.approx(p, rel=1e-6)
     losses = [-math.log(p[0]), -math.log(p[1]), -math.log(1 - p[2])]
     assert found.loss.tolist() == pytest.approx(losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [0, 1, 40])
+@pytest.mark.parametrize("changed", ["nothing", "weight", "label", "all discarded"])
+def test_the_gradient_in_closed_form_is_that_of_autograd(size: int, changed: str) -> None:
+    generator = torch.Generator().manual_seed(size)
+    logit = 3 * torch.randn(size, generator=generator)
+    label = torch.randint(0, 2, (size,), generator=generator).float()
+    weight, target = torch.ones(size), label
+    if changed != "nothing":
+        weight = torch.rand(size, generator=generator) * (torch.arange(size) % 3 > 0)
+    if changed == "label":
+        target = torch.rand(size, generator=generator)
+    if changed == "all discarded":
+        weight = torch.zeros(size)
+    logit.requires_grad_()
+    expected = denoised_loss(logit, Decision(weight, target))
+    (gradient,) = torch.autograd.grad(expected, logit)
+    one = torch.tensor(1)
+    observed = observe(logit, label, row=torch.arange(size), iteration=one, epoch=one)
+    found = objective_gradient(observed, logit, Decision(weight, target))
+    torch.testing.assert_close(found[0], expected.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found[1], gradient, rtol=1e-5, atol=1e-7)

@@ -1,11 +1,13 @@
 """The rate of Eq. 3, and the strategies that rise to it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dartcli import catalog, settings
@@ -24,12 +26,17 @@ def plain_rate(iteration: int, t_i: float, t_m: float, tau_m: float) -> float:
     return max(min((iteration - t_i) / t_m * tau_m, tau_m), 0.0)
 
 
+def rate_of(iterations: Sequence[int], *parameters: float) -> Tensor:
+    constants = [torch.tensor(value, dtype=torch.float64) for value in parameters]
+    return compute_rate(torch.tensor(iterations), *constants)
+
+
 def test_the_rate_is_eq_3_to_the_last_bit() -> None:
     iterations = [*range(1, 12), 999, 1000, 1001, 1003, 2500, 5999, 6000, 6001, 10**9]
     for t_i in (0, 1, 2.5, 1000):
         for t_m in (1, 3, 5000):
             for tau_m in (0.0, 0.02, 0.3, 1.0):
-                found = compute_rate(torch.tensor(iterations), t_i, t_m, tau_m)
+                found = rate_of(iterations, t_i, t_m, tau_m)
                 assert found.dtype == torch.float64
                 expected = [plain_rate(iteration, t_i, t_m, tau_m) for iteration in iterations]
                 assert found.tolist() == expected
@@ -47,7 +54,7 @@ durations = st.integers(0, 40_000)
 def test_the_rate_rises_from_zero_to_its_maximum(
     iteration: int, t_i: int, t_m: int, tau_m: float
 ) -> None:
-    before, found = compute_rate(torch.tensor([iteration - 1, iteration]), t_i, t_m, tau_m).tolist()
+    before, found = rate_of([iteration - 1, iteration], t_i, t_m, tau_m).tolist()
     assert found == plain_rate(iteration, t_i, t_m, tau_m)
     assert 0 <= before <= found <= tau_m
     if iteration <= t_i:
@@ -73,7 +80,7 @@ class CudaDivision(TorchDispatchMode):
 def test_the_rate_is_the_same_on_a_gpu(t_m: int) -> None:
     iterations = range(1, t_m + 1)
     with CudaDivision():
-        found = compute_rate(torch.tensor(iterations), 0, t_m, 0.02)
+        found = rate_of(iterations, 0, t_m, 0.02)
     assert found.tolist() == [plain_rate(iteration, 0, t_m, 0.02) for iteration in iterations]
 
 

@@ -48,7 +48,7 @@ KEYS = (
     "dataset.interactions", "dataset.users", "dataset.seed", "dataset.split", "dataset.tp_threshold",
     "model.factors", "model.hidden", "model.dropout", "strategy.r", "strategy.tau_m", "strategy.t_i",
     "strategy.t_m", "strategy", "model", "training.batch_size", "training.learning_rate",
-    "training.snapshots", "training.weight_decay", "training.compile", "seeds", "device", "protocol",
+    "training.snapshots", "training.weight_decay", "training.cuda_graph", "seeds", "device", "protocol",
     "split_seed", "deterministic", "version", "a.b.c", "", ".", "dataset.name", "measure",
 )  # fmt: skip
 FLAGS = (

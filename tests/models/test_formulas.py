@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dartcli import catalog
-from dartcli.models._layers import pairwise_interactions
+from dartcli.models._layers import FieldEmbedding, JointTable, pairwise_interactions
 
 SIZES = (7, 5, 3, 4)
 
@@ -110,6 +110,37 @@ def test_the_gradient_of_fm_is_that_of_the_plain_formula(fields: int) -> None:
     torch.testing.assert_close(model.bias.grad, bias.grad)
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+@pytest.mark.parametrize("pairwise", [False, True])
+def test_accumulated_gradients_equal_those_of_autograd(number: int, pairwise: bool) -> None:
+    generator = torch.Generator().manual_seed(number)
+    plain, fused = (FieldEmbedding(SIZES[:number], 3, 1.0).double() for _ in range(2))
+    fused.load_state_dict(plain.state_dict())
+    fused.table.grad, fused.accumulates = torch.ones_like(fused.table), True
+    of_total = torch.randn(50, generator=generator, dtype=torch.float64)
+    of_factors = torch.randn(50, 3 * number, generator=generator, dtype=torch.float64)
+    found = []
+    for layer in (plain, fused):
+        bias = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+        total, values = layer(draw_rows(number), bias, pairwise=pairwise)
+        factors = layer.extract_factors(values).flatten(1)
+        ((total * of_total).sum() + (factors * of_factors).sum()).backward()
+        assert layer.table.grad is not None
+        found.append((total, factors, layer.table.grad, bias.grad))
+    # added to what was there
+    found[1][2].sub_(1)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_accumulated_lookups_equal_those_of_autograd() -> None:
+    plain, fused = (JointTable(SIZES, torch.arange(3.0 * sum(SIZES)).view(-1, 3)) for _ in range(2))
+    fused.table.grad, fused.accumulates = torch.zeros_like(fused.table), True
+    for layer in (plain, fused):
+        (layer.look_up(draw_rows(len(SIZES))) ** 2).sum().backward()
+    torch.testing.assert_close(plain.table.grad, fused.table.grad)
+
+
 def test_first_and_second_derivatives_of_pairs_are_those_of_finite_differences(
     fields: int,
 ) -> None:
@@ -141,7 +172,7 @@ def test_wide_and_deep_is_deepfm_without_the_pairs() -> None:
     deep.load_state_dict(wide.state_dict())
     table = draw_rows(2)
     with torch.no_grad():
-        factors, _ = deep.embedding(table)
+        factors = deep.embedding.look_up(table)[..., :-1]
         torch.testing.assert_close(deep(table) - pairwise_interactions(factors), wide(table))
 
 

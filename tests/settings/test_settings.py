@@ -337,7 +337,7 @@ def test_an_unknown_setting_further_down_is_answered_with_the_settings_there() -
     with pytest.raises(
         UsageError,
         match=r"`settings\.training\.foo`.*"
-        r"batch_size, compile, epochs, learning_rate, optimizer, patience, snapshots, "
+        r"batch_size, cuda_graph, epochs, learning_rate, optimizer, patience, snapshots, "
         r"weight_decay\.$",
     ):
         validate(Settings, {"training": {"foo": 1}}, "settings")

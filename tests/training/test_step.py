@@ -1,11 +1,6 @@
-"""Compiled and captured steps against the step as it is written."""
+"""Steps against autograd and PyTorch's Adam; captured steps against eager ones."""
 
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,19 +9,23 @@ from torch import Tensor, nn
 
 from dartcli import catalog
 from dartcli.data.tensors import Batch
-from dartcli.denoising import CleanSample, Context, Strategy, TrainingTable
+from dartcli.denoising import (
+    CleanSample,
+    Context,
+    Decision,
+    Observed,
+    Strategy,
+    TrainingTable,
+    denoised_loss,
+    observe,
+)
 from dartcli.models._layers import JointTable
 from dartcli.settings import Training
-from dartcli.training.acceleration import COMPILERS
-from dartcli.training.program import Program, Taken
+from dartcli.training.program import Program
 from dartcli.training.step import Stepper
 
 USERS, ITEMS, ROWS, SIZE = 40, 30, 64, 16
 CPU = torch.device("cpu")
-
-needs_compiler = pytest.mark.skipif(
-    not any(shutil.which(name) for name in COMPILERS), reason="there is no C++ compiler here"
-)
 
 
 def batches(rows: int = ROWS, seed: int = 0) -> list[Batch]:
@@ -59,7 +58,8 @@ def program(strategy: str = "dart", model: str = "fm", **options: Any) -> Progra
     for network in range(kind.networks):
         torch.manual_seed(network)
         made = catalog.load("models", model)
-        models.append(made((USERS, ITEMS), made.Options(factors=4)).train())
+        size = {"factors": 4} if "factors" in made.Options.model_fields else {}
+        models.append(made((USERS, ITEMS), made.Options(**size)).train())
     return Program(models, kind(kind.Options(**options), context))
 
 
@@ -89,90 +89,73 @@ def assert_close(first: Program, second: Program, tolerance: float) -> None:
         torch.testing.assert_close(value, others[name], rtol=tolerance, atol=tolerance)
 
 
-@needs_compiler
-@pytest.mark.parametrize("strategy", ["base", "dart", "co-teaching"])
-def test_compiled_steps_agree_with_eager_ones(strategy: str) -> None:
+def plain_steps(made: Program, plan: Training, times: int = 3) -> list[Tensor]:
+    """Take the same steps with autograd, the loss as it is defined, and PyTorch's own Adam."""
+    networks = [*made.models, made.strategy]
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    adam = torch.optim.Adam(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    losses, iteration = [], torch.zeros((), dtype=torch.int64)
+    for number in range(times):
+        torch.manual_seed(number)
+        for batch in batches():
+            iteration += 1
+            logits = [made.strategy.link(model(batch.fields)) for model in made.models]
+            views = [
+                observe(
+                    logit,
+                    batch.label,
+                    row=batch.row,
+                    iteration=iteration,
+                    epoch=torch.tensor(number + 1),
+                    user=batch.fields[:, 0],
+                    item=batch.fields[:, 1],
+                )
+                for logit in logits
+            ]
+            with torch.no_grad():
+                decisions = made.strategy.exchange(views)
+            adam.zero_grad()
+            pairs = zip(logits, decisions, strict=True)
+            torch.stack([denoised_loss(*pair) for pair in pairs]).sum().backward()
+            adam.step()
+            losses.append(views[0].loss)
+    return losses
+
+
+@pytest.mark.parametrize("model", catalog.names("models"))
+@pytest.mark.parametrize("strategy", ["base", "dart", "lcd-re", "s-model", "co-teaching"])
+def test_steps_equal_autograd_and_adam(strategy: str, model: str) -> None:
     options = {"t_i": 2, "t_m": 6, "tau_m": 0.5} if strategy == "dart" else {}
-    eager, compiled = program(strategy, **options), program(strategy, **options)
-    plain = stepped(eager, Training(batch_size=SIZE, compile="off"))
-    fast = stepped(compiled, Training(batch_size=SIZE, compile="on"))
-    for one, other in zip(take(plain), take(fast), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
-    assert (plain.engine, fast.engine, fast.remark) == ("eager", "compiled", None)
-    assert_close(eager, compiled, 1e-5)
-    assert plain.iteration.item() == fast.iteration.item() == 12
+    plain, made = program(strategy, model, **options), program(strategy, model, **options)
+    plan = Training(batch_size=SIZE, learning_rate=0.01, weight_decay=0.01)
+    expected = plain_steps(plain, plan)
+    stepper = stepped(made, plan)
+    for one, other in zip(take(stepper), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert stepper.iteration.item() == 12
+    assert_close(plain, made, 1e-4)
 
 
-@needs_compiler
-def test_if_compilation_fails_the_step_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
-        raise FileNotFoundError("no folder for it")
-
-    monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
-    options = {"t_i": 2, "t_m": 6, "tau_m": 0.5}
-    eager, tried = program("dart", **options), program("dart", **options)
-    plain = stepped(eager, Training(batch_size=SIZE, compile="off"))
-    fast = stepped(tried, Training(batch_size=SIZE, compile="on"))
-    for one, other in zip(take(plain), take(fast), strict=True):
-        assert torch.equal(one, other)
-    assert fast.remark is not None
-    assert "no folder for it" in fast.remark
-    assert plain.iteration.item() == fast.iteration.item() == 12
-
-
-@needs_compiler
-def test_compiled_code_is_kept_in_a_folder_that_ends_with_the_process(
-    home: Path, tmp_path: Path
-) -> None:
-    words = ["train", "synthetic", "--set", "dataset.interactions=1500", "--epochs", "1"]
-    kept = {k: v for k, v in os.environ.items() if k != "TORCHINDUCTOR_CACHE_DIR"}
-    done = subprocess.run(
-        [sys.executable, "-m", "dartcli", *words, "--batch-size", "100", "--compile", "on"],
-        env={**kept, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert '"compiled"' in (home / "runs/run_01/environment.json").read_text()
-    assert {path.name for path in home.iterdir()} == {"locks", "processed", "runs"}
-    assert [path.name for path in tmp_path.iterdir()] == ["home"]
-
-
-@needs_compiler
-def test_compiled_steps_repeat_to_the_byte() -> None:
-    plan = Training(batch_size=SIZE, compile="on")
+def test_steps_repeat_to_the_byte() -> None:
     first, second = program(), program()
-    take(stepped(first, plan))
-    take(stepped(second, plan))
+    take(stepped(first, Training(batch_size=SIZE)))
+    take(stepped(second, Training(batch_size=SIZE)))
     assert_close(first, second, 0.0)
 
 
-def test_without_a_compiler_steps_are_eager_and_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda _name: None)
-    eager, other = program(), program()
-    take(stepped(eager, Training(batch_size=SIZE, compile="off")))
-    fast = stepped(other, Training(batch_size=SIZE, compile="on"))
-    take(fast)
-    assert fast.engine == "eager"
-    assert fast.remark is not None
-    assert "g++" in fast.remark
-    assert_close(eager, other, 0.0)
+def test_a_strategy_that_ignores_a_network_leaves_its_weights() -> None:
+    class First(Strategy):
+        def exchange(self, observed: Sequence[Observed]) -> list[Decision]:
+            nothing = torch.zeros_like(observed[1].label)
+            return [Decision(nothing + 1, observed[0].label), Decision(nothing, observed[1].label)]
 
-
-def test_auto_compiles_after_the_step_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dartcli.training.step.PAYS_AFTER", 5)
-    called: list[int] = []
-
-    class Fake:
-        def __init__(self, *_parts: object) -> None:
-            pass
-
-        def __call__(self, batch: Batch) -> Taken:
-            called.append(stepper.steps)
-            return stepper.eager(batch)
-
-    monkeypatch.setattr("dartcli.training.step.Compiled", Fake)
-    stepper = stepped(program(), Training(batch_size=SIZE, compile="auto"))
-    take(stepper)
-    assert called == [6, 7, 8, 9, 10, 11, 12]
+    made = program("co-teaching")
+    made = Program(made.models, First(First.Options(), Context()))
+    before = [weights(made)[f"{number}.embedding.table"].clone() for number in range(2)]
+    take(stepped(made, Training(batch_size=SIZE, weight_decay=0.0)))
+    after = [weights(made)[f"{number}.embedding.table"] for number in range(2)]
+    assert not torch.equal(before[0], after[0])
+    assert torch.equal(before[1], after[1])
 
 
 def recorder(log: list[str]) -> Callable[[Callable[[], None]], Callable[[], None]]:
@@ -193,7 +176,7 @@ def recorder(log: list[str]) -> Callable[[Callable[[], None]], Callable[[], None
 def test_a_captured_step_is_replayed_on_fresh_batches(no_sync: Callable[[], object]) -> None:
     log: list[str] = []
     eager, captured = program(t_i=2, t_m=6, tau_m=0.5), program(t_i=2, t_m=6, tau_m=0.5)
-    plain = stepped(eager, Training(batch_size=SIZE, compile="off"))
+    plain = stepped(eager, Training(batch_size=SIZE))
     fast = stepped(captured, Training(batch_size=SIZE), capture=recorder(log))
     with no_sync():
         kept = take(fast)
@@ -219,7 +202,7 @@ def test_a_step_that_cannot_be_captured_is_eager_and_says_why() -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nmore words")
 
     eager, other = program(), program()
-    take(stepped(eager, Training(batch_size=SIZE, compile="off")))
+    take(stepped(eager, Training(batch_size=SIZE)))
     fast = stepped(other, Training(batch_size=SIZE), capture=refuse)
     take(fast)
     assert fast.remark is not None
@@ -254,11 +237,13 @@ def test_sparse_adam_equals_a_plain_loop() -> None:
     stepper = stepped(made, plan)
 
     def gradients() -> Iterator[tuple[Tensor, Tensor]]:
-        for number, batch in enumerate(batches()[:3], 1):
+        for batch in batches()[:3]:
             # the reference network holds the weights before the step
             reference.models[0].load_state_dict(made.models[0].state_dict())
-            taken = reference.forward(batch, torch.tensor(number), torch.tensor(1))
-            (slope,) = torch.autograd.grad(taken.objective, [dense.table])
+            objective = denoised_loss(
+                reference.models[0](batch.fields), Decision(torch.ones(SIZE), batch.label)
+            )
+            (slope,) = torch.autograd.grad(objective, [dense.table])
             stepper(batch)
             touched = (batch.fields + table.offsets).flatten().unique()
             yield touched, slope
@@ -272,10 +257,19 @@ def test_sparse_adam_equals_a_plain_loop() -> None:
     assert torch.equal(table.table.detach()[untouched], before[untouched])
 
 
-def test_sparse_adam_is_not_compiled_and_says_so() -> None:
-    plan = Training(batch_size=SIZE, optimizer="sparse-adam", compile="on")
-    stepper = stepped(program(), plan)
+def test_sparse_adam_is_not_captured_and_says_so() -> None:
+    log: list[str] = []
+    plan = Training(batch_size=SIZE, optimizer="sparse-adam")
+    stepper = stepped(program(), plan, capture=recorder(log))
     take(stepper, 1)
-    assert stepper.engine == "eager"
+    assert (log, stepper.engine) == ([], "eager")
     assert stepper.remark is not None
     assert "sparse-adam" in stepper.remark
+
+
+def test_without_graphs_steps_are_eager() -> None:
+    log: list[str] = []
+    plan = Training(batch_size=SIZE, cuda_graph=False)
+    stepper = stepped(program(), plan, capture=recorder(log))
+    take(stepper, 1)
+    assert (log, stepper.engine, stepper.remark) == ([], "eager", None)
