@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -27,7 +28,7 @@ class JointTable(nn.Module):
     def __init__(self, field_sizes: Sequence[int], initial: Tensor) -> None:
         super().__init__()
         self.table = nn.Parameter(initial)
-        starts = torch.tensor([0, *field_sizes[:-1]], dtype=torch.int64).cumsum(0)
+        starts = torch.tensor([0, *itertools.accumulate(field_sizes[:-1])])
         self.register_buffer("offsets", starts, persistent=False)
         self.sparse_gradient = False
         """Whether the gradient is a sparse tensor of the rows that were looked up."""
@@ -50,12 +51,6 @@ class JointTable(nn.Module):
         return F.embedding(values, self.table)
 
 
-def init_factors(rows: int, factors: int) -> Tensor:
-    """Return Float[rows, factors], drawn Xavier-uniform; empty if ``factors`` is 0."""
-    table = torch.empty(rows, factors)
-    return nn.init.xavier_uniform_(table) if factors else table
-
-
 class FieldEmbedding(JointTable):
     """Factors and a first-order weight for every value of every field.
 
@@ -76,12 +71,16 @@ class FieldEmbedding(JointTable):
 
     def __init__(self, field_sizes: Sequence[int], factors: int, first_order_std: float) -> None:
         rows = sum(field_sizes)
-        joint = init_factors(rows, factors)
-        first_order = nn.init.normal_(torch.empty(rows, 1), std=first_order_std)
-        super().__init__(field_sizes, torch.cat([joint, first_order], dim=1))
+        # filled in place: on the meta device, torch.cat and normal_ import PyTorch's compiler,
+        # which takes a second
+        table = torch.empty(rows, factors + 1)
+        if factors:
+            nn.init.xavier_uniform_(table[:, :factors])
+        if not table.is_meta:
+            table[:, factors].normal_(std=first_order_std)
+        super().__init__(field_sizes, table)
         self.factors = factors
-        interacting = torch.ones(factors + 1)
-        interacting[-1] = 0
+        interacting = torch.tensor([1.0] * factors + [0.0])
         self.register_buffer("interacting", interacting, persistent=False)
 
     def forward(

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dartcli import settings
-from dartcli.models._layers import JointTable, MultiLayerPerceptron, init_factors
+from dartcli.models._layers import JointTable, MultiLayerPerceptron
 
 
 class NeuralMatrixFactorization(nn.Module):
@@ -35,8 +35,10 @@ class NeuralMatrixFactorization(nn.Module):
     def __init__(self, field_sizes: Sequence[int], options: Options) -> None:
         super().__init__()
         rows = sum(field_sizes)
-        tables = [init_factors(rows, options.factors) for _ in range(2)]
-        self.embedding = JointTable(field_sizes, torch.cat(tables, dim=1))
+        table = torch.empty(rows, 2 * options.factors)
+        for part in table.split(options.factors, dim=1):
+            nn.init.xavier_uniform_(part)
+        self.embedding = JointTable(field_sizes, table)
         self.output = nn.Linear(options.factors, 1, bias=False)
         inputs = len(field_sizes) * options.factors
         self.perceptron = MultiLayerPerceptron(inputs, options.hidden, options.dropout)

@@ -89,13 +89,15 @@ def deterministic(device: torch.device, *, wanted: bool | None) -> Iterator[None
     if device.type == "cuda":
         # cuBLAS reads this when it is first used
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(device.type == "cpu" if wanted is None else wanted)
+    # use_deterministic_algorithms does the same, but imports the compiler, for a second
+    mode = device.type == "cpu" if wanted is None else wanted
+    torch.set_deterministic_debug_mode("error" if mode else "default")
     # a debugging aid that fills every new tensor
     module.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.set_deterministic_debug_mode("error" if before else "default")
         module.fill_uninitialized_memory = filling
 
 

@@ -64,7 +64,13 @@ class Program:
             with torch.no_grad():
                 pairs = list(map(objective_gradient, observed, logits, decisions))
             losses = [objective for objective, _ in pairs]
-            torch.autograd.backward(logits, [gradient for _, gradient in pairs])
+            # the slope of the product by the logit is the gradient: passing gradients to backward
+            # instead imports a computer algebra system, for a second
+            products = [
+                torch.dot(logit, gradient)
+                for logit, (_, gradient) in zip(logits, pairs, strict=True)
+            ]
+            torch.autograd.backward(products)
         objective = losses[0].detach()
         for loss in losses[1:]:
             objective = objective + loss.detach()
