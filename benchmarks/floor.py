@@ -108,17 +108,13 @@ def measure(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the time of each part of a step, and the memory bandwidth."""
     data = sized(options)
     names = ("gather", "scatter", "zero", "adam", "all")
-    with devices.threads_for_size((data.users + data.items) * (FACTORS + 1)):
-        timings = interleaved(
-            {
-                name: floor_epoch(data.table.fields, data.users, data.items, part=name)
-                for name in names
-            },
-            int(options.get("rounds", 5)),
-            data.device,
-        )
-        per_second = measure_bandwidth(data.device)
-        described = devices.describe(data.device)
+    timings = interleaved(
+        {name: floor_epoch(data.table.fields, data.users, data.items, part=name) for name in names},
+        int(options.get("rounds", 5)),
+        data.device,
+    )
+    per_second = measure_bandwidth(data.device)
+    described = devices.describe(data.device)
     traffic = Parts(data.table.fields[:1], data.users, data.items).bytes
     return {
         **data.described(),

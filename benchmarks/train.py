@@ -195,7 +195,7 @@ def measure(options: Mapping[str, Any]) -> dict[str, Any]:
         },
         "eager": eager_epoch(data),
         "dataloader": dataloader_epoch(data.table, data.users, data.items),
-        "floor": _floor(data),
+        "floor": floor_epoch(data.table.fields, data.users, data.items),
     }
     timings = interleaved(contenders, int(options.get("rounds", 5)), data.device)
     return {
@@ -212,16 +212,6 @@ def measure(options: Mapping[str, Any]) -> dict[str, Any]:
             for name, timing in timings.items()
         ],
     }
-
-
-def _floor(data: Sized) -> Callable[[], None]:
-    epoch = floor_epoch(data.table.fields, data.users, data.items)
-
-    def run() -> None:
-        with devices.threads_for_size((data.users + data.items) * (FACTORS + 1)):
-            epoch()
-
-    return run
 
 
 BENCHMARK = Benchmark(

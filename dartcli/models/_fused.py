@@ -17,18 +17,18 @@ class FusedLookUp(torch.autograd.Function):
     """The table's rows; their gradient is added to ``table.grad``."""
 
     @staticmethod
-    def forward(context: Any, table: Tensor, rows: Tensor) -> Tensor:
+    def forward(context: Any, table: Tensor, rows: Tensor, touched: list[Tensor]) -> Tensor:
         """Return Float[*rows.shape, K] of Float[R, K] and Long rows of any shape."""
         context.save_for_backward(rows)
-        context.table = table
+        context.table, context.touched = table, touched
         return table.index_select(0, rows.reshape(-1)).view(*rows.shape, table.shape[1])
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[None, None]:
+    def backward(context: Any, gradient: Tensor) -> tuple[None, None, None]:
         """Add the gradient of every row to that of the table."""
         (rows,) = context.saved_tensors
-        add_to_gradient(context.table, rows, gradient)
-        return None, None
+        _add_to_gradient(context, rows, gradient)
+        return None, None, None
 
 
 class FusedInteractions(torch.autograd.Function):
@@ -40,7 +40,12 @@ class FusedInteractions(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        context: Any, table: Tensor, bias: Tensor, rows: Tensor, interacting: Tensor | None
+        context: Any,
+        table: Tensor,
+        bias: Tensor,
+        rows: Tensor,
+        interacting: Tensor | None,
+        touched: list[Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Return the sum per row and what was looked up.
 
@@ -53,6 +58,8 @@ class FusedInteractions(torch.autograd.Function):
             Contiguous: fields first, so that a field's values lie together.
         interacting : Float[K], optional
             1 for a factor and 0 for the first-order weight; None leaves the interactions out.
+        touched : list of Long
+            Receives the rows of which the gradient changes.
 
         Returns
         -------
@@ -69,14 +76,15 @@ class FusedInteractions(torch.autograd.Function):
                     before = before + field
         total += bias
         context.save_for_backward(values, rows)
-        context.table, context.pairwise = table, interacting is not None
+        context.table, context.touched = table, touched
+        context.pairwise = interacting is not None
         context.set_materialize_grads(False)
         return total, values
 
     @staticmethod
     def backward(
         context: Any, of_total: Tensor, of_values: Tensor | None
-    ) -> tuple[None, Tensor, None, None]:
+    ) -> tuple[None, Tensor, None, None, None]:
         """Add the gradient of every row to that of the table; return that of the bias."""
         values, rows = context.saved_tensors
         factor = of_total.unsqueeze(1)
@@ -91,19 +99,19 @@ class FusedInteractions(torch.autograd.Function):
         gradient[..., -1] = of_total
         if of_values is not None:
             gradient += of_values
-        add_to_gradient(context.table, rows, gradient)
-        return None, of_total.sum(), None, None
+        _add_to_gradient(context, rows, gradient)
+        return None, of_total.sum(), None, None, None
 
 
-def add_to_gradient(table: Tensor, rows: Tensor, gradient: Tensor) -> None:
-    """Add Float[*rows.shape, K] to the rows ``rows`` of ``table.grad``."""
-    assert table.grad is not None  # noqa: S101 - the optimizer provides it
-    flat = gradient.reshape(rows.numel(), table.shape[1])
+def _add_to_gradient(context: Any, rows: Tensor, gradient: Tensor) -> None:
+    """Add Float[*rows.shape, K] to the rows ``rows`` of the table's gradient."""
+    table, rows = context.table, rows.reshape(-1)
+    gradient = gradient.reshape(len(rows), table.shape[1])
     if table.device.type == "cpu":
-        table.grad.index_add_(0, rows.reshape(-1), flat)
+        table.grad.index_add_(0, rows, gradient)
     else:
         # sums in a fixed order, which index_add_ on a GPU does not
-        size = table.shape[0]
         table.grad += torch.ops.aten.embedding_dense_backward(
-            flat, rows.reshape(-1), size, -1, scale_grad_by_freq=False
+            gradient, rows, len(table), -1, scale_grad_by_freq=False
         )
+    context.touched.append(rows)

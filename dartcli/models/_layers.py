@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dartcli.models._fused import FusedInteractions, FusedLookUp
+
+SPARSE: Final = 4
+"""Setting rows to zero one by one is faster than a whole table of this many times as many rows."""
 
 
 class JointTable(nn.Module):
@@ -34,12 +38,24 @@ class JointTable(nn.Module):
         """Whether the gradient is a sparse tensor of the rows that were looked up."""
         self.accumulates = False
         """Whether gradients in training mode are added to ``table.grad``, a tensor that is kept."""
+        self.touched: list[Tensor] = []
+        """Rows of which ``table.grad`` has changed since :meth:`clear_gradient`."""
+
+    def clear_gradient(self) -> None:
+        """Set the kept gradient to zero."""
+        assert self.table.grad is not None  # noqa: S101 - it is kept
+        if sum(map(len, self.touched)) * SPARSE > len(self.table):
+            self.table.grad.zero_()
+        else:
+            for rows in self.touched:
+                self.table.grad.index_fill_(0, rows, 0.0)
+        self.touched.clear()
 
     def look_up(self, fields: Tensor) -> Tensor:
         """Return Float[N, F, K], the table's rows of Long[N, F] field values."""
         values = fields + self.offsets
         if self.accumulates and self.training:
-            found: Tensor = FusedLookUp.apply(self.table, values)  # type: ignore[no-untyped-call]
+            found: Tensor = FusedLookUp.apply(self.table, values, self.touched)  # type: ignore[no-untyped-call]
             return found
         if self.sparse_gradient:
             return F.embedding(values, self.table, sparse=True)
@@ -105,7 +121,7 @@ class FieldEmbedding(JointTable):
         if self.accumulates and self.training:
             rows = (fields + self.offsets).t().contiguous()
             fused: tuple[Tensor, Tensor] = FusedInteractions.apply(  # type: ignore[no-untyped-call]
-                self.table, bias, rows, self.interacting if pairwise else None
+                self.table, bias, rows, self.interacting if pairwise else None, self.touched
             )
             return fused
         values = self.look_up(fields)

@@ -6,7 +6,9 @@ import contextlib
 import ctypes
 import os
 import re
+import statistics
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ import torch
 from torch import nn
 
 from dartcli.errors import TrainingError, UsageError, first_line
+from dartcli.models._layers import JointTable
 from dartcli.storage.system import total_memory
 
 M_TRIM_THRESHOLD: Final = -1
@@ -22,31 +25,69 @@ M_MMAP_MAX: Final = -4
 
 SMALL: Final = 1_000_000
 """Parameters up to which one thread is about as fast as several."""
+PERIOD: Final = 200
+"""Calls after which :class:`ThreadChoice` compares again."""
+TRIALS: Final = 6
+"""Calls that are compared, half of them with one thread."""
 
 
 @contextlib.contextmanager
 def threads_for(model: nn.Module) -> Iterator[None]:
-    """Use one CPU thread for a small model, all threads for a large one.
+    """Use one CPU thread, unless the model's layers beside its embedding tables are large.
 
     The operations of a small model take microseconds: several threads gain a tenth at best, and on
     a busy machine they wait for each other and can be a hundred times slower. One thread also
-    makes small models reproducible on any number of cores, because sums inside a matrix product
+    makes trainings reproducible on any number of cores, because sums inside a matrix product
     depend on the number of threads in their last bits.
     """
-    with threads_for_size(sum(parameter.numel() for parameter in model.parameters())):
-        yield
-
-
-@contextlib.contextmanager
-def threads_for_size(parameters: int) -> Iterator[None]:
-    """Do the same as :func:`threads_for`, for a model with this many parameters."""
     before = torch.get_num_threads()
-    if parameters <= SMALL:
+    if count_dense_parameters(model) <= SMALL:
         torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def count_dense_parameters(model: nn.Module) -> int:
+    """Return the number of parameters outside of embedding tables."""
+    tables = [layer.table for layer in model.modules() if isinstance(layer, JointTable)]
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    return whole - sum(table.numel() for table in tables)
+
+
+class ThreadChoice:
+    """Use one CPU thread or all for an operation, whichever was faster a moment ago.
+
+    Several threads are slower than one if other programs use the cores. The operation must give
+    the same result with any number of threads, as one does that treats each element alone.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.calls, self.best = most, 0, 1
+        self.seconds: dict[int, list[float]] = {1: [], most: []}
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[None]:
+        """Run the block, which is one call of the operation."""
+        place, before = self.calls % PERIOD, torch.get_num_threads()
+        self.calls += 1
+        is_trial = place < TRIALS
+        threads = (1, self.most)[place % 2] if is_trial else self.best
+        torch.set_num_threads(threads)
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+        if is_trial:
+            self.seconds[threads].append(time.perf_counter() - began)
+        if place == TRIALS - 1:
+            self.best = min(
+                self.seconds, key=lambda number: statistics.median(self.seconds[number])
+            )
+            for times in self.seconds.values():
+                times.clear()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from dartcli.models._layers import JointTable
 from dartcli.settings import Training
+from dartcli.training.device import SMALL, ThreadChoice
 from dartcli.training.program import Program, strip_prefix
 
 BETA1: Final = 0.9
@@ -32,27 +34,30 @@ class Optimizer:
         networks = [*program.models, program.strategy]
         self.learning_rate, self.weight_decay = plan.learning_rate, plan.weight_decay
         layers = [layer for network in networks for layer in network.modules()]
-        joint = [layer for layer in layers if isinstance(layer, JointTable)]
-        known = {id(layer.table) for layer in joint}
+        self.joint = [layer for layer in layers if isinstance(layer, JointTable)]
+        tables: list[Tensor] = [layer.table for layer in self.joint]
+        known = {id(table) for table in tables}
         self.parameters: list[Tensor] = [
             parameter
             for network in networks
             for parameter in network.parameters()
             if id(parameter) not in known
         ]
-        self.tables: list[Tensor] = [layer.table for layer in joint]
         self.sparse = None
         if plan.optimizer == "sparse-adam":
-            for layer in joint:
+            for layer in self.joint:
                 layer.sparse_gradient = True
-            if joint:
-                self.sparse = torch.optim.SparseAdam(self.tables, lr=plan.learning_rate)
+            if tables:
+                self.sparse = torch.optim.SparseAdam(tables, lr=plan.learning_rate)
         else:
-            for layer in joint:
+            for layer in self.joint:
                 layer.table.grad, layer.accumulates = torch.zeros_like(layer.table), True
-        dense = self.parameters if self.sparse else [*self.tables, *self.parameters]
+        dense = self.parameters if self.sparse else [*tables, *self.parameters]
         self.moments = [(one, torch.zeros_like(one), torch.zeros_like(one)) for one in dense]
         self.count = torch.zeros((), device=device)
+        size, threads = sum(one.numel() for one in dense), torch.get_num_threads()
+        large = device.type == "cpu" and size > SMALL and threads > 1
+        self._threads = ThreadChoice(threads) if large else None
         self._one = torch.ones((), device=device)
 
     @torch.no_grad()
@@ -62,25 +67,27 @@ class Optimizer:
         used = [moments for moments in self.moments if moments[0].grad is not None]
         parameters, means, squares = map(list, zip(*used, strict=True))
         self.count += self._one  # a Python number would first become a tensor
-        torch._fused_adam_(
-            parameters,
-            [parameter.grad for parameter in parameters],
-            means,
-            squares,
-            [],
-            [self.count] * len(parameters),
-            lr=self.learning_rate,
-            beta1=BETA1,
-            beta2=BETA2,
-            weight_decay=self.weight_decay,
-            eps=EPS,
-            amsgrad=False,
-            maximize=False,
-        )
+        # each element is updated on its own, so threads do not change the result
+        with self._threads.use() if self._threads else contextlib.nullcontext():
+            torch._fused_adam_(
+                parameters,
+                [parameter.grad for parameter in parameters],
+                means,
+                squares,
+                [],
+                [self.count] * len(parameters),
+                lr=self.learning_rate,
+                beta1=BETA1,
+                beta2=BETA2,
+                weight_decay=self.weight_decay,
+                eps=EPS,
+                amsgrad=False,
+                maximize=False,
+            )
         if self.sparse is not None:
-            for table in self.tables:
-                if table.grad is not None:
-                    table.grad = self._decay(table, table.grad)
+            for layer in self.joint:
+                if layer.table.grad is not None:
+                    layer.table.grad = self._decay(layer.table, layer.table.grad)
             self.sparse.step()
         self.clear()
 
@@ -88,11 +95,11 @@ class Optimizer:
         """Forget the gradients."""
         for parameter in self.parameters:
             parameter.grad = None
-        for table in self.tables:
-            if self.sparse is not None:
-                table.grad = None
-            elif table.grad is not None:
-                table.grad.zero_()
+        for layer in self.joint:
+            if layer.accumulates:
+                layer.clear_gradient()
+            else:
+                layer.table.grad = None
 
     def state(self) -> dict[str, Tensor]:
         """Return moments and step counts of every parameter, by its number."""

@@ -14,7 +14,7 @@ from dartcli.data.tensors import Interactions, TrainingSet, known_pairs
 from dartcli.denoising import Context, Strategy
 from dartcli.errors import TrainingError
 from dartcli.settings import Training
-from dartcli.training import loop
+from dartcli.training import device, loop
 from dartcli.training.epochs import EpochRecord
 from dartcli.training.loop import Outcome
 from dartcli.training.program import Program
@@ -258,3 +258,23 @@ def test_the_step_never_waits_for_the_device(no_sync: Callable[[], object]) -> N
     batch = next(iter(epoch.batches(64)))
     with no_sync():
         record.record(*stepper(batch))
+
+
+def test_the_faster_number_of_threads_is_used_until_the_next_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    costs = {1: 2.0, 3: 5.0}
+    monkeypatch.setattr(device.time, "perf_counter", lambda: clock[0])
+    before, used = torch.get_num_threads(), []
+    choice = device.ThreadChoice(3)
+    for call in range(2 * device.PERIOD):
+        if call == device.PERIOD // 2:
+            costs = {1: 2.0, 3: 1.0}  # the other programs end
+        with choice.use():
+            used.append(torch.get_num_threads())
+            clock[0] += costs[used[-1]]
+    assert torch.get_num_threads() == before
+    trials = [1, 3] * (device.TRIALS // 2)
+    rest = device.PERIOD - device.TRIALS
+    assert used == [*trials, *[1] * rest, *trials, *[3] * rest]

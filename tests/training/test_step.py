@@ -21,6 +21,7 @@ from dartcli.denoising import (
 )
 from dartcli.models._layers import JointTable
 from dartcli.settings import Training
+from dartcli.training.device import SMALL
 from dartcli.training.program import Program
 from dartcli.training.step import Stepper
 
@@ -141,6 +142,23 @@ def test_steps_repeat_to_the_byte() -> None:
     take(stepped(first, Training(batch_size=SIZE)))
     take(stepped(second, Training(batch_size=SIZE)))
     assert_close(first, second, 0.0)
+
+
+def test_adam_with_several_threads_changes_no_bit() -> None:
+    kind, before, found = catalog.load("models", "fm"), torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            torch.manual_seed(0)
+            large = kind((USERS, 70_000), kind.Options()).train()
+            assert sum(parameter.numel() for parameter in large.parameters()) > SMALL
+            made = Program([large], program("base").strategy)
+            take(stepped(made, Training(batch_size=SIZE)), 2)
+            found.append(weights(made))
+    finally:
+        torch.set_num_threads(before)
+    for name, value in found[0].items():
+        assert torch.equal(value, found[1][name]), name
 
 
 def test_a_strategy_that_ignores_a_network_leaves_its_weights() -> None:
