@@ -60,7 +60,9 @@ def dart_epoch(
     made: type[Strategy] = catalog.load("strategies", strategy)
     training = TrainingSet(table, users, items, known=None, reshuffle=True)
     valid = table.first(validated)
-    plan = Training(batch_size=BATCH, epochs=EPOCHS, patience=EPOCHS, cuda_graph=captured)
+    plan = Training(
+        batch_size=BATCH, epochs=EPOCHS, patience=EPOCHS, weight_decay=1e-6, cuda_graph=captured
+    )
     kind = catalog.load("models", "fm")
     context = Context(
         iterations_per_epoch=data.iterations,

@@ -32,8 +32,8 @@ from dartcli.data.manifest import (
 )
 from dartcli.data.registry import find_dataset, last_prepared, registered_options, remember_prepared
 from dartcli.data.sources import Source, check_unchanged, find_sources
-from dartcli.errors import DataError, UsageError
-from dartcli.settings import PROTOCOLS, Protocol, validate
+from dartcli.errors import DataError
+from dartcli.settings import Protocol, find_protocol, validate
 from dartcli.storage import paths
 from dartcli.storage.atomic import atomic_directory
 from dartcli.storage.checksums import hash_file, write_document
@@ -251,12 +251,10 @@ def preprocess(
     DataError, DownloadError
         If the sources are missing or invalid.
     """
-    if protocol not in PROTOCOLS:
-        raise UsageError(f"no protocol named {protocol!r}. Choose {' or '.join(PROTOCOLS)}.")
     known = find_dataset(name)
     return prepare_split(
         known,
         validate(known.options, {**registered_options(name), **(options or {})}, "dataset"),
-        PROTOCOLS[protocol],
+        find_protocol(protocol),
         split_seed,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, Final
 from dartcli import catalog
 from dartcli.errors import RunError
 from dartcli.experiments import sweep
+from dartcli.experiments.configure import label_strategy
 from dartcli.experiments.run import Run
 from dartcli.experiments.run_index import find_run
 from dartcli.experiments.sweep import Sweep, check_same_data, find_sweep
@@ -114,7 +114,7 @@ class Comparison:
         settings = run.settings
         where = (settings.dataset.name, settings.model.name)
         contender = Contender(
-            _label(settings.strategy.name, settings.strategy.options),
+            label_strategy(settings.strategy.name, settings.strategy.options, settings.protocol),
             settings.strategy.name,
             settings.strategy.options,
         )
@@ -224,14 +224,6 @@ class Comparison:
 
 def _protocol(one: Run | Sweep) -> str:
     return one.document.protocol if isinstance(one, Sweep) else one.metrics.protocol
-
-
-def _label(name: str, options: dict[str, Any]) -> str:
-    defaults = catalog.load("strategies", name).Options().model_dump(mode="json")
-    shown = {key: value for key, value in options.items() if value != defaults.get(key)}
-    if not shown:
-        return name
-    return f"{name} ({', '.join(f'{key}={json.dumps(value)}' for key, value in shown.items())})"
 
 
 def subject(name: str) -> Run | Sweep:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from dartcli import catalog
 from dartcli.data.manifest import Prepared
 from dartcli.data.prepare import prepare_split
 from dartcli.data.registry import find_dataset, registered_options
+from dartcli.denoising import Strategy
 from dartcli.errors import UsageError
 from dartcli.settings import (
-    PROTOCOLS,
     Component,
     Options,
     Settings,
+    find_protocol,
     merge,
     resolve_options,
     validate,
@@ -23,6 +25,9 @@ from dartcli.settings import (
 from dartcli.training.configuration import Configuration
 
 logger = logging.getLogger(__name__)
+
+WEIGHT_DECAY: Final = 1e-6
+"""L2 penalty under ``strict`` of a model that declares none."""
 
 
 def resolve(*trees: Mapping[str, Any]) -> Configuration:
@@ -53,15 +58,24 @@ def configure(settings: Settings) -> Configuration:
         raise UsageError(
             f"settings.seeds is {list(seeds)}. Give one or more distinct integers, 0 or greater."
         )
-    protocol = PROTOCOLS[settings.protocol]
+    protocol = find_protocol(settings.protocol)
     dataset = find_dataset(settings.dataset.name)
     model = catalog.load("models", settings.model.name)
     strategy = catalog.load("strategies", settings.strategy.name)
     described = registered_options(dataset.name)
-    dataset_options = resolve_options(dataset.options, settings.dataset, "dataset", described)
-    model_options = resolve_options(model.Options, settings.model, "model", protocol.model_dump())
-    strategy_options = resolve_options(strategy.Options, settings.strategy, "strategy", {})
+    dataset_options = resolve_options(
+        dataset.options, settings.dataset, "dataset", protocol, described
+    )
+    model_options = resolve_options(
+        model.Options, settings.model, "model", protocol, protocol.model_dump()
+    )
+    strategy_options = resolve_options(strategy.Options, settings.strategy, "strategy", protocol)
     training = settings.training
+    weight_decay = training.weight_decay
+    if weight_decay is None:
+        weight_decay = protocol.weight_decay
+    if weight_decay is None:
+        weight_decay = getattr(model, "weight_decay", WEIGHT_DECAY)
     complete = settings.model_copy(
         update={
             "dataset": _stated(settings.dataset, dataset_options),
@@ -69,6 +83,7 @@ def configure(settings: Settings) -> Configuration:
             "strategy": _stated(settings.strategy, strategy_options),
             "training": training.model_copy(
                 update={
+                    "weight_decay": weight_decay,
                     "epochs": training.epochs or protocol.epochs,
                     "patience": training.patience or protocol.patience,
                 }
@@ -85,6 +100,33 @@ def configure(settings: Settings) -> Configuration:
         strategy,
         strategy_options,
     )
+
+
+def label_strategy(name: str, options: Mapping[str, Any], protocol: str) -> str:
+    """Return the name of a strategy and its options that are not the protocol's defaults."""
+    defaults = resolve_strategy(name, {}, protocol)
+    shown = {key: value for key, value in options.items() if value != defaults.get(key)}
+    if not shown:
+        return name
+    texts = (
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in shown.items()
+    )
+    return f"{name} ({', '.join(texts)})"
+
+
+def resolve_strategy(name: str, options: Mapping[str, Any], protocol: str) -> dict[str, Any]:
+    """Return all options of a strategy, with the protocol's defaults for those not given.
+
+    Raises
+    ------
+    UsageError
+        If a name, key, or value is invalid.
+    """
+    kind: type[Strategy] = catalog.load("strategies", name)
+    given = Component(name=name, options=dict(options))
+    resolved = resolve_options(kind.Options, given, "strategy", find_protocol(protocol))
+    return resolved.model_dump(mode="json")
 
 
 def _stated(component: Component, options: Options) -> Component:

@@ -10,9 +10,13 @@ from typing import Any, Final
 
 from dartcli import catalog
 from dartcli.errors import UsageError
-from dartcli.experiments.configure import resolve
+from dartcli.experiments.configure import label_strategy, resolve, resolve_strategy
 from dartcli.experiments.sweep import SweepEntry, Tuned, settings_key
-from dartcli.settings import Options, parse_assignments, parse_value, validate
+from dartcli.settings import (
+    Options,
+    parse_assignments,
+    parse_value,
+)
 from dartcli.training.configuration import Configuration
 
 TABLE_2: Final = (
@@ -162,12 +166,9 @@ def _build_arms(plan: Plan) -> list[_Arm]:
         mine = [key for key in known if key.removeprefix("strategy.") not in own]
         for values in itertools.product(*(varied[key] for key in mine)):
             grid = dict(zip((key.removeprefix("strategy.") for key in mine), values, strict=True))
-            options = validate(kind.Options, {**grid, **own}, "strategy")
-            defaults = kind.Options().model_dump(mode="json")
-            full = options.model_dump(mode="json")
-            shown = {key: value for key, value in full.items() if value != defaults[key]}
-            arm = _Arm(_label_options(words[0], shown), words[0], full)
-            found.setdefault(arm.label, arm)
+            options = resolve_strategy(words[0], {**grid, **own}, plan.protocol)
+            label = label_strategy(words[0], options, plan.protocol)
+            found.setdefault(label, _Arm(label, words[0], options))
     for key in varied:
         if key in unused:
             raise UsageError(

@@ -7,6 +7,7 @@ IJCAI 2017.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -17,6 +18,8 @@ from dartcli.models.fm import FactorizationMachine
 
 class DeepFM(FactorizationMachine):
     """Add a multi-layer perceptron over the same embeddings to a factorization machine."""
+
+    weight_decay: ClassVar[float] = 1e-4
 
     class Options(FactorizationMachine.Options):
         """Size of the embeddings and the perceptron."""

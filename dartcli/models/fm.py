@@ -6,6 +6,7 @@ Source: Rendle, "Factorization Machines", ICDM 2010, Eq. 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -17,6 +18,10 @@ from dartcli.models._layers import FieldEmbedding
 
 class FactorizationMachine(nn.Module):
     """Sum a bias, first-order weights, and dot products of all pairs of fields."""
+
+    weight_decay: ClassVar[float] = 1e-5
+    """Default under ``strict``: the best by validation as recorded on movielens-100k, jester-4, and
+    adressa."""
 
     class Options(settings.Options):
         """Size and initialization of the embeddings."""

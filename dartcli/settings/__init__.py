@@ -24,6 +24,7 @@ from dartcli.settings.schema import (
     Settings,
     Training,
     check_duration,
+    find_protocol,
     iterations,
 )
 
@@ -39,6 +40,7 @@ __all__ = [
     "Training",
     "check_duration",
     "explain_error",
+    "find_protocol",
     "iterations",
     "load_tree",
     "merge",

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from dartcli.errors import UsageError
-from dartcli.settings.schema import COMPONENTS, Component, Options
+from dartcli.settings.schema import COMPONENTS, Component, Options, Protocol
 from dartcli.storage.atomic import os_reason
 from dartcli.storage.checksums import CHECKSUM, has_valid_checksum
 
@@ -52,9 +52,19 @@ def explain_error(error: ValidationError, kind: type[BaseModel], where: str) -> 
 
 
 def resolve_options(
-    kind: type[OptionsType], component: Component, where: str, defaults: Mapping[str, Any]
+    kind: type[OptionsType],
+    component: Component,
+    where: str,
+    protocol: Protocol,
+    known: Mapping[str, Any] | None = None,
 ) -> OptionsType:
-    """Return the options of ``component`` as a ``kind``; ``defaults`` fill the keys it has."""
+    """Return the options of ``component`` as a ``kind``.
+
+    Options that are not given take the value of the same name in ``known``, else the kind's default
+    under the protocol.
+    """
+    strict = kind.strict_defaults if protocol.name == "strict" else {}
+    defaults = {**strict, **(known or {})}
     fitting = {key: value for key, value in defaults.items() if key in kind.model_fields}
     return validate(kind, {**fitting, **component.options}, where)
 

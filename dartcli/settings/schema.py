@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
@@ -25,6 +25,8 @@ class Options(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
+    strict_defaults: ClassVar[Mapping[str, Any]] = {}
+    """Defaults of a component's options that differ under the protocol ``strict``."""
 
 
 class Protocol(Options):
@@ -42,6 +44,8 @@ class Protocol(Options):
     """Which epoch's weights are kept and measured."""
     first_order_std: float
     """Standard deviation of the initial first-order weights; 0 = start from zero."""
+    weight_decay: float | None
+    """L2 penalty; None = the model's ``weight_decay``."""
     patience: int
     """Epochs without a better validation AUC before training stops."""
     epochs: int
@@ -56,6 +60,7 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
         clean_validation=True,
         report="last",
         first_order_std=1.0,
+        weight_decay=1e-6,
         patience=2,
         epochs=100,
     ),
@@ -66,10 +71,26 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
         clean_validation=False,
         report="best",
         first_order_std=0.0,
+        weight_decay=None,
         patience=20,
         epochs=200,
     ),
 }
+
+
+def find_protocol(name: str) -> Protocol:
+    """Return the protocol ``name``.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    if name not in PROTOCOLS:
+        raise UsageError(f"no protocol named {name!r}. Choose {' or '.join(PROTOCOLS)}.")
+    return PROTOCOLS[name]
+
+
 LONGEST: Final = 2**53
 """Longest duration in iterations: exact in float64."""
 
@@ -135,8 +156,9 @@ class Training(Options):
     """Rows per batch."""
     learning_rate: float = Field(1e-3, gt=0, le=1e30)
     """Learning rate of Adam."""
-    weight_decay: float = Field(1e-6, ge=0, le=1e30)
-    """L2 penalty, coupled (Adam's own ``weight_decay``), on every parameter."""
+    weight_decay: float | None = Field(None, ge=0, le=1e30)
+    """L2 penalty, coupled (Adam's own ``weight_decay``), on every parameter; None = the model's
+    under ``strict``, 1e-6 under ``reference``."""
     optimizer: Literal["adam", "sparse-adam"] = "adam"
     """``sparse-adam`` updates only the table rows in the batch: faster on large tables; results
     differ from Adam."""

@@ -6,9 +6,13 @@ relabels (r = 1).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from pydantic import Field
 from torch import Tensor
 
+from dartcli import settings
 from dartcli.denoising import (
     Basis,
     Context,
@@ -34,8 +38,15 @@ class Dart(RampStrategy):
     """
 
     class Options(RampStrategy.Options):
-        """Hyper-parameters, with the thesis's names."""
+        """Hyper-parameters, with the thesis's names and defaults."""
 
+        # 5000 iterations may be one epoch or a hundred, and training may end before anything is
+        # flagged
+        strict_defaults: ClassVar[Mapping[str, Any]] = {"t_m": "10ep"}
+
+        t_m: settings.Duration = 5000
+        """Iterations, or epochs as 3ep, over which the rate rises from 0 to tau_m; above 0. Default
+        under ``strict``: 10ep."""
         r: float = Field(0.5, ge=0, le=1)
         """Share of the identified interactions that is relabeled; the others are discarded."""
         basis: Basis = "positives"

@@ -62,7 +62,7 @@ class TrainingLoop:
     valid_label
         Float[V], the labels of ``valid`` under the protocol.
     plan
-        Batch size, optimizer, and stopping, with ``epochs`` and ``patience`` given.
+        Batch size, optimizer, and stopping; ``weight_decay``, ``epochs``, and ``patience`` given.
     seed
         Determines batches, sampled negatives, and dropout together with the number of the epoch.
     watched
@@ -92,8 +92,8 @@ class TrainingLoop:
         writer: CheckpointWriter | None = None,
         position: Position | None = None,
     ) -> None:
-        if plan.epochs is None or plan.patience is None:
-            raise ValueError("the plan must state epochs and patience")
+        if plan.epochs is None or plan.patience is None or plan.weight_decay is None:
+            raise ValueError("the plan must state weight decay, epochs, and patience")
         self.training, self.valid, self.valid_label = training, valid, valid_label
         self.watched = watched or valid
         self.plan, self.epochs, self.patience, self.seed = plan, plan.epochs, plan.patience, seed

@@ -32,7 +32,7 @@ class Optimizer:
 
     def __init__(self, program: Program, plan: Training, device: torch.device) -> None:
         networks = [*program.models, program.strategy]
-        self.learning_rate, self.weight_decay = plan.learning_rate, plan.weight_decay
+        self.learning_rate, self.weight_decay = plan.learning_rate, plan.weight_decay or 0.0
         layers = [layer for network in networks for layer in network.modules()]
         self.joint = [layer for layer in layers if isinstance(layer, JointTable)]
         tables: list[Tensor] = [layer.table for layer in self.joint]

@@ -17,6 +17,7 @@ from dartcli.settings import (
     Options,
     Settings,
     Training,
+    find_protocol,
     load_tree,
     merge,
     parse_assignments,
@@ -24,6 +25,8 @@ from dartcli.settings import (
     resolve_options,
     validate,
 )
+
+STRICT = PROTOCOLS["strict"]
 
 
 class Recipe(Options):
@@ -372,20 +375,40 @@ def test_durations_are_kept_as_they_were_meant(text: int | str, kept: int | str)
 def test_defaults_fill_only_what_the_component_knows() -> None:
     defaults = {"first_order_std": 1.0, "unheard_of": 3}
     plain = Component(name="fm")
-    assert resolve_options(Recipe, plain, "model", defaults) == Recipe(first_order_std=1.0)
-    assert resolve_options(Options, plain, "model", defaults) == Options()
+    assert resolve_options(Recipe, plain, "model", STRICT, defaults) == Recipe(first_order_std=1.0)
+    assert resolve_options(Options, plain, "model", STRICT, defaults) == Options()
+
+
+def test_defaults_of_the_protocol_strict_apply_only_there() -> None:
+    class Paced(Recipe):
+        strict_defaults = {"pace": "2ep"}  # noqa: RUF012
+
+    plain, given_pace = Component(name="x"), Component(name="x", options={"pace": 7})
+    found = {
+        (name, given.options.get("pace")): resolve_options(
+            Paced, given, "strategy", find_protocol(name)
+        ).pace
+        for name in PROTOCOLS
+        for given in (plain, given_pace)
+    }
+    assert found == {
+        ("reference", None): Recipe().pace,
+        ("strict", None): "2ep",
+        ("reference", 7): 7,
+        ("strict", 7): 7,
+    }
 
 
 def test_options_that_were_given_beat_the_defaults() -> None:
     given_options = Component(name="fm", options={"first_order_std": 0.25, "rate": 1})
-    found = resolve_options(Recipe, given_options, "model", {"first_order_std": 1.0})
+    found = resolve_options(Recipe, given_options, "model", STRICT, {"first_order_std": 1.0})
     assert found == Recipe(first_order_std=0.25, rate=1)
 
 
 def test_options_of_a_component_that_it_does_not_know_are_refused() -> None:
     wrong = Component(name="fm", options={"unheard_of": 3})
     with pytest.raises(UsageError, match=r"`model\.unheard_of`"):
-        resolve_options(Recipe, wrong, "model", {"unheard_of": 3})
+        resolve_options(Recipe, wrong, "model", STRICT, {"unheard_of": 3})
 
 
 def test_settings_do_not_change_after_they_are_made() -> None:

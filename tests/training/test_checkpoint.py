@@ -28,7 +28,9 @@ from dartcli.training.epochs import EpochRecord, Position
 from dartcli.training.loop import TrainingLoop
 
 CPU = torch.device("cpu")
-PLAN = Training(batch_size=64, epochs=4, patience=4, snapshots=(3, 9), learning_rate=0.01)
+PLAN = Training(
+    batch_size=64, epochs=4, patience=4, snapshots=(3, 9), learning_rate=0.01, weight_decay=1e-6
+)
 
 
 class Ends:

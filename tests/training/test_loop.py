@@ -63,7 +63,9 @@ def training_set(*, resample: bool = False, reshuffle: bool = True) -> TrainingS
 
 
 def plan(**changes: object) -> Training:
-    return Training(**({"batch_size": 64, "epochs": 3, "patience": 3} | changes))
+    return Training(
+        **({"batch_size": 64, "epochs": 3, "patience": 3, "weight_decay": 1e-6} | changes)
+    )
 
 
 @pytest.mark.parametrize("name", ["fm", "deepfm"])
