@@ -67,7 +67,7 @@ def _draw_intervals(
         if one is None:
             continue
         better = one.paired.mean * comparison.better_sign > 0
-        color = NOT_SIGNIFICANT if not one.clear else BETTER if better else WORSE
+        color = NOT_SIGNIFICANT if not one.is_significant else BETTER if better else WORSE
         interval = one.paired.t_interval or (one.paired.mean, one.paired.mean)
         panel.plot(interval, [height, height], color=color, lw=1.8, solid_capstyle="butt")
         panel.plot([one.paired.mean], [height], "o", color=color, ms=4.5)
@@ -75,7 +75,7 @@ def _draw_intervals(
     panel.grid(axis="y", visible=False)
     panel.ticklabel_format(axis="x", scilimits=(-9, 9))
     panel.locator_params(axis="x", nbins=4)
-    panel.set_xlabel(f"{name_metric(comparison.measure)} minus base\n(95% CI, t)")
+    panel.set_xlabel(f"{name_metric(comparison.metric)} minus base\n(95% CI, t)")
 
 
 def _draw_heat_map(
@@ -110,7 +110,7 @@ def _draw_heat_map(
         panel.grid(visible=False)
         panel.spines[:].set_visible(False)
         panel.set_xlabel("?: not significant")
-        label = f"{name_metric(comparison.measure)} minus base (1e-4)"
+        label = f"{name_metric(comparison.metric)} minus base (1e-4)"
         figure.colorbar(image, ax=panel, shrink=0.7, extend="both", label=label)
     return figure
 
@@ -126,7 +126,7 @@ def _write_value(
     panel.text(
         cells.index(one.where),
         methods.index(one.contender),
-        f"{value:+.0f}" + ("" if one.clear else " ?"),
+        f"{value:+.0f}" + ("" if one.is_significant else " ?"),
         ha="center",
         va="center",
         fontsize=7.5,

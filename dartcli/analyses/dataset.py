@@ -12,6 +12,7 @@ import torch
 
 from dartcli import metrics
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER
+from dartcli.experiments.configure import load_run_interactions
 from dartcli.experiments.run import Run
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.figures import REFERENCE_LINE, RUN_COLORS, new_figure, none_to_nan
@@ -27,7 +28,11 @@ SIDES = {"user": (USER, "users", RUN_COLORS[0]), "item": (ITEM, "items", RUN_COL
 
 
 def examine(runs: Sequence[Run]) -> AnalysisResult:
-    """Return counts, tails, and false positives among the positives of all splits, per dataset."""
+    """Return counts, tails, and false positives among the recorded positives, per dataset.
+
+    They are counted from the prepared interactions: in the scores of a run, the ids of a log that
+    do not occur in training share one code.
+    """
     distinct = {run.settings.dataset.model_dump_json(): run for run in runs}
     numbers = {run.name: _numbers(run) for run in distinct.values()}
     repeated = Counter(one["dataset"] for one in numbers.values())
@@ -50,7 +55,7 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
 
 
 def _numbers(run: Run) -> dict[str, Any]:
-    table = run.scores(run.seeds[0]).filter(pl.col(LABEL) > 0)
+    table = load_run_interactions(run).filter(pl.col(LABEL) > 0)
     false = int(table[NOISY].sum())
     unknown = table[NOISY].null_count()
     result: dict[str, Any] = {
@@ -118,12 +123,18 @@ def _sentence(label: str, one: dict[str, Any]) -> str:
     start = f"{label}: of the {known:,} positives{with_truth}"
     if not one["false_positives"]:
         return f"{start}, none is a false positive. {tail}"
-    shares = [group["false_positive_share"] for group in one["item"]["groups"]]
-    known_shares = [share for share in shares if share is not None]
+    groups = [g for g in one["item"]["groups"] if g["false_positive_share"] is not None]
+    low, high = (
+        pick(groups, key=lambda group: float(group["false_positive_share"])) for pick in (min, max)
+    )
+    start = f"{start}, {percent(one['false_positives'] / known)} are false positives"
+    if low["false_positive_share"] == high["false_positive_share"]:
+        return f"{start}, at every item popularity alike. {tail}"
     return (
-        f"{start}, {percent(one['false_positives'] / known)} are false positives: "
-        f"{percent(known_shares[0])} among the least popular items, {percent(known_shares[-1])} "
-        f"among the most popular. {tail}"
+        f"{start}. By item "
+        f"popularity, the share is lowest for items with {_range(low)} positives "
+        f"({percent(low['false_positive_share'])}) and highest for items with {_range(high)} "
+        f"({percent(high['false_positive_share'])}). {tail}"
     )
 
 

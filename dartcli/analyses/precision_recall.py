@@ -25,7 +25,7 @@ from dartcli.reporting.figures import (
     run_color,
     smooth,
 )
-from dartcli.reporting.phrases import label_run, percent, relation
+from dartcli.reporting.phrases import label_run, name_epochs, percent, relation
 from dartcli.reporting.table import Table
 
 if TYPE_CHECKING:
@@ -76,24 +76,37 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
         require_false_positives(run)
     counts = {run.name: {seed: _counts(run.iterations(seed)) for seed in run.seeds} for run in runs}
     flagged = {name: seeds for name, seeds in counts.items() if _has_flagged(seeds)}
-    summaries = {name: _summarize(seeds) for name, seeds in flagged.items()}
+    moments = {run.name: _moments(run) for run in runs if run.name in flagged}
+    summaries = {
+        (name, moment): {"epochs": epochs, **_summarize(flagged[name], epochs)}
+        for name, of_run in moments.items()
+        for moment, epochs in of_run.items()
+    }
+    distinct = {
+        (name, moment): one
+        for (name, moment), one in summaries.items()
+        if moment == "reported" or one["epochs"] != summaries[name, "reported"]["epochs"]
+    }
     rankings = {run.name: _ranking.rank(run) for run in runs}
     figures = {"precision-recall": _draw(flagged)} if flagged else {}
     return AnalysisResult(
         name="precision-recall",
         title="Identification of false positives",
         sentences=(
-            *(_sentence(name, summary) for name, summary in summaries.items()),
+            *(_sentence(*place, one) for place, one in distinct.items()),
             *(_nothing_flagged(run) for run in runs if run.name not in flagged),
             *(_ranking.sentence(name, one) for name, one in rankings.items()),
         ),
-        tables=(*([_table(summaries)] if flagged else []), _ranking.table(rankings)),
+        tables=(*([_table(distinct)] if flagged else []), _ranking.table(rankings)),
         figures={**figures, "ranking": _ranking.draw(rankings)},
         numbers={
             "runs": [
                 {
                     **identify(run),
-                    "last_epoch": summaries.get(run.name),
+                    **{
+                        f"{moment}_epoch": summaries.get((run.name, moment))
+                        for moment in ("reported", "last")
+                    },
                     "seeds": [
                         {"seed": seed, **_numbers(values)}
                         for seed, values in flagged.get(run.name, {}).items()
@@ -137,15 +150,21 @@ def _numbers(counts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _summarize(seeds: Seeds) -> dict[str, float | None]:
-    """Return each ratio over the last epoch that flagged anything, pooled over the seeds."""
+def _moments(run: Run) -> dict[str, dict[int, int]]:
+    """Return ``reported`` and ``last`` -> the epoch of each seed."""
+    return {
+        "reported": {seed.seed: seed.reported_epoch for seed in run.metrics.seeds},
+        "last": {seed.seed: seed.epochs for seed in run.metrics.seeds},
+    }
+
+
+def _summarize(seeds: Seeds, epochs: Mapping[int, int]) -> dict[str, float | None]:
+    """Return each ratio over one epoch per seed, pooled over the seeds."""
     totals = dict.fromkeys(COUNTS, 0.0)
-    for counts in seeds.values():
-        active = counts["epoch"][counts["flagged"] > 0]
-        if len(active):
-            chosen = counts["epoch"] == active[-1]
-            for name in COUNTS:
-                totals[name] += float(counts[name][chosen].sum())
+    for seed, counts in seeds.items():
+        chosen = counts["epoch"] == epochs[seed]
+        for name in COUNTS:
+            totals[name] += float(counts[name][chosen].sum())
     summary: dict[str, float | None] = {
         name: totals[above] / totals[below] if totals[below] else None
         for name, (above, below) in RATIOS.items()
@@ -155,17 +174,19 @@ def _summarize(seeds: Seeds) -> dict[str, float | None]:
     return summary
 
 
-def _sentence(name: str, summary: dict[str, float | None]) -> str:
+def _sentence(name: str, moment: str, summary: Mapping[str, Any]) -> str:
     precision, lift = summary["precision"], summary["lift"]
     rarest, recall = summary["precision_item_popularity"], summary["recall"]
-    start = f"{name}: in the last epoch with flagged interactions"
-    if precision is None or lift is None or rarest is None or recall is None:
+    start = f"{name}: in the {moment} {name_epochs(summary['epochs'].values())}"
+    if precision is None:
+        return f"{start}, no interaction was flagged."
+    if lift is None or rarest is None or recall is None:
         return f"{start}, no positive was a known false positive."
     return (
-        f"{start}, {percent(precision)} of those are known false positives: {lift:.2f} times the "
-        f"{percent(summary['precision_random_among_positives'])} among all positives, and "
-        f"{relation(precision, rarest, 3)} the {percent(rarest)} among the same number of rarest "
-        f"items. {percent(recall)} of the known false positives were flagged."
+        f"{start}, {percent(precision)} of the flagged interactions are known false positives: "
+        f"{lift:.2f} times the {percent(summary['precision_random_among_positives'])} among all "
+        f"positives, and {relation(precision, rarest, 3)} the {percent(rarest)} among the same "
+        f"number of rarest items. {percent(recall)} of the known false positives were flagged."
     )
 
 
@@ -178,23 +199,23 @@ def _nothing_flagged(run: Run) -> str:
     )
 
 
-def _table(summaries: dict[str, dict[str, float | None]]) -> Table:
+def _table(summaries: Mapping[tuple[str, str], Mapping[str, Any]]) -> Table:
     columns = {
         "precision": "precision",
         "random": "precision_random_among_positives",
         "rarest items": "precision_item_popularity",
-        "whole batch": "precision_thesis_noise_share_of_batch",
         "lift": "lift",
         "recall": "recall",
         "flagged": "recall_random_among_positives",
     }
     return Table(
-        title="Last epoch with flagged interactions, all seeds pooled. Lift: precision over "
-        "random; whole batch: the baseline of Tang (2023); flagged: share of the positives",
-        columns=("run", *columns),
+        title="Flagged interactions of one epoch, all seeds pooled. Lift: precision over "
+        "random; flagged: share of the positives",
+        columns=("run", "epoch", *columns),
         rows=tuple(
-            (name, *(summary[key] for key in columns.values()))
-            for name, summary in summaries.items()
+            (name, f"{epochs} ({moment})", *(summary[key] for key in columns.values()))
+            for (name, moment), summary in summaries.items()
+            for epochs in [", ".join(map(str, dict.fromkeys(summary["epochs"].values())))]
         ),
     )
 

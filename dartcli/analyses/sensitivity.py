@@ -210,7 +210,7 @@ def _draw(
                 panel.set_xticks(range(len(labels)), labels)
                 panel.margins(x=0.12)
         upper[0].set_ylabel("test AUC (dots: seeds)")
-        lower[0].set_ylabel("identification, last epoch")
+        lower[0].set_ylabel("identification, reported epoch")
         lows, highs = zip(*(panel.get_ylim() for panel in upper), strict=True)
         for panel in upper:
             panel.set_ylim(min(lows), max(highs))

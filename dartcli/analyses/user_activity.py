@@ -135,8 +135,20 @@ def _sentence(one: dict[str, Any]) -> str:
         )
     return (
         f"{start}: the test AUC is {least:.4f} for the least active users and {most:.4f} for the "
-        "most active users (each group holds a fifth of the training positives)."
+        f"most active users{_middle(one['mean']['users'])} (each group holds a fifth of the "
+        "training positives)."
     )
+
+
+def _middle(means: list[float | None]) -> str:
+    """Return what the two ends hide: the groups between that are above or below both."""
+    known = {number: mean for number, mean in enumerate(means, start=1) if mean is not None}
+    found = []
+    for pick, word in ((min, "lowest"), (max, "highest")):
+        number = pick(known, key=lambda place: known[place])
+        if known[number] not in (means[0], means[-1]):
+            found.append(f"{word} in group {number} of {len(means)} ({known[number]:.4f})")
+    return ", " + " and ".join(found) if found else ""
 
 
 def _difference_sentence(one: dict[str, Any]) -> str:

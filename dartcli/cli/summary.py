@@ -18,6 +18,7 @@ def print_run(run: Run, *, json: bool) -> None:
         _print_table(run)
         _report_exhausted_epochs(run)
         console.note(f"run folder: {run.folder}")
+    _report_flagged(run)
     console.next_command(_choose_next(run))
 
 
@@ -56,17 +57,44 @@ def _print_table(run: Run) -> None:
 
 
 def _report_exhausted_epochs(run: Run) -> None:
-    exhausted = [str(seed.seed) for seed in run.metrics.seeds if seed.stopped == "epochs"]
+    """Suggest more epochs for the seeds whose best epoch is among the last ones."""
+    training = run.settings.training
+    exhausted = [
+        f"seed {seed.seed}: epoch {seed.best_epoch} of {seed.epochs}"
+        for seed in run.metrics.seeds
+        if seed.stopped == "epochs"
+        and seed.epochs - seed.best_epoch < max(1, min(training.patience or 1, seed.epochs // 4))
+    ]
     if exhausted:
         console.note(
-            f"all {run.settings.training.epochs} epochs were used, without early stopping (seed "
-            f"{', '.join(exhausted)}). Allow more with `--epochs`."
+            f"the best epoch is at or near the end ({'; '.join(exhausted)}), so more epochs may "
+            "help. Allow more with `--epochs`."
         )
 
 
+def _report_flagged(run: Run) -> None:
+    """Print what was flagged in the reported epoch, or warn that nothing was until then."""
+    from dartcli.experiments.flagging import explain_unflagged
+    from dartcli.reporting.phrases import name_epochs, percent
+
+    warning = explain_unflagged(run)
+    precision, recall = (
+        run.metrics.summary[f"identification_{name}"].mean for name in ("precision", "recall")
+    )
+    if precision is not None and recall is not None:
+        epochs = name_epochs(seed.reported_epoch for seed in run.metrics.seeds)
+        console.note(
+            f"flagged in the reported {epochs}: {percent(precision)} are known false positives; "
+            f"{percent(recall)} of the known false positives were flagged"
+        )
+    if warning is not None:
+        console.warning(warning)
+
+
 def _choose_next(run: Run) -> str:
+    from dartcli.experiments.flagging import has_flagged
+
     if run.iterations(run.seeds[0])["false_positives"].sum() == 0:
         return f"dart eval {run.name} --split valid"
-    if run.metrics.strategy.startswith("dart"):
-        return f"dart analyze precision-recall {run.name}"
-    return f"dart analyze memorization {run.name}"
+    what = "precision-recall" if has_flagged(run) else "memorization"
+    return f"dart analyze {what} {run.name}"

@@ -51,11 +51,11 @@ def write_report(chosen: Sequence[Run | Sweep | str], output: Path | None = None
     UsageError, RunError
         If a run does not exist, or its files cannot be read.
     """
-    from dartcli.experiments.comparison import subject
+    from dartcli.experiments.comparison import find_subject
     from dartcli.reporting.overview import file_name
     from dartcli.reporting.page import render_page
 
-    subjects = [subject(one) if isinstance(one, str) else one for one in chosen]
+    subjects = [find_subject(one) if isinstance(one, str) else one for one in chosen]
     if not subjects:
         raise UsageError("no run to report on. List the runs with `dart runs`.")
     are_sweeps = isinstance(subjects[0], Sweep)
