@@ -35,7 +35,13 @@ def test_training_prints_a_table_on_stdout_and_messages_on_stderr(home: Path) ->
     assert "run_01: dart, fm on synthetic, protocol strict" in result.stdout
     assert "test AUC" in result.stdout
     assert str(home / "runs" / "run_01") in result.stderr
-    assert "next: dart analyze precision-recall run_01" in result.stderr
+    # the default schedule is longer than two epochs
+    assert "warning: dart flagged no interactions up to the reported epoch (2)" in result.stderr
+    assert "next: dart analyze memorization run_01" in result.stderr
+    flagging = succeed(*TRAIN, *DART)
+    assert "flagged in the reported epoch 2: " in flagging.stderr
+    assert "warning" not in flagging.stderr
+    assert "next: dart analyze precision-recall run_02" in flagging.stderr
 
 
 def test_run_folder_holds_exactly_the_documented_files(trained: Path) -> None:
