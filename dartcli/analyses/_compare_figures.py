@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dartcli.experiments.comparison import Comparison, Contender, Difference, Where
-from dartcli.reporting.figures import FALSE_POSITIVE, REFERENCE_LINE, RUN_COLORS, new_figure
+from dartcli.reporting.figures import (
+    FALSE_POSITIVE,
+    REFERENCE_LINE,
+    RUN_COLORS,
+    arrange,
+    new_figure,
+    wrap,
+)
 from dartcli.reporting.phrases import name_metric
 
 if TYPE_CHECKING:
@@ -32,31 +38,29 @@ def draw(comparison: Comparison, differences: Sequence[Difference]) -> dict[str,
     return figures
 
 
-def _wrap(label: str, width: int = 24) -> str:
-    return "\n".join(textwrap.wrap(label, width))
-
-
 def _draw_forest(
     comparison: Comparison, methods: Sequence[Contender], differences: Sequence[Difference]
 ) -> Figure:
     shown = [one for one in methods if one.label not in comparison.references] or methods
     cells = comparison.cells
-    columns = min(len(cells), PER_ROW)
-    rows = -(-len(cells) // columns)
-    lines = sum(1 + _wrap(one.label).count("\n") for one in shown)
-    heads = max(1 + _wrap(" ".join(where)).count("\n") for where in cells)
+    columns, rows = arrange(len(cells), PER_ROW)
+    lines = sum(1 + wrap(one.label).count("\n") for one in shown)
+    heads = max(1 + wrap(" ".join(where)).count("\n") for where in cells)
     height = rows * (0.8 + 0.17 * heads + 0.2 * lines)
-    with new_figure(1.9 + 2.3 * columns, height, columns, rows) as (figure, axes):
+    with new_figure(1.9 + max(2.3 * columns, 4.5), height, columns, rows) as (figure, axes):
         for number, (panel, where) in enumerate(zip(axes, cells, strict=False)):
             here = {one.contender.label: one for one in differences if one.where == where}
             _draw_intervals(panel, comparison, [here.get(one.label) for one in shown])
             first = number % columns == 0
-            labels = [_wrap(one.label) for one in shown] if first else []
+            labels = [wrap(one.label) for one in shown] if first else []
             panel.set_yticks(range(len(labels)), labels)
             panel.set_ylim(len(shown) - 0.4, -0.6)
-            panel.set_title(_wrap(" ".join(where)), fontsize=8.5)
+            panel.set_title(wrap(" ".join(where)), fontsize=8.5)
         for panel in axes[len(cells) :]:
-            panel.set_visible(False)
+            panel.remove()
+        low, high = zip(*(panel.get_xlim() for panel in axes[: len(cells)]), strict=True)
+        for panel in axes[: len(cells)]:
+            panel.set_xlim(min(low), max(high))
     return figure
 
 
@@ -103,9 +107,9 @@ def _draw_heat_map(
         for one in differences:
             _write_value(panel, one, methods, cells, limit)
         panel.set_xticks(
-            range(len(cells)), ["\n".join(_wrap(part, 16) for part in where) for where in cells]
+            range(len(cells)), ["\n".join(wrap(part, 16) for part in where) for where in cells]
         )
-        panel.set_yticks(range(len(methods)), [_wrap(one.label) for one in methods])
+        panel.set_yticks(range(len(methods)), [wrap(one.label) for one in methods])
         panel.tick_params(length=0)
         panel.grid(visible=False)
         panel.spines[:].set_visible(False)

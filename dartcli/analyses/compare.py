@@ -146,6 +146,7 @@ def _difference_numbers(
 ANALYSIS = Analysis(
     question="Which strategies differ from plain training by more than chance?",
     examine=examine,
+    place=0,
     thesis_figure="Table 2",
     takes_sweeps=True,
     options=CompareOptions,

@@ -15,7 +15,15 @@ from dartcli.data.columns import ITEM, LABEL, NOISY, USER
 from dartcli.experiments.configure import load_run_interactions
 from dartcli.experiments.run import Run
 from dartcli.reporting.analysis import Analysis, AnalysisResult
-from dartcli.reporting.figures import REFERENCE_LINE, RUN_COLORS, new_figure, none_to_nan
+from dartcli.reporting.figures import (
+    REFERENCE_LINE,
+    RUN_COLORS,
+    draw_legend,
+    new_figure,
+    none_to_nan,
+    share_limits,
+    wrap,
+)
 from dartcli.reporting.phrases import percent
 from dartcli.reporting.table import Cell, Table
 
@@ -40,10 +48,20 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
         one["dataset"] + (f" ({run})" if repeated[one["dataset"]] > 1 else ""): one
         for run, one in numbers.items()
     }
-    with new_figure(7.4, 3.1 * len(labeled), 2, len(labeled)) as (figure, axes):
-        for row, (label, one) in enumerate(labeled.items()):
-            _draw_tails(axes[2 * row], label, one)
-            _draw_noise(axes[2 * row + 1], one)
+    # without ground truth a panel of false positives would be empty
+    is_known = [one["unknown"] < one["positives"] for one in labeled.values()]
+    columns = 2 if any(is_known) else 1
+    size = (1.2 + 4.2 * columns, 0.6 + 3.1 * len(labeled))
+    with new_figure(*size, columns, len(labeled)) as (figure, axes):
+        tails, noise = axes[::columns], axes[1::columns] if columns == 2 else []
+        for panel, (label, one) in zip(tails, labeled.items(), strict=True):
+            _draw_tails(panel, label, one)
+        for panel, one, known in zip(noise, labeled.values(), is_known, strict=False):
+            _draw_noise(panel, one) if known else panel.remove()
+        share_limits(tails, x=True)
+        if noise := [panel for panel, known in zip(noise, is_known, strict=False) if known]:
+            share_limits(noise)
+        draw_legend(figure, axes)
     return AnalysisResult(
         name="dataset",
         title="The dataset" if len(labeled) == 1 else "The datasets",
@@ -186,40 +204,38 @@ def _draw_tails(panel: Axes, label: str, one: dict[str, Any]) -> None:
             one[side]["interactions"],
             100 * np.array(one[side]["at_least_as_many"]),
             color=color,
-            label=f"{plural} (Gini {one[side]['gini']:.2f})",
+            label=plural,
             where="post",
         )
     panel.set(
-        title=f"{label}: long tails",
+        title=wrap(f"{label}: long tails", 40),
         xscale="log",
         yscale="log",
         xlabel="positives, at least",
         ylabel="share of users or items (%)",
     )
-    panel.legend(loc="best")
 
 
 def _draw_noise(panel: Axes, one: dict[str, Any]) -> None:
     for side, (_, plural, color) in SIDES.items():
         values = 100 * none_to_nan(group["false_positive_share"] for group in one[side]["groups"])
-        label = f"by activity of {plural}" if side == "user" else f"by popularity of {plural}"
-        panel.plot(range(1, GROUPS + 1), values, "o-", ms=4, color=color, label=label)
+        panel.plot(range(1, GROUPS + 1), values, "o-", ms=4, color=color, label=plural)
     known = one["true_positives"] + one["false_positives"]
     if known:
         mean = 100 * one["false_positives"] / known
-        panel.axhline(mean, **REFERENCE_LINE, label=f"all: {mean:.1f}%")
+        panel.axhline(mean, **REFERENCE_LINE, label="all positives")
     panel.set_ylim(bottom=0)
     panel.set_xticks(range(1, GROUPS + 1))
     panel.set(
-        title="False positives by activity",
-        xlabel="group of equal positives (1: least active)",
+        title="False positives by activity and popularity",
+        xlabel="group of equal positives (1: least active or popular)",
         ylabel="false positives (%)",
     )
-    panel.legend(loc="best")
 
 
 ANALYSIS = Analysis(
     question="How much was recorded, how uneven is it, and where are the false positives?",
     examine=examine,
+    place=70,
     thesis_figure="Table 1",
 )

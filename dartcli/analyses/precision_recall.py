@@ -20,10 +20,13 @@ from dartcli.reporting.analysis import Analysis, AnalysisResult, nan_to_none
 from dartcli.reporting.figures import (
     Floats,
     draw_baselines,
+    draw_legend,
     draw_run,
     new_figure,
+    pool_windows,
     run_color,
     smooth,
+    window_starts,
 )
 from dartcli.reporting.phrases import label_run, name_epochs, percent, relation
 from dartcli.reporting.table import Table
@@ -88,7 +91,8 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
         if moment == "reported" or one["epochs"] != summaries[name, "reported"]["epochs"]
     }
     rankings = {run.name: _ranking.rank(run) for run in runs}
-    figures = {"precision-recall": _draw(flagged)} if flagged else {}
+    drawn = {name: seeds for name, seeds in flagged.items() if _has_curve(seeds)}
+    figures = {"precision-recall": _draw(drawn)} if drawn else {}
     return AnalysisResult(
         name="precision-recall",
         title="Identification of false positives",
@@ -129,14 +133,17 @@ def _has_flagged(seeds: Seeds) -> bool:
 
 
 def _numbers(counts: dict[str, Any]) -> dict[str, Any]:
+    """Return the curves; a long training is pooled over windows, named by their last iteration."""
+    ends = [*(window_starts(len(counts["iteration"]))[1:] - 1), -1]
+    pooled = {name: pool_windows(counts[name]) for name in COUNTS}
     with np.errstate(invalid="ignore", divide="ignore"):
         curves = {
-            name: nan_to_none(np.where(counts[below] > 0, counts[above] / counts[below], np.nan))
+            name: nan_to_none(np.where(pooled[below] > 0, pooled[above] / pooled[below], np.nan))
             for name, (above, below) in RATIOS.items()
         }
     return {
-        "iteration": [int(number) for number in counts["iteration"]],
-        "flagged": [int(number) for number in counts["flagged"]],
+        "iteration": [int(number) for number in counts["iteration"][ends]],
+        "flagged": [int(number) for number in pooled["flagged"]],
         "precision": curves["precision"],
         "recall": curves["recall"],
         "baselines": {
@@ -194,8 +201,7 @@ def _nothing_flagged(run: Run) -> str:
     last = max(seed.iterations for seed in run.metrics.seeds)
     return (
         f"{label_run(run.name, run.metrics.strategy)} never discarded or relabeled an interaction "
-        f"in {last:,} iterations, so it has no precision and recall. For a run that has, use "
-        f"`dart train {run.metrics.dataset} --strategy dart` with a shorter `--t-i`."
+        f"in {last:,} iterations, so it has no precision and recall."
     )
 
 
@@ -221,9 +227,10 @@ def _table(summaries: Mapping[tuple[str, str], Mapping[str, Any]]) -> Table:
 
 
 def _draw(flagged: Mapping[str, Seeds]) -> Figure:
-    with new_figure(7.2, 3.3, columns=2) as (figure, axes):
+    with new_figure(9.6, 3.8, columns=2) as (figure, axes):
         for panel, quantity in zip(axes, TITLES, strict=True):
             _draw_quantity(panel, flagged, quantity)
+        draw_legend(figure, axes)
     return figure
 
 
@@ -246,7 +253,11 @@ def _draw_quantity(panel: Axes, flagged: Mapping[str, Seeds], quantity: str) -> 
     panel.set(title=TITLES[quantity], xlabel="iteration", ylabel=quantity)
     panel.set_ylim(bottom=0)
     panel.margins(x=0.01)
-    panel.legend(loc="best")
+
+
+def _has_curve(seeds: Seeds) -> bool:
+    """Return whether enough was flagged for a curve."""
+    return bool(np.isfinite(_curve(_pool(seeds), "precision")).any())
 
 
 def _curve(counts: dict[str, Any], name: str) -> Floats:
@@ -268,5 +279,6 @@ def _pool(seeds: Seeds) -> dict[str, Any]:
 ANALYSIS = Analysis(
     question="How many flagged interactions are false positives, and how many of those are found?",
     examine=examine,
+    place=10,
     thesis_figure="Fig. 5",
 )
