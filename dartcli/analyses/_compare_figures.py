@@ -95,7 +95,9 @@ def _draw_heat_map(
             competing.append(abs(grid[place]))
     # references are so much better that they would hide all other differences
     limit = max([*competing, 1.0])
-    size = (2.2 + 0.95 * len(cells), 1.6 + 0.3 * len(methods))
+    heads = [wrap("\n".join(where), 16) for where in cells]
+    widest = max(len(line) for head in heads for line in head.split("\n"))
+    size = (2.6 + max(0.95, 0.09 * widest) * len(cells), 1.6 + 0.3 * len(methods))
     with new_figure(*size) as (figure, (panel,)):
         image = panel.imshow(
             grid,
@@ -106,14 +108,12 @@ def _draw_heat_map(
         )
         for one in differences:
             _write_value(panel, one, methods, cells, limit)
-        panel.set_xticks(
-            range(len(cells)), ["\n".join(wrap(part, 16) for part in where) for where in cells]
-        )
+        panel.set_xticks(range(len(cells)), heads)
         panel.set_yticks(range(len(methods)), [wrap(one.label) for one in methods])
         panel.tick_params(length=0)
         panel.grid(visible=False)
         panel.spines[:].set_visible(False)
-        panel.set_xlabel("?: not significant")
+        panel.set_xlabel("?: not significant; =: the same model as base")
         label = f"{name_metric(comparison.metric)} minus base (1e-4)"
         figure.colorbar(image, ax=panel, shrink=0.7, extend="both", label=label)
     return figure
@@ -130,7 +130,9 @@ def _write_value(
     panel.text(
         cells.index(one.where),
         methods.index(one.contender),
-        f"{value:+.0f}" + ("" if one.is_significant else " ?"),
+        "="
+        if one.outcome == "same model"
+        else f"{value:+.0f}" + ("" if one.is_significant else " ?"),
         ha="center",
         va="center",
         fontsize=7.5,

@@ -49,7 +49,18 @@ class LossDistributionOptions(Options):
 
 def examine(runs: Sequence[Run], options: LossDistributionOptions) -> AnalysisResult:
     """Return both distributions, Welch's test, Cohen's d, and the AUC of the loss."""
-    numbers = [_numbers(run, options.iteration) for run in runs]
+    moments = [_choose_moment(run, options.iteration) for run in runs]
+    losses = [
+        {seed: _losses(run, seed, moment) for seed in run.seeds}
+        for run, moment in zip(runs, moments, strict=True)
+    ]
+    # the same bins for every run, so that heights can be compared
+    top = max(float(np.quantile(np.concatenate(_pool(one)), 0.995)) for one in losses)
+    edges = np.linspace(0.0, max(top, 1e-6), BINS + 1)
+    numbers = [
+        _numbers(run, moment, one, edges)
+        for run, moment, one in zip(runs, moments, losses, strict=True)
+    ]
     columns, rows = arrange(len(runs), PER_ROW)
     with new_figure(1.2 + 4.2 * columns, 0.6 + 3.2 * rows, columns, rows) as (figure, axes):
         used, unused = axes[: len(runs)], axes[len(runs) :]
@@ -69,13 +80,22 @@ def examine(runs: Sequence[Run], options: LossDistributionOptions) -> AnalysisRe
     )
 
 
-def _numbers(run: Run, iteration: int | None) -> dict[str, Any]:
-    kept = set.intersection(*(set(run.snapshots(seed)) for seed in run.seeds))
-    moment = iteration if iteration is not None else max(kept, default=None)
-    losses = {seed: _losses(run, seed, moment) for seed in run.seeds}
-    pooled = [np.concatenate(parts) for parts in zip(*losses.values(), strict=True)]
-    top = float(np.quantile(np.concatenate(pooled), 0.995))
-    edges = np.linspace(0.0, max(top, 1e-6), BINS + 1)
+def _choose_moment(run: Run, iteration: int | None) -> int | None:
+    """Return the iteration of the snapshot to read; None for the reported weights."""
+    if iteration is not None:
+        return iteration
+    return max(set.intersection(*(set(run.snapshots(seed)) for seed in run.seeds)), default=None)
+
+
+def _pool(losses: dict[int, tuple[Floats, Floats]]) -> list[Floats]:
+    """Return the losses of true and of false positives of all seeds."""
+    return [np.concatenate(parts) for parts in zip(*losses.values(), strict=True)]
+
+
+def _numbers(
+    run: Run, moment: int | None, losses: dict[int, tuple[Floats, Floats]], edges: Floats
+) -> dict[str, Any]:
+    pooled = _pool(losses)
     shares = {
         kind: (np.histogram(np.minimum(values, edges[-1]), edges)[0] / len(values)).tolist()
         for kind, values in zip(("true_positive", "false_positive"), pooled, strict=True)

@@ -56,7 +56,7 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
             _draw(panel, run, losses[run.name])
         for panel in unused:
             panel.remove()
-        share_limits(used, x=True)
+        share_limits(used)
         for panel in used:
             panel.set_ylim(bottom=0)
         draw_legend(figure, used)

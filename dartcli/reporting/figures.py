@@ -123,8 +123,12 @@ def draw_legend(figure: Figure, axes: Iterable[Axes]) -> None:
 
 
 def wrap(label: str, width: int = 24) -> str:
-    """Return ``label`` with line breaks, so that no line is longer than ``width`` letters."""
-    return "\n".join(textwrap.wrap(label, width))
+    """Return ``label`` with line breaks: at most ``width`` letters in a line, unless a word has more.
+
+    Only words of more than 40 letters are broken.
+    """
+    longest = min(max(map(len, label.split()), default=0), 40)
+    return "\n".join(textwrap.wrap(label, max(width, longest), break_on_hyphens=False))
 
 
 def arrange(count: int, most: int) -> tuple[int, int]:

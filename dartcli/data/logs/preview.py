@@ -63,21 +63,11 @@ def preview_log(
         test=test,
     )
     positives = kept.filter(pl.col(LABEL) > 0)
-    counts = {
-        "rows": len(kept) + encoded.duplicates_dropped,
-        "duplicates": encoded.duplicates_dropped,
-        "users": len(encoded.ids[USER]),
-        "items": len(encoded.ids[ITEM]),
-    }
-    if options.label:
-        counts["positives"] = len(positives)
-    if options.noisy_if:
-        counts["noisy"] = int(positives[NOISY].sum())
     return {
         "files": [str(file) for file in files],
         "columns": {name: str(dtype) for name, dtype in scan(files).collect_schema().items()},
         "rows": [{k: to_json(v) for k, v in row.items()} for row in head.to_dicts()],
-        "counts": counts,
+        "counts": _count(options, encoded, positives),
         "splits": {name: len(part) for name, part in parts.items()},
         "plan": [
             *_describe_rows(options, encoded),
@@ -86,6 +76,20 @@ def preview_log(
             _describe_fields(options),
         ],
     }
+
+
+def _count(options: LogOptions, encoded: Encoded, positives: pl.DataFrame) -> dict[str, int]:
+    counts = {
+        "rows": len(encoded.interactions) + encoded.duplicates_dropped,
+        "duplicates": encoded.duplicates_dropped,
+        "users": len(encoded.ids[USER]),
+        "items": len(encoded.ids[ITEM]),
+    }
+    if options.label:
+        counts["positives"] = len(positives)
+    if options.noisy_if:
+        counts["noisy"] = int(positives[NOISY].sum())
+    return counts
 
 
 def to_json(value: object) -> object:
