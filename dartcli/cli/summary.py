@@ -12,14 +12,17 @@ if TYPE_CHECKING:
 
 def print_run(run: Run, *, json: bool) -> None:
     """Print the metrics of ``run``, and a command that looks further into it."""
+    from dartcli.experiments.flagging import examine_flagging
+
     if json:
         console.document(run.metrics.model_dump(mode="json"))
     else:
         _print_table(run)
         _report_exhausted_epochs(run)
         console.note(f"run folder: {run.folder}")
-    _report_flagged(run)
-    console.next_command(_choose_next(run))
+    flagging = examine_flagging(run)
+    _report_flagged(run, flagging.warning)
+    console.next_command(_choose_next(run, has_flagged=flagging.has_flagged))
 
 
 def _print_table(run: Run) -> None:
@@ -72,12 +75,10 @@ def _report_exhausted_epochs(run: Run) -> None:
         )
 
 
-def _report_flagged(run: Run) -> None:
+def _report_flagged(run: Run, warning: str | None) -> None:
     """Print what was flagged in the reported epoch, or warn that nothing was until then."""
-    from dartcli.experiments.flagging import explain_unflagged
     from dartcli.reporting.phrases import name_epochs, percent
 
-    warning = explain_unflagged(run)
     precision, recall = (
         run.metrics.summary[f"identification_{name}"].mean for name in ("precision", "recall")
     )
@@ -91,10 +92,8 @@ def _report_flagged(run: Run) -> None:
         console.warning(warning)
 
 
-def _choose_next(run: Run) -> str:
-    from dartcli.experiments.flagging import has_flagged
-
-    if run.iterations(run.seeds[0])["false_positives"].sum() == 0:
+def _choose_next(run: Run, *, has_flagged: bool) -> str:
+    if all(seed.identification_recall is None for seed in run.metrics.seeds):
+        # no false positives are known
         return f"dart eval {run.name} --split valid"
-    what = "precision-recall" if has_flagged(run) else "memorization"
-    return f"dart analyze {what} {run.name}"
+    return f"dart analyze {'precision-recall' if has_flagged else 'memorization'} {run.name}"

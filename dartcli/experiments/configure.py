@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from dartcli import catalog
+from dartcli.data.download import is_readable
 from dartcli.data.manifest import Prepared, load_manifest, read_encoded
 from dartcli.data.prepare import prepare_split
 from dartcli.data.registry import find_dataset, registered_options
@@ -117,14 +118,18 @@ def load_run_interactions(run: Run) -> pl.DataFrame:
         If the data cannot be prepared again, or have changed since the run was trained.
     """
     try:
-        prepared = load_prepared(configure(run.settings), run.seeds[0])
+        configuration = configure(run.settings)
+        if configuration.dataset.local_files is None and not is_readable(configuration.dataset):
+            name = configuration.dataset.name
+            raise RunError(f"its files are missing. Run `dart download {name}`.")
+        prepared = load_prepared(configuration, run.seeds[0])
         home = prepared.folder.parent.parent
         whole = load_manifest(home)
         if whole is None:
             raise RunError(f"{home} is incomplete. Run `dart doctor --repair`.")
         interactions, _ = read_encoded(home, whole)
     except DartError as error:
-        raise RunError(f"{run.name}: its data cannot be read: {error}") from error
+        raise RunError(f"{run.name}: cannot read its dataset: {error}") from error
     if training_identity(run.settings, prepared.digest) != run.identity(run.seeds[0]):
         raise RunError(
             f"{run.name}: the dataset {run.metrics.dataset} has changed since the run was trained. "
