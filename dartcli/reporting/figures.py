@@ -123,7 +123,7 @@ def draw_legend(figure: Figure, axes: Iterable[Axes]) -> None:
 
 
 def wrap(label: str, width: int = 24) -> str:
-    """Return ``label`` with line breaks: at most ``width`` letters in a line, unless a word has more.
+    """Return ``label`` with line breaks: ``width`` letters in a line, unless a word has more.
 
     Only words of more than 40 letters are broken.
     """

@@ -131,7 +131,7 @@ def test_describe_shows_a_preview_and_writes_nothing(home: Path, tmp_path: Path)
     done = dart("preprocess", "--input", path, "--user", "user_id", "--item", "item_id",
                 "--noisy-if", "dwell < 10", "--describe")  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    assert "10 interactions are known false positives" in done.stdout
+    assert "(dwell < 10): 10 of the 60" in " ".join(done.stdout.split())
     assert "(dwell < 10)" in done.stdout
     assert not home.exists()
     found = preview_log(LogOptions(inputs=(str(path),), user="user_id", item="item_id"))
@@ -167,7 +167,7 @@ def test_describe_promises_what_preparation_does(
     assert found["counts"]["duplicates"] == done.duplicates_dropped == 40
     assert found["splits"] == done.rows
     plan = " ".join(found["plan"])
-    assert "40 rows are dropped" in plan
+    assert "150 of 190 rows remain" in plan
     assert ("no negatives are sampled" in plan) == (not done.sampled_negatives)
 
 
@@ -195,8 +195,8 @@ def test_describe_fails_where_preparation_fails(
     [
         ("dwell < 0", "none of the 60 interactions with ground truth are false positives"),
         ("dwell >= 0", "all of the 60 interactions with ground truth are false positives"),
-        ("dwell < 10", "10 interactions are known false positives"),
-        ("nullif(dwell, 5) < 10", "1 of the 60 interactions have no ground truth"),
+        ("dwell < 10", "known false positives (dwell < 10): 10 of the 60 interactions"),
+        ("nullif(dwell, 5) < 10", "is null: 1 of the 60 interactions"),
     ],
 )
 def test_describe_says_if_a_condition_marks_nothing_or_everything(

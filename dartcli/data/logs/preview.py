@@ -102,8 +102,8 @@ def _describe_rows(options: LogOptions, encoded: Encoded) -> list[str]:
     plan = []
     if dropped:
         plan.append(
-            f"{dropped:,} rows are dropped, because a later row has the same user and item; "
-            f"{len(kept):,} remain."
+            "if rows have the same user and item, the last one is kept: "
+            f"{len(kept):,} of {len(kept) + dropped:,} rows remain."
         )
     impressions = int((kept[LABEL] == 0).sum())
     if impressions:
@@ -129,8 +129,8 @@ def _describe_truth(options: LogOptions, positives: pl.DataFrame) -> list[str]:
     plan = []
     if unknown:
         plan.append(
-            f"{unknown:,} of the {len(positives):,} interactions have no ground truth, because "
-            f"{options.noisy_if} is null."
+            f"without ground truth, because {options.noisy_if} is null: {unknown:,} of the "
+            f"{len(positives):,} interactions."
         )
     if known and false in (0, known):
         share = "none" if not false else "all"
@@ -140,8 +140,9 @@ def _describe_truth(options: LogOptions, positives: pl.DataFrame) -> list[str]:
         )
     else:
         plan.append(
-            f"{false:,} interactions are known false positives ({options.noisy_if}); this is used "
-            "to measure results, and by strategies that need clean labels, such as `clean`."
+            f"known false positives ({options.noisy_if}): {false:,} of the {len(positives):,} "
+            "interactions. They are used to measure results, and by strategies that need clean "
+            "labels, such as `clean`."
         )
     return plan
 
