@@ -155,7 +155,8 @@ def _draw(panel: Axes, run: Run, seeds: dict[int, dict[str, Any]]) -> None:
                 smooth(bound, np.ones(length), window)
                 for bound in (curves.min(axis=0), curves.max(axis=0))
             )
-            panel.fill_between(*thin(iteration, low, high), color=color, alpha=0.18, lw=0)
+            place, low, high = thin(iteration, low, high)
+            panel.fill_between(place, low, high, color=color, alpha=0.18, lw=0)
         mean = smooth(curves.mean(axis=0), np.ones(length), window)
         panel.plot(*thin(iteration, mean), color=color, label=label)
     panel.set(

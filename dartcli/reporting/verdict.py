@@ -19,6 +19,7 @@ from dartcli.reporting.phrases import (
     p_value,
     signed,
 )
+from dartcli.settings import parse_seeds
 
 ENOUGH_SEEDS: Final = "0-4"
 """Seeds that commands suggest."""
@@ -112,12 +113,16 @@ def suggest_seeds(runs: Sequence[Run]) -> str:
         return (
             f"For a verdict, run the same `dart sweep` command again with `--seeds {ENOUGH_SEEDS}`."
         )
-    commands = (
-        f"`{shlex.join(['dart', 'train', '--config'])} {_shorten(run.folder / SETTINGS)} "
-        f"--seeds {ENOUGH_SEEDS}`"
+    commands = [
+        f"`dart train --config {_shorten(run.folder / SETTINGS)} --seeds {ENOUGH_SEEDS}`"
         for run in runs
-        if len(run.seeds) < MIN_SEEDS
-    )
+        if not set(parse_seeds(ENOUGH_SEEDS)) <= set(run.seeds)
+    ]
+    if not commands:
+        return (
+            "For a verdict, compare runs that share at least "
+            f"{MIN_SEEDS} seeds, splits, and defined metrics."
+        )
     return f"For a verdict, train more seeds: {join_words(commands)}. Then compare the new runs."
 
 

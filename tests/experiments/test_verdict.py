@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from dartcli.errors import RunError
 from dartcli.experiments.comparison import Comparison
 from dartcli.experiments.run import Run
 from dartcli.experiments.train import train_run
@@ -96,6 +97,22 @@ def test_two_seeds_name_the_commands_that_give_a_verdict(home: Path) -> None:
     # a star would be a verdict
     assert all("*" not in str(row) for row in result.tables[0].rows)
     assert not any(getattr(cell, "worse", False) for row in result.tables[0].rows for cell in row)
+
+
+def test_runs_that_share_too_few_seeds_name_the_command_that_trains_them(home: Path) -> None:
+    train("base", "plain", (0, 1, 2, 3, 4))
+    other = train("dart", "other", (4, 5, 6), t_m=1, tau_m=0.5)
+    first, second, *_ = run_analysis("compare", ["plain", "other"]).sentences
+    assert "no verdict is possible with 1 seed" in first
+    assert second == (
+        f"For a verdict, train more seeds: `dart train --config {other.folder}/settings.json "
+        "--seeds 0-4`. Then compare the new runs."
+    )
+    settings = other.settings
+    train_run(settings, strategy="dart", seeds=(0, 1, 2, 3, 4), split_seed=9, name="elsewhere")
+    # only the split of one seed could be the same, and it is not
+    with pytest.raises(RunError, match="nothing to compare"):
+        run_analysis("compare", ["plain", "elsewhere"])
 
 
 def test_seeds_on_different_splits_are_not_paired(home: Path) -> None:
