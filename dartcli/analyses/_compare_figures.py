@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dartcli.experiments.comparison import Comparison, Contender, Difference, Where
-from dartcli.reporting.figures import FALSE_POSITIVE, REFERENCE_LINE, RUN_COLORS, new_figure
+from dartcli.reporting.figures import (
+    FALSE_POSITIVE,
+    REFERENCE_LINE,
+    RUN_COLORS,
+    arrange,
+    new_figure,
+    wrap,
+)
 from dartcli.reporting.phrases import name_metric
 
 if TYPE_CHECKING:
@@ -32,31 +38,29 @@ def draw(comparison: Comparison, differences: Sequence[Difference]) -> dict[str,
     return figures
 
 
-def _wrap(label: str, width: int = 24) -> str:
-    return "\n".join(textwrap.wrap(label, width))
-
-
 def _draw_forest(
     comparison: Comparison, methods: Sequence[Contender], differences: Sequence[Difference]
 ) -> Figure:
     shown = [one for one in methods if one.label not in comparison.references] or methods
     cells = comparison.cells
-    columns = min(len(cells), PER_ROW)
-    rows = -(-len(cells) // columns)
-    lines = sum(1 + _wrap(one.label).count("\n") for one in shown)
-    heads = max(1 + _wrap(" ".join(where)).count("\n") for where in cells)
+    columns, rows = arrange(len(cells), PER_ROW)
+    lines = sum(1 + wrap(one.label).count("\n") for one in shown)
+    heads = max(1 + wrap(" ".join(where)).count("\n") for where in cells)
     height = rows * (0.8 + 0.17 * heads + 0.2 * lines)
-    with new_figure(1.9 + 2.3 * columns, height, columns, rows) as (figure, axes):
+    with new_figure(1.9 + max(2.3 * columns, 4.5), height, columns, rows) as (figure, axes):
         for number, (panel, where) in enumerate(zip(axes, cells, strict=False)):
             here = {one.contender.label: one for one in differences if one.where == where}
             _draw_intervals(panel, comparison, [here.get(one.label) for one in shown])
             first = number % columns == 0
-            labels = [_wrap(one.label) for one in shown] if first else []
+            labels = [wrap(one.label) for one in shown] if first else []
             panel.set_yticks(range(len(labels)), labels)
             panel.set_ylim(len(shown) - 0.4, -0.6)
-            panel.set_title(_wrap(" ".join(where)), fontsize=8.5)
+            panel.set_title(wrap(" ".join(where)), fontsize=8.5)
         for panel in axes[len(cells) :]:
-            panel.set_visible(False)
+            panel.remove()
+        low, high = zip(*(panel.get_xlim() for panel in axes[: len(cells)]), strict=True)
+        for panel in axes[: len(cells)]:
+            panel.set_xlim(min(low), max(high))
     return figure
 
 
@@ -67,7 +71,7 @@ def _draw_intervals(
         if one is None:
             continue
         better = one.paired.mean * comparison.better_sign > 0
-        color = NOT_SIGNIFICANT if not one.clear else BETTER if better else WORSE
+        color = NOT_SIGNIFICANT if not one.is_significant else BETTER if better else WORSE
         interval = one.paired.t_interval or (one.paired.mean, one.paired.mean)
         panel.plot(interval, [height, height], color=color, lw=1.8, solid_capstyle="butt")
         panel.plot([one.paired.mean], [height], "o", color=color, ms=4.5)
@@ -75,7 +79,7 @@ def _draw_intervals(
     panel.grid(axis="y", visible=False)
     panel.ticklabel_format(axis="x", scilimits=(-9, 9))
     panel.locator_params(axis="x", nbins=4)
-    panel.set_xlabel(f"{name_metric(comparison.measure)} minus base\n(95% CI, t)")
+    panel.set_xlabel(f"{name_metric(comparison.metric)} minus base\n(95% CI, t)")
 
 
 def _draw_heat_map(
@@ -91,7 +95,9 @@ def _draw_heat_map(
             competing.append(abs(grid[place]))
     # references are so much better that they would hide all other differences
     limit = max([*competing, 1.0])
-    size = (2.2 + 0.95 * len(cells), 1.6 + 0.3 * len(methods))
+    heads = [wrap("\n".join(where), 16) for where in cells]
+    widest = max(len(line) for head in heads for line in head.split("\n"))
+    size = (2.6 + max(0.95, 0.09 * widest) * len(cells), 1.6 + 0.3 * len(methods))
     with new_figure(*size) as (figure, (panel,)):
         image = panel.imshow(
             grid,
@@ -102,15 +108,13 @@ def _draw_heat_map(
         )
         for one in differences:
             _write_value(panel, one, methods, cells, limit)
-        panel.set_xticks(
-            range(len(cells)), ["\n".join(_wrap(part, 16) for part in where) for where in cells]
-        )
-        panel.set_yticks(range(len(methods)), [_wrap(one.label) for one in methods])
+        panel.set_xticks(range(len(cells)), heads)
+        panel.set_yticks(range(len(methods)), [wrap(one.label) for one in methods])
         panel.tick_params(length=0)
         panel.grid(visible=False)
         panel.spines[:].set_visible(False)
-        panel.set_xlabel("?: not significant")
-        label = f"{name_metric(comparison.measure)} minus base (1e-4)"
+        panel.set_xlabel("?: not significant; =: the same model as base")
+        label = f"{name_metric(comparison.metric)} minus base (1e-4)"
         figure.colorbar(image, ax=panel, shrink=0.7, extend="both", label=label)
     return figure
 
@@ -126,7 +130,9 @@ def _write_value(
     panel.text(
         cells.index(one.where),
         methods.index(one.contender),
-        f"{value:+.0f}" + ("" if one.clear else " ?"),
+        "="
+        if one.outcome == "same model"
+        else f"{value:+.0f}" + ("" if one.is_significant else " ?"),
         ha="center",
         va="center",
         fontsize=7.5,

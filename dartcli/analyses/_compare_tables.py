@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dartcli.experiments.comparison import Comparison, Difference, Where
-from dartcli.reporting.phrases import METRIC_HEADS, interval_cell, name_metric
+from dartcli.reporting.phrases import METRIC_HEADS, count, interval_cell, name_metric
 from dartcli.reporting.table import Cell, Marked, Table
 
 OTHER_METRICS = (
@@ -37,9 +37,9 @@ def _means(comparison: Comparison, by_cell: Mapping[tuple[Where, str], Differenc
         for first in range(0, len(comparison.cells), PER_TABLE)
     ]
     counts = sorted({len(values) for values in comparison.metrics.values()})
-    seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"
-    title = f"Mean {name_metric(comparison.measure)} over {seeds}, protocol {comparison.protocol}"
-    marks = " (bold: best; *: worse than base; gray: not significant)"
+    seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else count(counts[0], "seed")
+    title = f"Mean {name_metric(comparison.metric)} over {seeds}, protocol {comparison.protocol}"
+    marks = " (bold: best; *: significantly worse than base; gray: not significant)"
     tables = []
     for part in parts:
         last = part is parts[-1]
@@ -90,22 +90,23 @@ def _mean(
     return Marked(
         value,
         best=value is not None and label not in comparison.references and value == pick(competing),
-        worse=difference is not None and difference.paired.mean * comparison.better_sign < 0,
-        unclear=difference is not None and not difference.clear,
+        worse=difference is not None and difference.outcome == "harms",
+        unclear=difference is not None and not difference.is_significant,
     )
 
 
 def _statistics(comparison: Comparison, where: Where, differences: Sequence[Difference]) -> Table:
     return Table(
-        title=f"{' '.join(where)}: {name_metric(comparison.measure)} minus base in units of 1e-4, "
+        title=f"{' '.join(where)}: {name_metric(comparison.metric)} minus base in units of 1e-4, "
         "paired by seed",
-        columns=("method", "mean", "95% CI (t)", "95% CI (bootstrap)", "p (Holm)", "gap closed %"),
+        columns=("method", "verdict", "mean", "95% CI", "seeds", "p (Holm)", "gap closed %"),
         rows=tuple(
             (
                 one.contender.label,
-                Marked(1e4 * one.paired.mean, 1, signed=True, unclear=not one.clear),
+                one.outcome,
+                Marked(1e4 * one.paired.mean, 1, signed=True, unclear=not one.is_significant),
                 interval_cell(one.paired.t_interval),
-                interval_cell(one.paired.bootstrap_interval),
+                one.paired.n,
                 _p_cell(one.p_holm),
                 Marked(None if one.gap_closed is None else 100 * one.gap_closed, 0),
             )
@@ -122,7 +123,7 @@ def _p_cell(p: float | None) -> str | None:
 def _other_metrics(comparison: Comparison, where: Where) -> Table:
     return Table(
         title=f"{' '.join(where)}: other metrics on the test split; precision: share of false "
-        "positives among the flagged interactions",
+        "positives among the interactions flagged in the reported epoch",
         columns=("method", *(METRIC_HEADS[metric] for metric in OTHER_METRICS)),
         rows=tuple(
             (label, *(comparison.mean(where, label, metric) for metric in OTHER_METRICS))

@@ -12,7 +12,14 @@ from dartcli import metrics
 from dartcli.analyses._records import load_positives
 from dartcli.data.columns import NOISY
 from dartcli.experiments.run import Run
-from dartcli.reporting.figures import Floats, draw_baselines, draw_run, new_figure, run_color
+from dartcli.reporting.figures import (
+    Floats,
+    draw_baselines,
+    draw_legend,
+    draw_run,
+    new_figure,
+    run_color,
+)
 from dartcli.reporting.phrases import percent, relation
 from dartcli.reporting.table import Cell, Table
 from dartcli.training.results import finite_or_none
@@ -134,7 +141,7 @@ def table(rankings: dict[str, dict[str, Any]]) -> Table:
 def draw(rankings: dict[str, dict[str, Any]]) -> Figure:
     """Draw precision over the share of the ranking: one curve per run, and the baselines."""
     share = 100 * SHARES
-    with new_figure(5.2, 3.4) as (figure, (panel,)):
+    with new_figure(6.4, 4.0) as (figure, (panel,)):
         for number, (name, ranking) in enumerate(rankings.items()):
             draw_run(
                 panel, share, _curves(ranking, "loss"), _mean_curve(ranking, "loss"),
@@ -153,5 +160,5 @@ def draw(rankings: dict[str, dict[str, Any]]) -> Figure:
             ylim=(0, 1),
         )
         panel.margins(x=0.01)
-        panel.legend(loc="best")
+        draw_legend(figure, [panel])
     return figure

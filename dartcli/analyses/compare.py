@@ -9,26 +9,25 @@ from dartcli.analyses import _compare_figures, _compare_tables
 from dartcli.errors import RunError
 from dartcli.experiments.comparison import Comparison, Difference
 from dartcli.experiments.run import Run
+from dartcli.experiments.run_index import find_differences
 from dartcli.experiments.sweep import Sweep
 from dartcli.reporting.analysis import Analysis, AnalysisResult
-from dartcli.reporting.phrases import confidence_interval, join_words, name_metric
+from dartcli.reporting.phrases import count, join_words
+from dartcli.reporting.verdict import list_verdicts, phrase_difference
 from dartcli.settings import Options
 from dartcli.training.results import METRIC_NAMES
-
-FEW_SEEDS = 6
-"""With fewer seeds the bootstrap interval is much too narrow."""
 
 
 class CompareOptions(Options):
     """What to compare."""
 
-    measure: Literal[METRIC_NAMES] = "test_auc"  # type: ignore[valid-type]
+    metric: Literal[METRIC_NAMES] = "test_auc"  # type: ignore[valid-type]
     """Metric to compare."""
 
 
 def examine(subjects: Sequence[Run | Sweep], options: CompareOptions) -> AnalysisResult:
     """Return the means, the paired differences to ``base``, and their figures."""
-    comparison = Comparison(subjects, str(options.measure))
+    comparison = Comparison(subjects, str(options.metric))
     differences = comparison.differences()
     if not differences:
         raise RunError(
@@ -39,9 +38,8 @@ def examine(subjects: Sequence[Run | Sweep], options: CompareOptions) -> Analysi
         name="compare",
         title="Strategies compared with plain training",
         sentences=(
-            *_count_significant(comparison, differences),
-            *_name_best(comparison, differences),
-            *_name_caveats(comparison, differences),
+            *list_verdicts(comparison, differences),
+            *_name_caveats(comparison),
         ),
         tables=_compare_tables.build(comparison, differences),
         numbers=_numbers(comparison, differences),
@@ -49,67 +47,38 @@ def examine(subjects: Sequence[Run | Sweep], options: CompareOptions) -> Analysi
     )
 
 
-def _competitors(comparison: Comparison, differences: Sequence[Difference]) -> list[Difference]:
-    return [one for one in differences if one.contender.label not in comparison.references]
-
-
-def _count_significant(comparison: Comparison, differences: Sequence[Difference]) -> Iterator[str]:
-    competitors = _competitors(comparison, differences)
-    if not competitors:
-        labels = join_words(one.contender.label for one in differences)
-        yield f"Only references that use the ground truth were compared with base: {labels}."
-        return
-    gains = [one.paired.mean * comparison.better_sign for one in competitors if one.clear]
-    better = sum(gain > 0 for gain in gains)
-    yield (
-        f"{_count(len(competitors), 'comparison')} with base, paired by seed (at least "
-        f"{_count(min(one.paired.n for one in competitors), 'seed')}): {better} significantly "
-        f"better, {len(gains) - better} significantly worse, {len(competitors) - len(gains)} not "
-        "significant (p < 0.05 after Holm's correction)."
-    )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _name_best(comparison: Comparison, differences: Sequence[Difference]) -> Iterator[str]:
-    for where in comparison.cells:
-        here = [one for one in _competitors(comparison, differences) if one.where == where]
-        gains = {
-            one.contender.label: one
-            for one in here
-            if one.clear and one.paired.mean * comparison.better_sign > 0
-        }
-        name = " ".join(where)
-        if gains:
-            best = max(gains.values(), key=lambda one: one.paired.mean * comparison.better_sign)
-            interval = confidence_interval(best.paired.t_interval or (best.paired.mean,) * 2)
-            yield (
-                f"{name}: {best.contender.label} has the largest significant improvement of "
-                f"{name_metric(comparison.measure)}, {best.paired.mean:+.4f} ({interval})."
-            )
-        elif here:
-            yield f"{name}: no strategy is significantly better than base."
-
-
-def _name_caveats(comparison: Comparison, differences: Sequence[Difference]) -> Iterator[str]:
+def _name_caveats(comparison: Comparison) -> Iterator[str]:
     for one in comparison.tuned:
         if (one.dataset, one.model) in comparison.cells:
             yield (
                 f"{one.dataset} {one.model}: weight decay {one.weight_decay:g} was selected for "
                 "base on validation and used for every strategy."
             )
-    fewest = min(one.paired.n for one in differences)
-    if fewest == 1:
-        yield "One seed cannot rule out chance. Train more with `--seeds`."
-    elif fewest < FEW_SEEDS:
-        yield f"With only {fewest} seeds, bootstrap intervals are too narrow; use the t intervals."
+    if differing := _find_other_differences(comparison):
+        yield (
+            f"The runs also differ in {join_words(differing)}, which may explain a difference "
+            "between them."
+        )
     if comparison.missing:
         yield (
-            f"Missing from the sweep: {_count(comparison.missing, 'training')}. Run the same "
+            f"Missing from the sweep: {count(comparison.missing, 'training')}. Run the same "
             "`dart sweep` command again."
         )
+
+
+def _find_other_differences(comparison: Comparison) -> list[str]:
+    """Return the settings, besides strategy, model, and seeds, that differ within a cell."""
+    found: dict[str, None] = {}
+    for dataset, model in comparison.cells:
+        runs = [
+            run
+            for run in comparison.runs
+            if (run.settings.dataset.name, run.settings.model.name) == (dataset, model)
+        ]
+        if len(runs) > 1:
+            found |= dict.fromkeys(find_differences(runs))
+    ignored = ("strategy", "seeds", "device")
+    return [key for key in found if not key.startswith(ignored)]
 
 
 def _numbers(comparison: Comparison, differences: Sequence[Difference]) -> dict[str, Any]:
@@ -117,7 +86,7 @@ def _numbers(comparison: Comparison, differences: Sequence[Difference]) -> dict[
     other_metrics = (*_compare_tables.OTHER_METRICS, "identification_recall")
     return {
         "protocol": comparison.protocol,
-        "measure": comparison.measure,
+        "metric": comparison.metric,
         "base": comparison.base.label,
         "tuned": [one.model_dump(mode="json") for one in comparison.tuned],
         "cells": [
@@ -128,12 +97,14 @@ def _numbers(comparison: Comparison, differences: Sequence[Difference]) -> dict[
                 "strategy": contender.strategy,
                 "options": contender.options,
                 "seeds": list(values),
-                comparison.measure: list(values.values()),
+                comparison.metric: list(values.values()),
                 "mean": comparison.mean(where, label),
-                "other_measures": {
+                "other_metrics": {
                     metric: comparison.mean(where, label, metric) for metric in other_metrics
                 },
-                "against_base": _difference_numbers(by_cell.get((where, label))),
+                "against_base": _difference_numbers(
+                    comparison, by_cell.get((where, label)), differences
+                ),
             }
             for where in comparison.cells
             for label, contender in comparison.contenders.items()
@@ -153,10 +124,14 @@ def _numbers(comparison: Comparison, differences: Sequence[Difference]) -> dict[
     }
 
 
-def _difference_numbers(one: Difference | None) -> dict[str, Any] | None:
+def _difference_numbers(
+    comparison: Comparison, one: Difference | None, differences: Sequence[Difference]
+) -> dict[str, Any] | None:
     if one is None:
         return None
     return {
+        "verdict": one.outcome,
+        "sentence": phrase_difference(comparison, one, differences),
         "seeds": one.paired.n,
         "mean": one.paired.mean,
         "std": one.paired.std,
@@ -171,6 +146,7 @@ def _difference_numbers(one: Difference | None) -> dict[str, Any] | None:
 ANALYSIS = Analysis(
     question="Which strategies differ from plain training by more than chance?",
     examine=examine,
+    place=0,
     thesis_figure="Table 2",
     takes_sweeps=True,
     options=CompareOptions,

@@ -12,9 +12,18 @@ import torch
 
 from dartcli import metrics
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER
+from dartcli.experiments.configure import load_run_interactions
 from dartcli.experiments.run import Run
 from dartcli.reporting.analysis import Analysis, AnalysisResult
-from dartcli.reporting.figures import REFERENCE_LINE, RUN_COLORS, new_figure, none_to_nan
+from dartcli.reporting.figures import (
+    REFERENCE_LINE,
+    RUN_COLORS,
+    draw_legend,
+    new_figure,
+    none_to_nan,
+    share_limits,
+    wrap,
+)
 from dartcli.reporting.phrases import percent
 from dartcli.reporting.table import Cell, Table
 
@@ -27,7 +36,11 @@ SIDES = {"user": (USER, "users", RUN_COLORS[0]), "item": (ITEM, "items", RUN_COL
 
 
 def examine(runs: Sequence[Run]) -> AnalysisResult:
-    """Return counts, tails, and false positives among the positives of all splits, per dataset."""
+    """Return counts, tails, and false positives among the recorded positives, per dataset.
+
+    They are counted from the prepared interactions: in the scores of a run, the ids of a log that
+    do not occur in training share one code.
+    """
     distinct = {run.settings.dataset.model_dump_json(): run for run in runs}
     numbers = {run.name: _numbers(run) for run in distinct.values()}
     repeated = Counter(one["dataset"] for one in numbers.values())
@@ -35,10 +48,20 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
         one["dataset"] + (f" ({run})" if repeated[one["dataset"]] > 1 else ""): one
         for run, one in numbers.items()
     }
-    with new_figure(7.4, 3.1 * len(labeled), 2, len(labeled)) as (figure, axes):
-        for row, (label, one) in enumerate(labeled.items()):
-            _draw_tails(axes[2 * row], label, one)
-            _draw_noise(axes[2 * row + 1], one)
+    # without ground truth a panel of false positives would be empty
+    is_known = [one["unknown"] < one["positives"] for one in labeled.values()]
+    columns = 2 if any(is_known) else 1
+    size = (1.2 + 4.2 * columns, 0.6 + 3.1 * len(labeled))
+    with new_figure(*size, columns, len(labeled)) as (figure, axes):
+        tails, noise = axes[::columns], axes[1::columns] if columns == 2 else []
+        for panel, (label, one) in zip(tails, labeled.items(), strict=True):
+            _draw_tails(panel, label, one)
+        for panel, one, known in zip(noise, labeled.values(), is_known, strict=False):
+            _draw_noise(panel, one) if known else panel.remove()
+        share_limits(tails, x=True)
+        if noise := [panel for panel, known in zip(noise, is_known, strict=False) if known]:
+            share_limits(noise)
+        draw_legend(figure, axes)
     return AnalysisResult(
         name="dataset",
         title="The dataset" if len(labeled) == 1 else "The datasets",
@@ -50,7 +73,7 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
 
 
 def _numbers(run: Run) -> dict[str, Any]:
-    table = run.scores(run.seeds[0]).filter(pl.col(LABEL) > 0)
+    table = load_run_interactions(run).filter(pl.col(LABEL) > 0)
     false = int(table[NOISY].sum())
     unknown = table[NOISY].null_count()
     result: dict[str, Any] = {
@@ -118,12 +141,18 @@ def _sentence(label: str, one: dict[str, Any]) -> str:
     start = f"{label}: of the {known:,} positives{with_truth}"
     if not one["false_positives"]:
         return f"{start}, none is a false positive. {tail}"
-    shares = [group["false_positive_share"] for group in one["item"]["groups"]]
-    known_shares = [share for share in shares if share is not None]
+    groups = [g for g in one["item"]["groups"] if g["false_positive_share"] is not None]
+    low, high = (
+        pick(groups, key=lambda group: float(group["false_positive_share"])) for pick in (min, max)
+    )
+    start = f"{start}, {percent(one['false_positives'] / known)} are false positives"
+    if low["false_positive_share"] == high["false_positive_share"]:
+        return f"{start}, at every item popularity alike. {tail}"
     return (
-        f"{start}, {percent(one['false_positives'] / known)} are false positives: "
-        f"{percent(known_shares[0])} among the least popular items, {percent(known_shares[-1])} "
-        f"among the most popular. {tail}"
+        f"{start}. By item "
+        f"popularity, the share is lowest for items with {_range(low)} positives "
+        f"({percent(low['false_positive_share'])}) and highest for items with {_range(high)} "
+        f"({percent(high['false_positive_share'])}). {tail}"
     )
 
 
@@ -175,40 +204,38 @@ def _draw_tails(panel: Axes, label: str, one: dict[str, Any]) -> None:
             one[side]["interactions"],
             100 * np.array(one[side]["at_least_as_many"]),
             color=color,
-            label=f"{plural} (Gini {one[side]['gini']:.2f})",
+            label=plural,
             where="post",
         )
     panel.set(
-        title=f"{label}: long tails",
+        title=wrap(f"{label}: long tails", 40),
         xscale="log",
         yscale="log",
         xlabel="positives, at least",
         ylabel="share of users or items (%)",
     )
-    panel.legend(loc="best")
 
 
 def _draw_noise(panel: Axes, one: dict[str, Any]) -> None:
     for side, (_, plural, color) in SIDES.items():
         values = 100 * none_to_nan(group["false_positive_share"] for group in one[side]["groups"])
-        label = f"by activity of {plural}" if side == "user" else f"by popularity of {plural}"
-        panel.plot(range(1, GROUPS + 1), values, "o-", ms=4, color=color, label=label)
+        panel.plot(range(1, GROUPS + 1), values, "o-", ms=4, color=color, label=plural)
     known = one["true_positives"] + one["false_positives"]
     if known:
         mean = 100 * one["false_positives"] / known
-        panel.axhline(mean, **REFERENCE_LINE, label=f"all: {mean:.1f}%")
+        panel.axhline(mean, **REFERENCE_LINE, label="all positives")
     panel.set_ylim(bottom=0)
     panel.set_xticks(range(1, GROUPS + 1))
     panel.set(
-        title="False positives by activity",
-        xlabel="group of equal positives (1: least active)",
+        title="False positives by activity and popularity",
+        xlabel="group of equal positives (1: least active or popular)",
         ylabel="false positives (%)",
     )
-    panel.legend(loc="best")
 
 
 ANALYSIS = Analysis(
     question="How much was recorded, how uneven is it, and where are the false positives?",
     examine=examine,
+    place=70,
     thesis_figure="Table 1",
 )

@@ -18,6 +18,7 @@ from dartcli.reporting.figures import (
     FALSE_POSITIVE,
     REFERENCE_LINE,
     TRUE_POSITIVE,
+    draw_legend,
     new_figure,
     none_to_nan,
     run_color,
@@ -39,8 +40,9 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
     numbers = [_numbers(run) for run in runs]
     increases = [one for other in numbers[1:] if (one := _increase(numbers[0], other)) is not None]
     seeds = {one["run"]: one["seeds"] for one in numbers}
-    with new_figure(5.2, 3.2) as (figure, (panel,)):
+    with new_figure(6.4, 3.8) as (figure, (panel,)):
         _draw(panel, numbers)
+        draw_legend(figure, [panel])
     return AnalysisResult(
         name="loss-by-rating",
         title="Loss by rating",
@@ -191,7 +193,6 @@ def _draw(panel: Axes, numbers: Sequence[dict[str, Any]]) -> None:
         panel.set_xticks(ratings, [f"{rating:g}" for rating in ratings])
     low, high = panel.get_ylim()
     panel.set_ylim(low, high + 0.1 * (high - low))
-    panel.legend(loc="best")
 
 
 def _draw_edge(panel: Axes, ratings: Any, share: Any) -> None:

@@ -22,7 +22,11 @@ from dartcli.reporting.figures import (
     REFERENCE_LINE,
     TRUE_POSITIVE,
     Floats,
+    arrange,
+    draw_legend,
     new_figure,
+    share_limits,
+    wrap,
 )
 from dartcli.reporting.phrases import label_run, p_value
 from dartcli.reporting.table import Table
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BINS = 60
+PER_ROW = 2
+"""Panels per row of the figure."""
 
 
 class LossDistributionOptions(Options):
@@ -43,10 +49,27 @@ class LossDistributionOptions(Options):
 
 def examine(runs: Sequence[Run], options: LossDistributionOptions) -> AnalysisResult:
     """Return both distributions, Welch's test, Cohen's d, and the AUC of the loss."""
-    numbers = [_numbers(run, options.iteration) for run in runs]
-    with new_figure(3.6 * len(runs) + 1.0, 3.2, columns=len(runs)) as (figure, axes):
-        for panel, one in zip(axes, numbers, strict=True):
+    moments = [_choose_moment(run, options.iteration) for run in runs]
+    losses = [
+        {seed: _losses(run, seed, moment) for seed in run.seeds}
+        for run, moment in zip(runs, moments, strict=True)
+    ]
+    # the same bins for every run, so that heights can be compared
+    top = max(float(np.quantile(np.concatenate(_pool(one)), 0.995)) for one in losses)
+    edges = np.linspace(0.0, max(top, 1e-6), BINS + 1)
+    numbers = [
+        _numbers(run, moment, one, edges)
+        for run, moment, one in zip(runs, moments, losses, strict=True)
+    ]
+    columns, rows = arrange(len(runs), PER_ROW)
+    with new_figure(1.2 + 4.2 * columns, 0.6 + 3.2 * rows, columns, rows) as (figure, axes):
+        used, unused = axes[: len(runs)], axes[len(runs) :]
+        for panel, one in zip(used, numbers, strict=True):
             _draw(panel, one)
+        for panel in unused:
+            panel.remove()
+        share_limits(used, x=True)
+        draw_legend(figure, used)
     return AnalysisResult(
         name="loss-distribution",
         title="Losses of true and false positives on validation",
@@ -57,13 +80,22 @@ def examine(runs: Sequence[Run], options: LossDistributionOptions) -> AnalysisRe
     )
 
 
-def _numbers(run: Run, iteration: int | None) -> dict[str, Any]:
-    kept = set.intersection(*(set(run.snapshots(seed)) for seed in run.seeds))
-    moment = iteration if iteration is not None else max(kept, default=None)
-    losses = {seed: _losses(run, seed, moment) for seed in run.seeds}
-    pooled = [np.concatenate(parts) for parts in zip(*losses.values(), strict=True)]
-    top = float(np.quantile(np.concatenate(pooled), 0.995))
-    edges = np.linspace(0.0, max(top, 1e-6), BINS + 1)
+def _choose_moment(run: Run, iteration: int | None) -> int | None:
+    """Return the iteration of the snapshot to read; None for the reported weights."""
+    if iteration is not None:
+        return iteration
+    return max(set.intersection(*(set(run.snapshots(seed)) for seed in run.seeds)), default=None)
+
+
+def _pool(losses: dict[int, tuple[Floats, Floats]]) -> list[Floats]:
+    """Return the losses of true and of false positives of all seeds."""
+    return [np.concatenate(parts) for parts in zip(*losses.values(), strict=True)]
+
+
+def _numbers(
+    run: Run, moment: int | None, losses: dict[int, tuple[Floats, Floats]], edges: Floats
+) -> dict[str, Any]:
+    pooled = _pool(losses)
     shares = {
         kind: (np.histogram(np.minimum(values, edges[-1]), edges)[0] / len(values)).tolist()
         for kind, values in zip(("true_positive", "false_positive"), pooled, strict=True)
@@ -169,23 +201,23 @@ def _draw(panel: Axes, numbers: dict[str, Any]) -> None:
         share = 100 * np.array(numbers["pooled"]["share_per_bin"][kind])
         mean = numbers["mean_over_seeds"][f"mean_loss_{kind}"]
         panel.stairs(share, edges, color=color, fill=True, alpha=0.25)
-        panel.stairs(share, edges, color=color, lw=1.2, label=f"{label}, mean {mean:.3f}")
+        panel.stairs(share, edges, color=color, lw=1.2, label=f"{label} (dashed: mean)")
         panel.axvline(mean, **{**REFERENCE_LINE, "color": color, "lw": 1.2})
     iteration = numbers["iteration"]
     when = "reported weights" if iteration is None else f"iteration {iteration:,}"
     panel.set(
-        title=f"{label_run(numbers['run'], numbers['strategy'])} on {numbers['dataset']}\n{when}",
+        title=wrap(f"{label_run(numbers['run'], numbers['strategy'])}, {when}", 40),
         xlabel="loss (binary cross-entropy, nats; last bin: all above)",
         ylabel="share of the positives of a kind (%)",
         xlim=(0, edges[-1]),
     )
     panel.set_ylim(bottom=0)
-    panel.legend(loc="best")
 
 
 ANALYSIS = Analysis(
     question="Is the loss of false positives higher, and by how much?",
     examine=examine,
+    place=40,
     thesis_figure="Fig. 3",
     options=LossDistributionOptions,
 )

@@ -11,7 +11,21 @@ import polars as pl
 from dartcli.analyses._records import epoch_length, identify, require_false_positives
 from dartcli.experiments.run import Run
 from dartcli.reporting.analysis import Analysis, AnalysisResult, nan_to_none
-from dartcli.reporting.figures import FALSE_POSITIVE, NEGATIVE, TRUE_POSITIVE, new_figure, smooth
+from dartcli.reporting.figures import (
+    FALSE_POSITIVE,
+    NEGATIVE,
+    TRUE_POSITIVE,
+    Floats,
+    arrange,
+    draw_legend,
+    new_figure,
+    pool_windows,
+    share_limits,
+    smooth,
+    thin,
+    window_starts,
+    wrap,
+)
 from dartcli.reporting.phrases import label_run
 from dartcli.reporting.table import Table
 
@@ -23,6 +37,8 @@ KINDS = {
     "true_positive": ("true positives", TRUE_POSITIVE),
     "negative": ("sampled negatives", NEGATIVE),
 }
+PER_ROW = 2
+"""Panels per row of the figure."""
 Means = dict[str, dict[str, float | None]]
 """``first_epoch`` or ``last_epoch`` -> kind of row -> mean loss."""
 
@@ -33,12 +49,17 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
         require_false_positives(run)
     losses = {run.name: {seed: _losses(run.iterations(seed)) for seed in run.seeds} for run in runs}
     means = {name: _means(seeds) for name, seeds in losses.items()}
-    with new_figure(3.6 * len(runs) + 1.2, 3.2, columns=len(runs)) as (figure, axes):
-        for panel, run in zip(axes, runs, strict=True):
+    columns, rows = arrange(len(runs), PER_ROW)
+    with new_figure(1.2 + 4.2 * columns, 0.6 + 3.2 * rows, columns, rows) as (figure, axes):
+        used, unused = axes[: len(runs)], axes[len(runs) :]
+        for panel, run in zip(used, runs, strict=True):
             _draw(panel, run, losses[run.name])
-        top = max(panel.get_ylim()[1] for panel in axes)
-        for panel in axes:
-            panel.set_ylim(0, top)
+        for panel in unused:
+            panel.remove()
+        share_limits(used)
+        for panel in used:
+            panel.set_ylim(bottom=0)
+        draw_legend(figure, used)
     return AnalysisResult(
         name="memorization",
         title="Memorization of true and false positives",
@@ -80,12 +101,23 @@ def _numbers(run: Run, seeds: dict[int, dict[str, Any]], means: Means) -> dict[s
         "seeds": [
             {
                 "seed": seed,
-                "iteration": losses["iteration"].tolist(),
-                **{f"loss_{kind}": nan_to_none(losses[kind]) for kind in KINDS},
+                "iteration": losses["iteration"][_ends(losses["iteration"])].tolist(),
+                **{f"loss_{kind}": nan_to_none(_pool(losses[kind])) for kind in KINDS},
             }
             for seed, losses in seeds.items()
         ],
     }
+
+
+def _ends(values: Floats) -> list[int]:
+    """Return the last position of each window of a long training."""
+    return [*(window_starts(len(values))[1:] - 1).tolist(), len(values) - 1]
+
+
+def _pool(values: Floats) -> Floats:
+    """Return the mean of each window; NaN if it has no such row."""
+    with np.errstate(invalid="ignore"):
+        return pool_windows(values) / pool_windows((~np.isnan(values)).astype(np.float64))
 
 
 def _sentence(name: str, means: Means) -> str:
@@ -118,24 +150,26 @@ def _draw(panel: Axes, run: Run, seeds: dict[int, dict[str, Any]]) -> None:
     window = epoch_length(first["epoch"])
     for kind, (label, color) in KINDS.items():
         curves = np.stack([losses[kind][:length] for losses in seeds.values()])
-        mean = curves.mean(axis=0)
-        panel.fill_between(
-            iteration, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.18, lw=0
-        )
-        if len(seeds) == 1:
-            panel.plot(iteration, mean, color=color, lw=0.4, alpha=0.3)
-        panel.plot(iteration, smooth(mean, np.ones(length), window), color=color, label=label)
+        if len(seeds) > 1:
+            low, high = (
+                smooth(bound, np.ones(length), window)
+                for bound in (curves.min(axis=0), curves.max(axis=0))
+            )
+            place, low, high = thin(iteration, low, high)
+            panel.fill_between(place, low, high, color=color, alpha=0.18, lw=0)
+        mean = smooth(curves.mean(axis=0), np.ones(length), window)
+        panel.plot(*thin(iteration, mean), color=color, label=label)
     panel.set(
-        title=f"{label_run(run.name, run.metrics.strategy)} on {run.metrics.dataset}",
+        title=wrap(f"{label_run(run.name, run.metrics.strategy)} on {run.metrics.dataset}", 40),
         xlabel="iteration",
         ylabel="mean loss (binary cross-entropy, nats)",
     )
     panel.margins(x=0.01)
-    panel.legend(loc="best")
 
 
 ANALYSIS = Analysis(
     question="How do the losses of true and false positives develop during training?",
     examine=examine,
+    place=60,
     thesis_figure="Fig. 2",
 )

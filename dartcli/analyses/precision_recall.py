@@ -20,12 +20,15 @@ from dartcli.reporting.analysis import Analysis, AnalysisResult, nan_to_none
 from dartcli.reporting.figures import (
     Floats,
     draw_baselines,
+    draw_legend,
     draw_run,
     new_figure,
+    pool_windows,
     run_color,
     smooth,
+    window_starts,
 )
-from dartcli.reporting.phrases import label_run, percent, relation
+from dartcli.reporting.phrases import label_run, name_epochs, percent, relation
 from dartcli.reporting.table import Table
 
 if TYPE_CHECKING:
@@ -76,24 +79,38 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
         require_false_positives(run)
     counts = {run.name: {seed: _counts(run.iterations(seed)) for seed in run.seeds} for run in runs}
     flagged = {name: seeds for name, seeds in counts.items() if _has_flagged(seeds)}
-    summaries = {name: _summarize(seeds) for name, seeds in flagged.items()}
+    moments = {run.name: _moments(run) for run in runs if run.name in flagged}
+    summaries = {
+        (name, moment): {"epochs": epochs, **_summarize(flagged[name], epochs)}
+        for name, of_run in moments.items()
+        for moment, epochs in of_run.items()
+    }
+    distinct = {
+        (name, moment): one
+        for (name, moment), one in summaries.items()
+        if moment == "reported" or one["epochs"] != summaries[name, "reported"]["epochs"]
+    }
     rankings = {run.name: _ranking.rank(run) for run in runs}
-    figures = {"precision-recall": _draw(flagged)} if flagged else {}
+    drawn = {name: seeds for name, seeds in flagged.items() if _has_curve(seeds)}
+    figures = {"precision-recall": _draw(drawn)} if drawn else {}
     return AnalysisResult(
         name="precision-recall",
         title="Identification of false positives",
         sentences=(
-            *(_sentence(name, summary) for name, summary in summaries.items()),
+            *(_sentence(*place, one) for place, one in distinct.items()),
             *(_nothing_flagged(run) for run in runs if run.name not in flagged),
             *(_ranking.sentence(name, one) for name, one in rankings.items()),
         ),
-        tables=(*([_table(summaries)] if flagged else []), _ranking.table(rankings)),
+        tables=(*([_table(distinct)] if flagged else []), _ranking.table(rankings)),
         figures={**figures, "ranking": _ranking.draw(rankings)},
         numbers={
             "runs": [
                 {
                     **identify(run),
-                    "last_epoch": summaries.get(run.name),
+                    **{
+                        f"{moment}_epoch": summaries.get((run.name, moment))
+                        for moment in ("reported", "last")
+                    },
                     "seeds": [
                         {"seed": seed, **_numbers(values)}
                         for seed, values in flagged.get(run.name, {}).items()
@@ -116,14 +133,17 @@ def _has_flagged(seeds: Seeds) -> bool:
 
 
 def _numbers(counts: dict[str, Any]) -> dict[str, Any]:
+    """Return the curves; a long training is pooled over windows, named by their last iteration."""
+    ends = [*(window_starts(len(counts["iteration"]))[1:] - 1), -1]
+    pooled = {name: pool_windows(counts[name]) for name in COUNTS}
     with np.errstate(invalid="ignore", divide="ignore"):
         curves = {
-            name: nan_to_none(np.where(counts[below] > 0, counts[above] / counts[below], np.nan))
+            name: nan_to_none(np.where(pooled[below] > 0, pooled[above] / pooled[below], np.nan))
             for name, (above, below) in RATIOS.items()
         }
     return {
-        "iteration": [int(number) for number in counts["iteration"]],
-        "flagged": [int(number) for number in counts["flagged"]],
+        "iteration": [int(number) for number in counts["iteration"][ends]],
+        "flagged": [int(number) for number in pooled["flagged"]],
         "precision": curves["precision"],
         "recall": curves["recall"],
         "baselines": {
@@ -137,15 +157,21 @@ def _numbers(counts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _summarize(seeds: Seeds) -> dict[str, float | None]:
-    """Return each ratio over the last epoch that flagged anything, pooled over the seeds."""
+def _moments(run: Run) -> dict[str, dict[int, int]]:
+    """Return ``reported`` and ``last`` -> the epoch of each seed."""
+    return {
+        "reported": {seed.seed: seed.reported_epoch for seed in run.metrics.seeds},
+        "last": {seed.seed: seed.epochs for seed in run.metrics.seeds},
+    }
+
+
+def _summarize(seeds: Seeds, epochs: Mapping[int, int]) -> dict[str, float | None]:
+    """Return each ratio over one epoch per seed, pooled over the seeds."""
     totals = dict.fromkeys(COUNTS, 0.0)
-    for counts in seeds.values():
-        active = counts["epoch"][counts["flagged"] > 0]
-        if len(active):
-            chosen = counts["epoch"] == active[-1]
-            for name in COUNTS:
-                totals[name] += float(counts[name][chosen].sum())
+    for seed, counts in seeds.items():
+        chosen = counts["epoch"] == epochs[seed]
+        for name in COUNTS:
+            totals[name] += float(counts[name][chosen].sum())
     summary: dict[str, float | None] = {
         name: totals[above] / totals[below] if totals[below] else None
         for name, (above, below) in RATIOS.items()
@@ -155,17 +181,19 @@ def _summarize(seeds: Seeds) -> dict[str, float | None]:
     return summary
 
 
-def _sentence(name: str, summary: dict[str, float | None]) -> str:
+def _sentence(name: str, moment: str, summary: Mapping[str, Any]) -> str:
     precision, lift = summary["precision"], summary["lift"]
     rarest, recall = summary["precision_item_popularity"], summary["recall"]
-    start = f"{name}: in the last epoch with flagged interactions"
-    if precision is None or lift is None or rarest is None or recall is None:
+    start = f"{name}: in the {moment} {name_epochs(summary['epochs'].values())}"
+    if precision is None:
+        return f"{start}, no interaction was flagged."
+    if lift is None or rarest is None or recall is None:
         return f"{start}, no positive was a known false positive."
     return (
-        f"{start}, {percent(precision)} of those are known false positives: {lift:.2f} times the "
-        f"{percent(summary['precision_random_among_positives'])} among all positives, and "
-        f"{relation(precision, rarest, 3)} the {percent(rarest)} among the same number of rarest "
-        f"items. {percent(recall)} of the known false positives were flagged."
+        f"{start}, {percent(precision)} of the flagged interactions are known false positives: "
+        f"{lift:.2f} times the {percent(summary['precision_random_among_positives'])} among all "
+        f"positives, and {relation(precision, rarest, 3)} the {percent(rarest)} among the same "
+        f"number of rarest items. {percent(recall)} of the known false positives were flagged."
     )
 
 
@@ -173,36 +201,36 @@ def _nothing_flagged(run: Run) -> str:
     last = max(seed.iterations for seed in run.metrics.seeds)
     return (
         f"{label_run(run.name, run.metrics.strategy)} never discarded or relabeled an interaction "
-        f"in {last:,} iterations, so it has no precision and recall. For a run that has, use "
-        f"`dart train {run.metrics.dataset} --strategy dart` with a shorter `--t-i`."
+        f"in {last:,} iterations, so it has no precision and recall."
     )
 
 
-def _table(summaries: dict[str, dict[str, float | None]]) -> Table:
+def _table(summaries: Mapping[tuple[str, str], Mapping[str, Any]]) -> Table:
     columns = {
         "precision": "precision",
         "random": "precision_random_among_positives",
         "rarest items": "precision_item_popularity",
-        "whole batch": "precision_thesis_noise_share_of_batch",
         "lift": "lift",
         "recall": "recall",
         "flagged": "recall_random_among_positives",
     }
     return Table(
-        title="Last epoch with flagged interactions, all seeds pooled. Lift: precision over "
-        "random; whole batch: the baseline of Tang (2023); flagged: share of the positives",
-        columns=("run", *columns),
+        title="Flagged interactions of one epoch, all seeds pooled. Lift: precision over "
+        "random; flagged: share of the positives",
+        columns=("run", "epoch", *columns),
         rows=tuple(
-            (name, *(summary[key] for key in columns.values()))
-            for name, summary in summaries.items()
+            (name, f"{epochs} ({moment})", *(summary[key] for key in columns.values()))
+            for (name, moment), summary in summaries.items()
+            for epochs in [", ".join(map(str, dict.fromkeys(summary["epochs"].values())))]
         ),
     )
 
 
 def _draw(flagged: Mapping[str, Seeds]) -> Figure:
-    with new_figure(7.2, 3.3, columns=2) as (figure, axes):
+    with new_figure(9.6, 3.8, columns=2) as (figure, axes):
         for panel, quantity in zip(axes, TITLES, strict=True):
             _draw_quantity(panel, flagged, quantity)
+        draw_legend(figure, axes)
     return figure
 
 
@@ -225,7 +253,11 @@ def _draw_quantity(panel: Axes, flagged: Mapping[str, Seeds], quantity: str) -> 
     panel.set(title=TITLES[quantity], xlabel="iteration", ylabel=quantity)
     panel.set_ylim(bottom=0)
     panel.margins(x=0.01)
-    panel.legend(loc="best")
+
+
+def _has_curve(seeds: Seeds) -> bool:
+    """Return whether enough was flagged for a curve."""
+    return bool(np.isfinite(_curve(_pool(seeds), "precision")).any())
 
 
 def _curve(counts: dict[str, Any], name: str) -> Floats:
@@ -247,5 +279,6 @@ def _pool(seeds: Seeds) -> dict[str, Any]:
 ANALYSIS = Analysis(
     question="How many flagged interactions are false positives, and how many of those are found?",
     examine=examine,
+    place=10,
     thesis_figure="Fig. 5",
 )

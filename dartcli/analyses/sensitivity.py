@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,15 @@ from dartcli.experiments.run import Run
 from dartcli.experiments.sweep import Sweep
 from dartcli.metrics.statistics import PairedDifference, compare_paired
 from dartcli.reporting.analysis import Analysis, AnalysisResult
-from dartcli.reporting.figures import REFERENCE_LINE, RUN_COLORS, new_figure, none_to_nan
+from dartcli.reporting.figures import (
+    REFERENCE_LINE,
+    RUN_COLORS,
+    draw_legend,
+    new_figure,
+    none_to_nan,
+    share_limits,
+    wrap,
+)
 from dartcli.reporting.phrases import confidence_interval, interval_cell, list_options
 from dartcli.reporting.table import Marked, Table
 
@@ -197,7 +204,7 @@ def _draw(
     where: Where, strategy: str, base: dict[int, float], curves: Sequence[dict[str, Any]]
 ) -> Figure:
     count = len(curves)
-    with new_figure(0.8 + 2.3 * count, 4.2, count, 2) as (figure, axes):
+    with new_figure(0.8 + 2.6 * count, 5.0, count, 2) as (figure, axes):
         upper, lower = axes[:count], axes[count:]
         for top, bottom, one in zip(upper, lower, curves, strict=True):
             _draw_auc(top, one, base)
@@ -210,14 +217,11 @@ def _draw(
                 panel.set_xticks(range(len(labels)), labels)
                 panel.margins(x=0.12)
         upper[0].set_ylabel("test AUC (dots: seeds)")
-        lower[0].set_ylabel("identification, last epoch")
-        lows, highs = zip(*(panel.get_ylim() for panel in upper), strict=True)
-        for panel in upper:
-            panel.set_ylim(min(lows), max(highs))
-        upper[0].legend(loc="best")
-        lower[0].legend(loc="best")
-        title = "\n".join(textwrap.wrap(" ".join(where), 60))
-        figure.suptitle(f"{strategy} on {title}", x=0.01, ha="left", fontweight="bold")
+        lower[0].set_ylabel("identification, reported epoch")
+        share_limits(upper)
+        draw_legend(figure, axes)
+        title = wrap(f"{strategy} on {' '.join(where)}", max(24, 32 * count))
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return figure
 
 
@@ -235,6 +239,7 @@ def _draw_auc(panel: Axes, one: dict[str, Any], base: dict[int, float]) -> None:
 ANALYSIS = Analysis(
     question="How much does the result depend on each hyper-parameter, with the others fixed?",
     examine=examine,
+    place=30,
     thesis_figure="Fig. 7",
     takes_sweeps=True,
     takes_runs=False,

@@ -17,7 +17,13 @@ from dartcli.errors import RunError
 from dartcli.experiments.run import Run
 from dartcli.metrics.statistics import compare_paired
 from dartcli.reporting.analysis import Analysis, AnalysisResult
-from dartcli.reporting.figures import new_figure, none_to_nan, run_color
+from dartcli.reporting.figures import (
+    draw_legend,
+    new_figure,
+    none_to_nan,
+    run_color,
+    share_limits,
+)
 from dartcli.reporting.phrases import confidence_interval, interval_cell, join_words, label_run
 from dartcli.reporting.table import Cell, Marked, Table
 from dartcli.training.results import finite_or_none
@@ -43,10 +49,11 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
     for one in numbers:
         one["mean"] = {side: _mean_auc(one, side) for side in SIDES}
     differences = [_differences(numbers[0], one) for one in numbers[1:]]
-    with new_figure(8.0, 3.3, 2) as (figure, axes):
+    with new_figure(9.6, 3.8, 2) as (figure, axes):
         for panel, side in zip(axes, SIDES, strict=True):
             _draw(panel, numbers, side)
-        axes[0].legend(loc="best")
+        share_limits(axes)
+        draw_legend(figure, axes)
     return AnalysisResult(
         name="user-activity",
         title="Active and inactive users, popular and unpopular items",
@@ -135,8 +142,20 @@ def _sentence(one: dict[str, Any]) -> str:
         )
     return (
         f"{start}: the test AUC is {least:.4f} for the least active users and {most:.4f} for the "
-        "most active users (each group holds a fifth of the training positives)."
+        f"most active users{_middle(one['mean']['users'])} (each group holds a fifth of the "
+        "training positives)."
     )
+
+
+def _middle(means: list[float | None]) -> str:
+    """Return what the two ends hide: the groups between that are above or below both."""
+    known = {number: mean for number, mean in enumerate(means, start=1) if mean is not None}
+    found = []
+    for pick, word in ((min, "lowest"), (max, "highest")):
+        number = pick(known, key=lambda place: known[place])
+        if known[number] not in (means[0], means[-1]):
+            found.append(f"{word} in group {number} of {len(means)} ({known[number]:.4f})")
+    return ", " + " and ".join(found) if found else ""
 
 
 def _difference_sentence(one: dict[str, Any]) -> str:
@@ -199,5 +218,6 @@ def _draw(panel: Axes, numbers: Sequence[dict[str, Any]], side: str) -> None:
 ANALYSIS = Analysis(
     question="Are inactive users or unpopular items served worse, and does that change?",
     examine=examine,
+    place=20,
     thesis_figure="Fig. 6",
 )

@@ -29,7 +29,7 @@ def analyze(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Option of the analysis, such as measure=test_log_loss. Repeatable.",
+            help="Option of the analysis, such as metric=test_log_loss. Repeatable.",
         ),
     ] = None,
     form: Annotated[
@@ -72,9 +72,9 @@ def analyze(
     elif form is not None:
         typer.echo("\n".join(FORMATS[form](view) for view in report.tables), nl=False)
     else:
-        for view in report.tables:
-            tables.table(view.title, view.columns, view.rows)
         for sentence in report.sentences:
             console.stdout().print(sentence, markup=False)
+        for view in report.tables:
+            tables.table(view.title, view.columns, view.rows)
     for path in report.files:
         console.note(str(path))

@@ -52,15 +52,34 @@ def download(
     for name in names:
         with progress.download_bar() as bar:
             folder = prepare.download(name, source, progress=bar)
-        fetched.append({"dataset": name, "folder": str(folder)})
+        about = find_dataset(name)
+        complete = _check(name) if about.files else None
+        fetched.append({"dataset": name, "folder": str(folder), "complete": complete})
         if not json:
             console.print_line(f"{name}: {folder}")
-        about = find_dataset(name)
         console.note(f"license: {about.license}")
         console.note(f"please cite: {about.citation}")
     if json:
         console.document(fetched)
     console.next_command(f"dart preprocess {names[-1]}")
+
+
+def _check(name: str) -> bool | None:
+    """Print whether a downloaded dataset is complete, and return it; None if unknown."""
+    from dartcli.data.prepare import check_complete
+
+    complete, warnings, counts = check_complete(name)
+    contents = f"{counts.users:,} users, {counts.items:,} items, {counts.interactions:,} rows"
+    for warning in warnings:
+        console.warning(warning)
+    if complete:
+        console.note(f"{name} is complete: {contents}, as published")
+    elif complete is None:
+        console.note(
+            f"{name} has {contents}; whether that is complete cannot be checked, because the "
+            "published counts are unknown"
+        )
+    return complete
 
 
 def _list(*, json: bool) -> None:

@@ -78,7 +78,7 @@ def preprocess(
         str | None,
         typer.Option(
             metavar="COLUMN",
-            help="Explicit feedback. Used to evaluate, not to train.",
+            help="Explicit feedback. Used only to measure results.",
             rich_help_panel=OWN,
         ),
     ] = None,
@@ -87,7 +87,7 @@ def preprocess(
         typer.Option(
             metavar="SQL",
             help="Condition that marks known false positives, such as 'dwell_seconds < 10'. Used "
-            "to evaluate, not to train.",
+            "to measure results; only strategies such as clean train on it.",
             rich_help_panel=OWN,
         ),
     ] = None,
@@ -160,10 +160,13 @@ def preprocess(
         "time": time,
         "test_clean": [str(path) for path in test_clean] if test_clean else None,
     }
+    if inputs and describe and (user is None or item is None):
+        _print_proposal(inputs, user, item, json=json)
+        return
     if inputs:
         log = _build_log_options(dataset, inputs, columns | chosen, named=bool(name) or describe)
         if describe:
-            _print_preview(log, json=json)
+            _print_preview(log, protocol or "strict", split_seed, json=json)
             return
         assert name is not None  # noqa: S101 - _build_log_options checked it
         register_log(name, log)
@@ -213,10 +216,42 @@ def _build_log_options(
     return validate(LogOptions, {"inputs": files, **given}, "dataset")
 
 
-def _print_preview(log: LogOptions, *, json: bool) -> None:
-    from dartcli.data.logs.preview import preview_log
+def _print_proposal(inputs: list[str], user: str | None, item: str | None, *, json: bool) -> None:
+    import shlex
 
-    found = preview_log(log)
+    from dartcli.data.logs.propose import propose_columns
+
+    found = propose_columns(inputs, user, item)
+    if json:
+        console.document(found)
+        return
+    first = found["rows"][0] if found["rows"] else {}
+    tables.table(
+        f"Columns of {found['counts']['rows']:,} rows",
+        ["column", "type", "distinct values", "first"],
+        [
+            (name, kind, found["distinct"].get(name), str(first.get(name, "")))
+            for name, kind in found["columns"].items()
+        ],
+    )
+    proposed = found["proposed"]
+    for role, name in proposed.items():
+        if name is None:
+            console.note(
+                f"no column name says that it holds the {role} ids. Name it with `--{role}`"
+            )
+    flags = [part for role, name in proposed.items() for part in (f"--{role}", name or "COLUMN")]
+    given = [part for path in inputs for part in ("--input", path)]
+    console.next_command(shlex.join(["dart", "preprocess", *given, *flags, "--describe"]))
+
+
+def _print_preview(log: LogOptions, protocol: str, split_seed: int, *, json: bool) -> None:
+    from dartcli.data.logs.preview import preview_log
+    from dartcli.settings import PROTOCOLS
+
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"no protocol named {protocol!r}. Choose {' or '.join(PROTOCOLS)}.")
+    found = preview_log(log, PROTOCOLS[protocol], split_seed)
     if json:
         console.document(found)
         return

@@ -78,6 +78,7 @@ def show_(
     json: options.Json = False,
 ) -> None:
     """Show the settings and metrics of a finished run."""
+    from dartcli.experiments.flagging import explain_unflagged
     from dartcli.experiments.run_index import find_run, flatten_settings
     from dartcli.settings import seeds_text
     from dartcli.training.results import METRIC_NAMES
@@ -109,6 +110,8 @@ def show_(
             if name in metrics.summary
         ],
     )
+    if (warning := explain_unflagged(run)) is not None:
+        console.warning(warning)
     console.note(f"run folder: {run.folder}")
 
 

@@ -12,13 +12,17 @@ if TYPE_CHECKING:
 
 def print_run(run: Run, *, json: bool) -> None:
     """Print the metrics of ``run``, and a command that looks further into it."""
+    from dartcli.experiments.flagging import examine_flagging
+
     if json:
         console.document(run.metrics.model_dump(mode="json"))
     else:
         _print_table(run)
         _report_exhausted_epochs(run)
         console.note(f"run folder: {run.folder}")
-    console.next_command(_choose_next(run))
+    flagging = examine_flagging(run)
+    _report_flagged(run, flagging.warning)
+    console.next_command(_choose_next(run, has_flagged=flagging.has_flagged))
 
 
 def _print_table(run: Run) -> None:
@@ -56,17 +60,40 @@ def _print_table(run: Run) -> None:
 
 
 def _report_exhausted_epochs(run: Run) -> None:
-    exhausted = [str(seed.seed) for seed in run.metrics.seeds if seed.stopped == "epochs"]
+    """Suggest more epochs for the seeds whose best epoch is among the last ones."""
+    training = run.settings.training
+    exhausted = [
+        f"seed {seed.seed}: epoch {seed.best_epoch} of {seed.epochs}"
+        for seed in run.metrics.seeds
+        if seed.stopped == "epochs"
+        and seed.epochs - seed.best_epoch < max(1, min(training.patience or 1, seed.epochs // 4))
+    ]
     if exhausted:
         console.note(
-            f"all {run.settings.training.epochs} epochs were used, without early stopping (seed "
-            f"{', '.join(exhausted)}). Allow more with `--epochs`."
+            f"the best epoch is at or near the end ({'; '.join(exhausted)}), so more epochs may "
+            "help. Allow more with `--epochs`."
         )
 
 
-def _choose_next(run: Run) -> str:
-    if run.iterations(run.seeds[0])["false_positives"].sum() == 0:
+def _report_flagged(run: Run, warning: str | None) -> None:
+    """Print what was flagged in the reported epoch, or warn that nothing was until then."""
+    from dartcli.reporting.phrases import name_epochs, percent
+
+    precision, recall = (
+        run.metrics.summary[f"identification_{name}"].mean for name in ("precision", "recall")
+    )
+    if precision is not None and recall is not None:
+        epochs = name_epochs(seed.reported_epoch for seed in run.metrics.seeds)
+        console.note(
+            f"flagged in the reported {epochs}: {percent(precision)} are known false positives; "
+            f"{percent(recall)} of the known false positives were flagged"
+        )
+    if warning is not None:
+        console.warning(warning)
+
+
+def _choose_next(run: Run, *, has_flagged: bool) -> str:
+    if all(seed.identification_recall is None for seed in run.metrics.seeds):
+        # no false positives are known
         return f"dart eval {run.name} --split valid"
-    if run.metrics.strategy.startswith("dart"):
-        return f"dart analyze precision-recall {run.name}"
-    return f"dart analyze memorization {run.name}"
+    return f"dart analyze {'precision-recall' if has_flagged else 'memorization'} {run.name}"

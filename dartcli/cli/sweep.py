@@ -182,13 +182,20 @@ def _print_dry_run(plan: Plan, name: str, *, json: bool) -> None:
 
 
 def _print_sweep(found: Sweep, *, json: bool) -> None:
+    from dartcli.experiments.comparison import Comparison
+    from dartcli.reporting.verdict import iterate_documents, list_verdicts
+
     rows = found.finished()
+    comparison = Comparison([found])
+    has_base = any(entry.strategy == "base" for entry, _ in rows)
+    differences = comparison.differences() if has_base else []
     if json:
         console.document(
             {
                 "sweep": found.name,
                 "protocol": found.document.protocol,
                 "tuned": [one.model_dump(mode="json") for one in found.document.tuned],
+                "verdicts": list(iterate_documents(comparison, differences)),
                 "rows": [
                     {
                         **entry.model_dump(mode="json", exclude={"options"}),
@@ -208,3 +215,5 @@ def _print_sweep(found: Sweep, *, json: bool) -> None:
         ["dataset", "model", "trainings"],
         [(*cell, count) for cell, count in counts.items()],
     )
+    for sentence in list_verdicts(comparison, differences) if differences else ():
+        console.print_line(sentence)

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from dartcli._version import __version__
-from dartcli.data.counts import compare_counts, count_rows, warn_of_missing_negatives
+from dartcli.data.counts import DataCounts, compare_counts, count_rows, warn_of_missing_negatives
 from dartcli.data.dataset import DataOptions, Dataset
 from dartcli.data.download import fetch_dataset
 from dartcli.data.encode import Encoded, encode, encode_rows
@@ -222,6 +222,32 @@ def download(
         If a file cannot be downloaded, or fails its checks.
     """
     return fetch_dataset(find_dataset(name), source, progress=progress)
+
+
+def check_complete(name: str) -> tuple[bool | None, tuple[str, ...], DataCounts]:
+    """Read a downloaded dataset with its default options, and compare its counts.
+
+    Returns
+    -------
+    complete : bool or None
+        None if the counts of the complete dataset are unknown.
+    warnings : tuple of str
+        What is missing.
+    counts : DataCounts
+        What the files contain.
+
+    Raises
+    ------
+    DataError
+        If the files cannot be read.
+    """
+    dataset = find_dataset(name)
+    options = dataset.options()
+    encoded, _ = _encode(dataset, options, find_sources(dataset, options))
+    counts = count_rows(
+        encoded.interactions, {field: len(ids) for field, ids in encoded.ids.items()}
+    )
+    return (*compare_counts(dataset, options, counts), counts)
 
 
 def preprocess(

@@ -12,14 +12,18 @@ from dartcli import catalog
 from dartcli.errors import RunError
 from dartcli.experiments import sweep
 from dartcli.experiments.configure import label_strategy
-from dartcli.experiments.run import Run
+from dartcli.experiments.run import MODEL, Run
 from dartcli.experiments.run_index import find_run
 from dartcli.experiments.sweep import Sweep, check_same_data, find_sweep
+from dartcli.experiments.verdict import MIN_SEEDS, Outcome, decide_outcome
 from dartcli.metrics.statistics import PairedDifference, compare_paired, holm
 from dartcli.training.results import SeedMetrics
 
 LOWER_IS_BETTER: Final = frozenset({"test_log_loss", "test_calibration_error", "valid_log_loss"})
 """Metrics for which lower is better."""
+
+PREDICTIONS: Final = ("test_auc", "test_log_loss", "valid_log_loss", "test_calibration_error")
+"""Metrics that models with equal weights share, and different ones hardly ever do."""
 
 Where = tuple[str, str]
 """A cell of the table: dataset and model."""
@@ -46,14 +50,17 @@ class Difference:
     paired: PairedDifference
     """Contender minus base, seed by seed."""
     p_holm: float | None
-    """p of the paired t-test after Holm's correction over the table; None for one seed."""
+    """p of the paired t-test after Holm's correction over the table; None for too few seeds."""
     gap_closed: float | None
     """Share of the gap between ``base`` and ``clean`` that is closed; None if there is no gap."""
 
+    outcome: Outcome
+    """The verdict."""
+
     @property
-    def clear(self) -> bool:
-        """The difference is significant at 5% after correction."""
-        return self.p_holm is not None and self.p_holm < 0.05
+    def is_significant(self) -> bool:
+        """Whether the difference is significant at 5% after correction."""
+        return self.outcome in ("helps", "harms")
 
 
 class Comparison:
@@ -63,7 +70,7 @@ class Comparison:
     ----------
     subjects
         Runs, sweeps, or both.
-    measure
+    metric
         Metric to compare, one of ``dartcli.training.results.METRIC_NAMES``.
 
     Raises
@@ -72,12 +79,14 @@ class Comparison:
         If they use several protocols, saw different data, or contradict each other.
     """
 
-    def __init__(self, subjects: Sequence[Run | Sweep], measure: str = "test_auc") -> None:
-        self.measure = measure
-        self.better_sign = -1 if measure in LOWER_IS_BETTER else 1
+    def __init__(self, subjects: Sequence[Run | Sweep], metric: str = "test_auc") -> None:
+        self.metric = metric
+        self.better_sign = -1 if metric in LOWER_IS_BETTER else 1
         self.contenders: dict[str, Contender] = {}
         self.cells: list[Where] = []
         self.metrics: dict[tuple[Where, str], dict[int, SeedMetrics]] = {}
+        self.weights: dict[tuple[Where, str, int], str] = {}
+        self.runs = [one for one in subjects if isinstance(one, Run)]
         self.tuned = [
             one
             for subject in subjects
@@ -120,6 +129,7 @@ class Comparison:
         )
         for seed in run.metrics.seeds:
             self._add(where, contender, seed.seed, seed)
+            self.weights[where, contender.label, seed.seed] = run.seed_files(seed.seed)[MODEL]
 
     def _add(self, where: Where, contender: Contender, seed: int, metrics: SeedMetrics) -> None:
         if where not in self.cells:
@@ -158,45 +168,86 @@ class Comparison:
             if catalog.load("strategies", contender.strategy).reads_noisy
         }
 
-    def values(self, where: Where, label: str, measure: str | None = None) -> dict[int, float]:
+    def values(self, where: Where, label: str, metric: str | None = None) -> dict[int, float]:
         """Return seed -> metric of one contender in one cell, without undefined ones.
 
-        ``measure`` defaults to the metric that is compared, here and below.
+        ``metric`` defaults to the metric that is compared, here and below.
         """
         seeds = self.metrics.get((where, label), {})
         found = {
-            seed: getattr(metrics, measure or self.measure)
-            for seed, metrics in sorted(seeds.items())
+            seed: getattr(metrics, metric or self.metric) for seed, metrics in sorted(seeds.items())
         }
         return {seed: value for seed, value in found.items() if value is not None}
 
-    def mean(self, where: Where, label: str, measure: str | None = None) -> float | None:
+    def mean(self, where: Where, label: str, metric: str | None = None) -> float | None:
         """Return the mean over seeds; None if there is no value."""
-        values = self.values(where, label, measure)
+        values = self.values(where, label, metric)
         return statistics.fmean(values.values()) if values else None
 
     def differences(self) -> list[Difference]:
         """Return the paired difference of every contender to ``base``, cell by cell."""
         found = list(self._paired())
-        known = [index for index, (_, _, pair) in enumerate(found) if pair.p is not None]
-        corrected = dict(zip(known, holm([found[i][2].p or 0.0 for i in known]), strict=True))
+        tested = {
+            index: pair.p
+            for index, (_, _, pair) in enumerate(found)
+            if pair.p is not None and pair.n >= MIN_SEEDS
+        }
+        corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
         return [
-            Difference(where, contender, pair, corrected.get(index), self._closed(where, pair))
+            Difference(
+                where,
+                contender,
+                pair,
+                corrected.get(index),
+                self._closed(where, pair),
+                decide_outcome(
+                    pair,
+                    corrected.get(index),
+                    self.better_sign,
+                    same_model=self._is_same_model(where, contender.label),
+                ),
+            )
             for index, (where, contender, pair) in enumerate(found)
         ]
+
+    def _is_same_model(self, where: Where, label: str) -> bool:
+        """Return whether a contender and ``base`` have equal weights for every shared seed.
+
+        A sweep keeps no weights. There, equal metrics in every digit stand for equal weights.
+        """
+        base = self.base.label
+        mine, other = (self.metrics.get((where, one), {}) for one in (label, base))
+        for seed in mine.keys() & other.keys():
+            weights = [self.weights.get((where, one, seed)) for one in (label, base)]
+            if None not in weights:
+                if weights[0] != weights[1]:
+                    return False
+            elif any(
+                getattr(mine[seed], name) != getattr(other[seed], name) for name in PREDICTIONS
+            ):
+                return False
+        return True
 
     def _paired(self) -> Iterator[tuple[Where, Contender, PairedDifference]]:
         for where in self.cells:
             base = self.values(where, self.base.label)
             for contender in self.contenders.values():
                 mine = self.values(where, contender.label)
-                shared = sorted(base.keys() & mine.keys())
+                shared = [
+                    seed
+                    for seed in sorted(base.keys() & mine.keys())
+                    if self._split_seed(where, self.base.label, seed)
+                    == self._split_seed(where, contender.label, seed)
+                ]
                 if contender != self.base and shared:
                     yield (
                         where,
                         contender,
                         compare_paired([mine[seed] - base[seed] for seed in shared]),
                     )
+
+    def _split_seed(self, where: Where, label: str, seed: int) -> int:
+        return self.metrics[where, label][seed].split_seed
 
     def _closed(self, where: Where, pair: PairedDifference) -> float | None:
         base = self.values(where, self.base.label)
@@ -226,6 +277,6 @@ def _protocol(one: Run | Sweep) -> str:
     return one.document.protocol if isinstance(one, Sweep) else one.metrics.protocol
 
 
-def subject(name: str) -> Run | Sweep:
+def find_subject(name: str) -> Run | Sweep:
     """Return the run or sweep ``name``; UsageError if there is neither."""
     return find_sweep(name) if sweep.is_sweep(name) else find_run(name)

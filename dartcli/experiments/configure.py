@@ -7,12 +7,17 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
+import polars as pl
+
 from dartcli import catalog
-from dartcli.data.manifest import Prepared
+from dartcli.data.download import is_readable
+from dartcli.data.manifest import Prepared, load_manifest, read_encoded
 from dartcli.data.prepare import prepare_split
 from dartcli.data.registry import find_dataset, registered_options
 from dartcli.denoising import Strategy
-from dartcli.errors import UsageError
+from dartcli.errors import DartError, RunError, UsageError
+from dartcli.experiments.run import Run
+from dartcli.experiments.run_writer import training_identity
 from dartcli.settings import (
     Component,
     Options,
@@ -142,6 +147,37 @@ def load_prepared(configuration: Configuration, seed: int) -> Prepared:
         configuration.protocol,
         seed if chosen is None else chosen,
     )
+
+
+def load_run_interactions(run: Run) -> pl.DataFrame:
+    """Return the recorded interactions that a finished run was split from, before splitting.
+
+    They have dense codes for every id of the source, also for those that are not in training.
+
+    Raises
+    ------
+    RunError
+        If the data cannot be prepared again, or have changed since the run was trained.
+    """
+    try:
+        configuration = configure(run.settings)
+        if configuration.dataset.local_files is None and not is_readable(configuration.dataset):
+            name = configuration.dataset.name
+            raise RunError(f"its files are missing. Run `dart download {name}`.")
+        prepared = load_prepared(configuration, run.seeds[0])
+        home = prepared.folder.parent.parent
+        whole = load_manifest(home)
+        if whole is None:
+            raise RunError(f"{home} is incomplete. Run `dart doctor --repair`.")
+        interactions, _ = read_encoded(home, whole)
+    except DartError as error:
+        raise RunError(f"{run.name}: cannot read its dataset: {error}") from error
+    if training_identity(run.settings, prepared.digest) != run.identity(run.seeds[0]):
+        raise RunError(
+            f"{run.name}: the dataset {run.metrics.dataset} has changed since the run was trained. "
+            "Restore its files, or train the run again."
+        )
+    return interactions
 
 
 def log_warnings(prepared: Prepared) -> None:

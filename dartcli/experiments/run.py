@@ -143,6 +143,11 @@ class Run:
             self._seed_files[seed] = read_document(self.folder / name)[FILES]
         return self._seed_files[seed]
 
+    def identity(self, seed: int) -> str:
+        """Return the hash of the settings and the data that ``seed`` was trained with."""
+        self.seed_files(seed)  # verifies the document
+        return str(read_document(self.seed_folder(seed) / METRICS)[IDENTITY])
+
     def _verify(self, name: str, files: Mapping[str, str], seed: int | None = None) -> None:
         """Raise RunError if a file of the run, or of a seed, is not the one that was written."""
         path = (self.folder if seed is None else self.seed_folder(seed)) / name

@@ -62,6 +62,8 @@ class Analysis:
     """Accepts runs."""
     options: type[Options] | None = None
     """Options of the analysis."""
+    place: int = 50
+    """Where a report shows it: lower comes first. At 0, its first figure follows the summary."""
 
     def answer(
         self, subjects: Sequence[Run | Sweep], options: Mapping[str, Any] | None = None

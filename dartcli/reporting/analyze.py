@@ -31,11 +31,11 @@ def run_analysis(
     RunError
         If a run lacks what the analysis needs; the message names the command that helps.
     """
-    from dartcli.experiments.comparison import subject
+    from dartcli.experiments.comparison import find_subject
     from dartcli.reporting.analysis import write_result
 
     analysis: Analysis = catalog.load("analyses", what)
-    subjects = [subject(one) if isinstance(one, str) else one for one in chosen]
+    subjects = [find_subject(one) if isinstance(one, str) else one for one in chosen]
     if not subjects:
         raise UsageError(f"no run to analyze. Name one: `dart analyze {what} RUN`.")
     for one in subjects:

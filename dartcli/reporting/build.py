@@ -51,18 +51,18 @@ def write_report(chosen: Sequence[Run | Sweep | str], output: Path | None = None
     UsageError, RunError
         If a run does not exist, or its files cannot be read.
     """
-    from dartcli.experiments.comparison import subject
+    from dartcli.experiments.comparison import find_subject
     from dartcli.reporting.overview import file_name
     from dartcli.reporting.page import render_page
 
-    subjects = [subject(one) if isinstance(one, str) else one for one in chosen]
+    subjects = [find_subject(one) if isinstance(one, str) else one for one in chosen]
     if not subjects:
         raise UsageError("no run to report on. List the runs with `dart runs`.")
     are_sweeps = isinstance(subjects[0], Sweep)
     if any(isinstance(one, Sweep) != are_sweeps for one in subjects):
         raise UsageError("a report takes runs or sweeps, not both. Write two reports.")
     results: list[AnalysisResult] = []
-    questions: dict[str, str] = {}
+    analyses: dict[str, Analysis] = {}
     absent: dict[str, str] = {}
     for name in catalog.names("analyses"):
         try:
@@ -74,10 +74,17 @@ def write_report(chosen: Sequence[Run | Sweep | str], output: Path | None = None
             absent[name] = str(error)
             continue
         results.append(result)
-        questions[result.name] = analysis.question
+        analyses[result.name] = analysis
         absent.update({f"{name} of {run}": sentence for run, sentence in missing.items()})
+    results.sort(key=lambda one: analyses[one.name].place)
     content, names = _describe(subjects, results, absent)
-    content = replace(content, sources=tuple(_sources(names)), questions=questions, absent=absent)
+    content = replace(
+        content,
+        sources=tuple(_sources(names)),
+        questions={name: analysis.question for name, analysis in analyses.items()},
+        absent=absent,
+        leads=bool(results) and analyses[results[0].name].place == 0,
+    )
     if are_sweeps:
         # the first table of the comparison leads the page
         results = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -47,6 +49,10 @@ STYLE: Final[dict[Any, Any]] = {
 }
 
 
+MAX_POINTS: Final = 240
+"""Points of a curve: more than a column of a page can show."""
+
+
 @contextmanager
 def new_figure(
     width: float, height: float, columns: int = 1, rows: int = 1
@@ -64,7 +70,10 @@ def new_figure(
 
 
 def render_svg(figure: Figure, *, transparent: bool = False) -> bytes:
-    """Return ``figure`` as SVG; equal figures give equal bytes."""
+    """Return ``figure`` as SVG; equal figures give equal bytes.
+
+    Coordinates of paths are cut to a hundredth of a point, which makes the file smaller.
+    """
     import matplotlib as mpl
 
     buffer = io.BytesIO()
@@ -72,7 +81,11 @@ def render_svg(figure: Figure, *, transparent: bool = False) -> bytes:
         figure.savefig(
             buffer, format="svg", transparent=transparent, metadata={"Date": None, "Creator": None}
         )
-    return buffer.getvalue()
+    return re.sub(rb' d="[^"]*"', _round_path, buffer.getvalue())
+
+
+def _round_path(path: re.Match[bytes]) -> bytes:
+    return re.sub(rb"(\d\.\d\d)\d+", rb"\1", path[0])
 
 
 def run_color(number: int) -> str:
@@ -85,14 +98,74 @@ def draw_run(
 ) -> None:
     """Draw a curve per seed, if there are several, and their mean."""
     for curve in curves if len(curves) > 1 else ():
-        panel.plot(x[: len(curve)], curve, color=color, lw=0.5, alpha=0.35)
-    panel.plot(x[: len(mean)], mean, color=color, label=label)
+        panel.plot(*thin(x[: len(curve)], curve), color=color, lw=0.5, alpha=0.35)
+    panel.plot(*thin(x[: len(mean)], mean), color=color, label=label)
 
 
 def draw_baselines(panel: Axes, x: Floats, baselines: Iterable[tuple[str, Floats]]) -> None:
     """Draw labeled baselines, each in a line style of its own."""
     for style, (label, curve) in zip(BASELINE_STYLES, baselines, strict=False):
-        panel.plot(x, curve, color=BASELINE, lw=1.1, ls=style, label=label)
+        panel.plot(*thin(x, curve), color=BASELINE, lw=1.1, ls=style, label=label)
+
+
+def draw_legend(figure: Figure, axes: Iterable[Axes]) -> None:
+    """Draw one legend for all ``axes`` below the figure, where it covers no data."""
+    handles: dict[str, Any] = {}
+    for panel in axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if not handles:
+        return
+    # about 0.07 inches a letter, and 0.6 for the line
+    width = 0.07 * max(map(len, handles)) + 0.6
+    columns = int(np.clip(figure.get_figwidth() // width, 1, len(handles)))
+    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=columns)
+
+
+def wrap(label: str, width: int = 24) -> str:
+    """Return ``label`` with line breaks: ``width`` letters in a line, unless a word has more.
+
+    Only words of more than 40 letters are broken.
+    """
+    longest = min(max(map(len, label.split()), default=0), 40)
+    return "\n".join(textwrap.wrap(label, max(width, longest), break_on_hyphens=False))
+
+
+def arrange(count: int, most: int) -> tuple[int, int]:
+    """Return columns and rows for ``count`` panels, at most ``most`` in a row, with few gaps."""
+    choices = range(min(count, most), min(count, most) // 2, -1)
+    columns = min(choices, key=lambda number: (-(-count // number) * number - count, -number))
+    return columns, -(-count // columns)
+
+
+def share_limits(axes: Sequence[Axes], *, x: bool = False) -> None:
+    """Give the panels that are compared one vertical scale, and one horizontal scale if ``x``."""
+    for axis in ("x", "y") if x else ("y",):
+        limits = [getattr(panel, f"get_{axis}lim")() for panel in axes]
+        low, high = min(min(pair) for pair in limits), max(max(pair) for pair in limits)
+        for panel in axes:
+            getattr(panel, f"set_{axis}lim")(low, high)
+
+
+def thin(*curves: Floats) -> list[Floats]:
+    """Return at most ``MAX_POINTS`` points of smooth curves of one length, both ends included."""
+    size = len(curves[0])
+    kept = np.unique(np.linspace(0, size - 1, min(size, MAX_POINTS)).round().astype(np.int64))
+    return [curve[kept] for curve in curves]
+
+
+def pool_windows(values: Floats) -> Floats:
+    """Return the sums of equal windows of ``values``, at most ``MAX_POINTS``; NaN counts as zero.
+
+    The last window may be smaller. With few values, every window has one.
+    """
+    starts = window_starts(len(values))
+    return np.asarray(np.add.reduceat(np.nan_to_num(values), starts), dtype=np.float64)
+
+
+def window_starts(size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the first position of each window of :func:`pool_windows`."""
+    return np.arange(0, size, max(-(-size // MAX_POINTS), 1), dtype=np.int64)
 
 
 def none_to_nan(values: Iterable[float | None]) -> Floats:

@@ -88,7 +88,7 @@ def _metrics(runs: Sequence[Run]) -> Table:
     return Table(
         title=(
             "Mean ± standard deviation over seeds. FP: known false positives; precision and "
-            "recall: of the interactions flagged in the last epoch."
+            "recall: of the interactions flagged in the reported epoch."
         ),
         columns=("run", "strategy", "seeds", *(METRIC_HEADS[name] for name in shown)),
         rows=tuple(

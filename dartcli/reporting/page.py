@@ -67,6 +67,8 @@ class PageContent:
     """The datasets."""
     questions: Mapping[str, str] = field(default_factory=dict)
     """Name of an analysis -> the question it answers."""
+    leads: bool = False
+    """The first figure of the first analysis follows the summary."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """What is not included -> why."""
     commands: tuple[str, ...] = ()
@@ -104,12 +106,17 @@ def render_page(content: PageContent, results: Sequence[AnalysisResult]) -> str:
 
     script, style = _read("report.js"), _read("report.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    shown = [(result, _images(result)) for result in results]
+    leading = shown[0][1][:1] if content.leads and shown else []
+    if leading:
+        shown[0] = (shown[0][0], shown[0][1][1:])
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             content=content,
-            results=[(result, _images(result)) for result in results],
+            leading=leading,
+            results=shown,
             policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
             f"script-src 'sha256-{digest}'",
             script=Markup(script),  # noqa: S704 - our own files

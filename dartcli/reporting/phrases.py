@@ -40,6 +40,12 @@ def label_run(name: str, strategy: str) -> str:
     return name if name == strategy else f"{name} ({strategy})"
 
 
+def name_epochs(epochs: Iterable[int]) -> str:
+    """Return the epochs of all seeds as ``epoch 2``, or ``epochs 2, 5 and 3``."""
+    distinct = list(dict.fromkeys(epochs))
+    return f"epoch{'s' if len(distinct) > 1 else ''} {join_words(map(str, distinct))}"
+
+
 def list_options(options: Mapping[str, Any]) -> str:
     """Return options as ``tau_m 0.2, r 0.5``."""
     return ", ".join(f"{name} {value}" for name, value in options.items())
@@ -48,6 +54,16 @@ def list_options(options: Mapping[str, Any]) -> str:
 def percent(share: float | None) -> str:
     """Return a share such as ``27.4%``; a dash for None."""
     return "–" if share is None else f"{share:.1%}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``1 seed`` or ``5 seeds``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def signed(value: float) -> str:
+    """Return ``+0.0012``; a difference that four digits would hide as ``+2.0e-06``."""
+    return f"{value + 0.0:+.1e}" if 0 < abs(value) < 0.00005 else f"{value + 0.0:+.4f}"
 
 
 def p_value(p: float, *, name: str = "p") -> str:

@@ -4,33 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dartcli.experiments.run import Run
-from dartcli.metrics.statistics import compare_paired
+from dartcli.errors import RunError
+from dartcli.experiments.comparison import Comparison
+from dartcli.experiments.flagging import explain_unflagged
+from dartcli.experiments.run import MODEL, Run
+from dartcli.experiments.verdict import MIN_SEEDS, decide_outcome
+from dartcli.metrics.statistics import PairedDifference, compare_paired, holm
 from dartcli.reporting.formats import text
-from dartcli.reporting.phrases import confidence_interval, join_words, label_run, list_options
+from dartcli.reporting.phrases import label_run, list_options
+from dartcli.reporting.verdict import list_verdicts, phrase_verdict, suggest_seeds
 from dartcli.training.results import Spread
 
 
 def summarize_runs(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Return which run has the highest test AUC, by how much, and how certain that is."""
-    interrupted = tuple(
-        f"{run.name} was interrupted: it has {len(run.seeds)} of {len(run.settings.seeds)} seeds."
-        for run in runs
-        if run.metrics.interrupted
+    """Return the verdict of a comparison, then what limits it.
+
+    Runs that cannot be compared, and a single run, are described.
+    """
+    caveats = (
+        *(
+            f"{run.name} was interrupted: it has {len(run.seeds)} of {len(run.settings.seeds)} "
+            "seeds."
+            for run in runs
+            if run.metrics.interrupted
+        ),
+        *(f"{run.name}: {found}" for run in runs if (found := explain_unflagged(run)) is not None),
     )
     if any(_auc(run).mean is None for run in runs):
         return (
             "Some runs have no test AUC, because their test split has only one class.",
-            *interrupted,
+            *caveats,
         )
     if len(runs) == 1:
-        return (_describe(runs[0]), *interrupted)
+        return (_describe(runs[0]), *caveats)
     if any(_data(run) != _data(runs[0]) for run in runs):
         return (
             "The runs differ in dataset or protocol, so their metrics are not comparable.",
-            *interrupted,
+            *caveats,
         )
-    return (*_compare(runs), *interrupted)
+    return (*_compare(runs), *caveats)
 
 
 def format_spread(spread: Spread) -> str | None:
@@ -49,40 +61,57 @@ def _describe(run: Run) -> str:
 
 
 def _compare(runs: Sequence[Run]) -> tuple[str, ...]:
-    ranked = sorted(runs, key=lambda run: -(_auc(run).mean or 0.0))
-    best, second = ranked[:2]
-    highest = text(_auc(best).mean)
-    tied = [run for run in ranked if text(_auc(run).mean) == highest]
-    if len(tied) > 1:
-        first = f"{join_words(map(_label, tied))} have the same highest test AUC, {highest}."
-    else:
-        first = (
-            f"{_label(best)} has the highest test AUC, {format_spread(_auc(best))}, followed by "
-            f"{_label(second)} with {format_spread(_auc(second))}."
+    """Return the verdicts against ``base``, or against the first run if there is no base."""
+    try:
+        comparison = Comparison(runs)
+        differences = comparison.differences()
+    except RunError:
+        differences = []
+    if differences:
+        return tuple(list_verdicts(comparison, differences))
+    return _compare_with_first(runs)
+
+
+def _compare_with_first(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Return a verdict on each run against the first, over the seeds and splits that they share."""
+    first, *others = runs
+    pairs = {run.name: _pair_by_seed(first, run) for run in others}
+    tested = {
+        name: pair.p
+        for name, pair in pairs.items()
+        if pair is not None and pair.p is not None and pair.n >= MIN_SEEDS
+    }
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    sentences, undecided = [], False
+    for run in others:
+        pair, p = pairs[run.name], corrected.get(run.name)
+        if pair is None:
+            sentences.append(
+                f"{_label(run)} and {_label(first)} share no seed and split, so no verdict is "
+                "possible."
+            )
+            continue
+        outcome = decide_outcome(pair, p, 1, same_model=_have_equal_weights(first, run))
+        undecided |= outcome == "undecided"
+        sentences.append(
+            phrase_verdict(_label(run), _label(first), outcome, pair, "test_auc", p, len(tested))
         )
-    return first, _pair_by_seed(best, second)
+    return (*sentences, *([suggest_seeds(runs)] if undecided else []))
 
 
-def _pair_by_seed(best: Run, second: Run) -> str:
-    """Return the difference over the seeds that two runs share, if they share the splits, too."""
-    first, other = (
+def _pair_by_seed(first: Run, other: Run) -> PairedDifference | None:
+    """Return ``other`` minus ``first`` over the seeds and splits that both have."""
+    before, after = (
         {(seed.seed, seed.split_seed): seed.test_auc or 0.0 for seed in run.metrics.seeds}
-        for run in (best, second)
+        for run in (first, other)
     )
-    differences = [first[key] - other[key] for key in first if key in other]
-    if not differences:
-        return (
-            "They share no seed and split, so the splits alone may explain the difference in AUC."
-        )
-    paired = compare_paired(differences)
-    start = f"{best.name} minus {second.name}, paired by seed: {paired.mean:+.4f} test AUC"
-    if paired.t_interval is None:
-        return f"{start} on one shared seed, which cannot rule out chance."
-    won = sum(difference > 0 for difference in differences)
-    return (
-        f"{start} ({confidence_interval(paired.t_interval)}); {best.name} is ahead on {won} of "
-        f"{paired.n} seeds."
-    )
+    differences = [after[key] - before[key] for key in before if key in after]
+    return compare_paired(differences) if differences else None
+
+
+def _have_equal_weights(first: Run, other: Run) -> bool:
+    shared = set(first.seeds) & set(other.seeds)
+    return all(first.seed_files(seed)[MODEL] == other.seed_files(seed)[MODEL] for seed in shared)
 
 
 def _auc(run: Run) -> Spread:

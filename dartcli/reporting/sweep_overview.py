@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from typing import Final
 
 from dartcli.experiments.sweep import Sweep, Tuned
 from dartcli.reporting.analysis import AnalysisResult
@@ -12,6 +13,9 @@ from dartcli.reporting.page import PageContent
 from dartcli.reporting.phrases import join_words, list_options
 from dartcli.reporting.table import Table
 from dartcli.settings import seeds_text
+
+MAX_SENTENCES: Final = 9
+"""Sentences of the comparison in the summary."""
 
 
 def describe_sweeps(sweeps: Sequence[Sweep], comparison: AnalysisResult) -> PageContent:
@@ -36,7 +40,7 @@ def describe_sweeps(sweeps: Sequence[Sweep], comparison: AnalysisResult) -> Page
             f"seeds {seeds_text(tuple(sorted({entry.seed for entry in entries})))}",
             f"{len(rows):,} trainings",
         ),
-        summary=comparison.sentences[:3],
+        summary=comparison.sentences[:MAX_SENTENCES],
         metrics=comparison.tables[0],
         setup=(
             Table("Methods", ("method", "strategy", "options"), tuple(methods.values())),

@@ -26,7 +26,8 @@ class SeedMetrics(Options):
     test_auc: float | None
     """AUC on the test split, known false positives counted as negatives."""
     test_auc_without_fp: float | None
-    """AUC on the test split with the known false positives left out."""
+    """AUC on the test split with the known false positives left out; null if no positive there has
+    ground truth."""
     test_log_loss: float | None
     """Mean binary cross-entropy on the test split, labels as for ``test_auc``."""
     test_auc_best_epoch: float | None
@@ -58,9 +59,9 @@ class SeedMetrics(Options):
     stopped: Literal["patience", "epochs"]
     """Why training ended: no improvement within ``patience`` epochs, or the last epoch."""
     identification_precision: float | None = None
-    """Share of known false positives among the interactions flagged in the last epoch."""
+    """Share of known false positives among the interactions flagged in the reported epoch."""
     identification_recall: float | None = None
-    """Share of the known false positives that were flagged in the last epoch."""
+    """Share of the known false positives that were flagged in the reported epoch."""
 
 
 class Spread(Options):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dartcli import metrics
 from dartcli.data.columns import ITEM, LABEL, NOISY, RATING, USER
-from dartcli.data.tensors import FALSE_POSITIVE, UNKNOWN_POSITIVE, Interactions
+from dartcli.data.tensors import FALSE_POSITIVE, TRUE_POSITIVE, UNKNOWN_POSITIVE, Interactions
 from dartcli.denoising import TrainingTable
 
 CHUNK = 1 << 17
@@ -35,16 +35,18 @@ def compute_metrics(logit: Tensor, table: Interactions) -> dict[str, float]:
     """Return the metrics of a scored split against its clean labels.
 
     ``auc``, ``log_loss``, ``calibration_error``, and ``auc_per_user`` (the mean within users,
-    weighted by rows) count known false positives as negatives; ``auc_without_fp`` leaves them out.
-    If no false positive is known, the labels are the recorded ones.
+    weighted by rows) count known false positives as negatives; ``auc_without_fp`` leaves them out
+    and is NaN if no positive has ground truth. If no false positive is known, the labels are the
+    recorded ones.
     """
     label = table.clean_label
     kept = table.kind != FALSE_POSITIVE
+    is_known = bool(((table.kind == TRUE_POSITIVE) | (table.kind == FALSE_POSITIVE)).any())
     user = table.fields[:, 0]
     users = int(user.max()) + 1 if len(user) else 0
     return {
         "auc": metrics.auc(logit, label),
-        "auc_without_fp": metrics.auc(logit[kept], label[kept]),
+        "auc_without_fp": metrics.auc(logit[kept], label[kept]) if is_known else float("nan"),
         "log_loss": metrics.log_loss(logit, label),
         "calibration_error": metrics.calibration_error(logit, label),
         "auc_per_user": metrics.grouped_auc(logit, label, user, users),

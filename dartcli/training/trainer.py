@@ -198,7 +198,7 @@ class SeedTraining:
             epochs=outcome.epochs,
             iterations=self.epochs[-1].iteration,
             stopped=outcome.stopped,
-            **_identification(self.epochs[-1].iterations, components),
+            **_identification(epoch.iterations, components),
         )
         return Trained(measured, self.epochs, components, {"valid": valid, "test": logits[report]})
 

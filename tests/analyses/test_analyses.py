@@ -15,6 +15,7 @@ from checksums import update_checksums
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from dartcli.analyses import dataset, user_activity
 from dartcli.data.logs.registry import register_log
 from dartcli.data.logs.schema import LogOptions
 from dartcli.errors import RunError, UsageError
@@ -298,6 +299,66 @@ def test_one_sided_ground_truth_is_analyzed_without_nan(home: Path, tmp_path: Pa
     assert detectors["detectors"]["loss"]["auc"] is None
 
 
+def test_dataset_counts_the_users_and_items_that_training_lacks(home: Path, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    rows = {
+        (int(user), int(item))
+        for user, item in zip(draw.zipf(1.4, 3000) % 700, draw.zipf(1.3, 3000) % 500, strict=True)
+    }
+    pl.DataFrame(sorted(rows), schema=["user", "item"], orient="row").write_csv(tmp_path / "a.csv")
+    register_log("shop", LogOptions(inputs=(str(tmp_path / "a.csv"),), user="user", item="item"))
+    run = train_run(dataset="shop", strategy="base", training={"epochs": 1})
+    (found,) = run_analysis("dataset", [run]).numbers["datasets"]
+    unseen = len({row["user"] for row in find_run(run.name).scores(0).to_dicts() if row["label"]})
+    for position, side in enumerate(("user", "item")):
+        counts: dict[int, int] = defaultdict(int)
+        for row in rows:
+            counts[row[position]] += 1
+        ordered = sorted(counts.values())
+        assert found[side]["number"] == len(counts)
+        assert found[side]["most"] == ordered[-1]
+        top = max(1, round(len(ordered) / 100))
+        share = sum(ordered[-top:]) / len(rows)
+        assert found[side]["share_of_top_1_percent"] == pytest.approx(share)
+    assert unseen < found["user"]["number"], "every user is in training, so nothing was tested"
+
+
+def test_dataset_refuses_a_log_that_has_changed(home: Path, tmp_path: Path) -> None:
+    table = pl.DataFrame([(i % 40, (i * 7) % 31) for i in range(600)], schema=["user", "item"],
+                         orient="row").unique(maintain_order=True)  # fmt: skip
+    table.write_csv(tmp_path / "a.csv")
+    register_log("shop", LogOptions(inputs=(str(tmp_path / "a.csv"),), user="user", item="item"))
+    run = train_run(dataset="shop", strategy="base", training={"epochs": 1})
+    table[:-1].write_csv(tmp_path / "a.csv")
+    with pytest.raises(RunError, match="has changed since the run was trained"):
+        run_analysis("dataset", [run])
+
+
+def test_a_u_shape_is_not_described_by_its_ends() -> None:
+    def group(number: int, share: float) -> dict[str, Any]:
+        return {"least": number, "most": number, "false_positive_share": share}
+
+    shares = [0.3, 0.2, 0.1, 0.2, 0.3]
+    one = {
+        "positives": 100, "true_positives": 78, "false_positives": 22, "unknown": 0,
+        "item": {
+            "share_of_top_1_percent": 0.1,
+            "groups": [group(number, share) for number, share in enumerate(shares, start=1)],
+        },
+        "user": {"share_of_top_1_percent": 0.1},
+    }  # fmt: skip
+    words = dataset._sentence("shop", one)
+    assert "lowest for items with 3 to 3 positives (10.0%)" in words
+    assert "highest for items with 1 to 1 (30.0%)" in words
+    for number in one["item"]["groups"]:  # type: ignore[index]
+        number["false_positive_share"] = 0.22  # type: ignore[index]
+    assert "at every item popularity alike" in dataset._sentence("shop", one)
+    assert user_activity._middle([0.8, 0.7, None, 0.9, 0.8]) == (
+        ", lowest in group 2 of 5 (0.7000) and highest in group 4 of 5 (0.9000)"
+    )
+    assert user_activity._middle([0.7, 0.8, 0.9]) == ""
+
+
 def test_datasets_of_one_name_with_other_options_are_told_apart(trained: Path) -> None:
     other = {"name": "synthetic", "options": {"interactions": 3000}}
     train_run(dataset=other, strategy="base", training={"epochs": 1}, name="smaller")
@@ -340,5 +401,5 @@ def test_a_tie_is_not_reported_as_a_difference(trained: Path) -> None:
     compared = run_analysis("compare", ["base", "idle"])
     (difference,) = (c["against_base"] for c in compared.numbers["cells"] if c["against_base"])
     assert difference["mean"] == 0
-    assert "0 significantly better, 0 significantly worse, 1 not" in compared.sentences[0]
-    assert not any("largest" in sentence for sentence in compared.sentences)
+    assert difference["verdict"] == "same model"
+    assert "is the same model as base" in compared.sentences[0]

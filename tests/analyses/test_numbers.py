@@ -78,6 +78,36 @@ def test_precision_and_recall_follow_from_the_recorded_counts(run: Run) -> None:
     assert summary["lift"] == pytest.approx((hits / flagged) / (false / positives))
 
 
+def test_identification_belongs_to_the_reported_epoch(home: Path) -> None:
+    run = dartcli.train(
+        dataset={"name": "synthetic", "options": SMALL},
+        strategy={"name": "dart", "options": {"tau_m": 0.3, "t_m": 12}},
+        training={"epochs": 6, "batch_size": 256, "patience": 6, "learning_rate": 0.1},
+        seeds=[0, 1],
+    )
+    found = numbers(run, "precision-recall")["runs"][0]  # type: ignore[index]
+    assert any(seed.reported_epoch < seed.epochs for seed in run.metrics.seeds)
+    hits = flagged = false = 0
+    for seed in run.metrics.seeds:
+        table = pl.read_parquet(run.seed_folder(seed.seed) / "iterations.parquet")
+        rows = [row for row in table.to_dicts() if row["epoch"] == seed.reported_epoch]
+        mine = [sum(row[name] for row in rows) for name in (
+            "flagged_false_positives", "flagged", "false_positives",
+        )]  # fmt: skip
+        assert seed.identification_recall == mine[0] / mine[2]
+        if mine[1]:
+            assert seed.identification_precision == mine[0] / mine[1]
+        hits, flagged, false = hits + mine[0], flagged + mine[1], false + mine[2]
+    assert found["reported_epoch"]["recall"] == pytest.approx(hits / false)
+    assert found["reported_epoch"]["precision"] == pytest.approx(hits / flagged)
+    assert found["reported_epoch"]["epochs"] == {
+        str(seed.seed): seed.reported_epoch for seed in run.metrics.seeds
+    }
+    sentences = dartcli.analyze("precision-recall", [run]).sentences
+    assert "in the reported epoch" in sentences[0]
+    assert "in the last epoch" in sentences[1]
+
+
 def test_memorization_has_the_recorded_losses(run: Run) -> None:
     found = numbers(run, "memorization")["runs"][0]  # type: ignore[index]
     for entry in found["seeds"]:

@@ -54,7 +54,7 @@ def test_the_page_of_two_runs_has_every_part(copied: Path) -> None:
     text = path.read_text("utf-8")
     for words in (
         "dart and base on synthetic",
-        "highest test AUC",
+        "no verdict is possible with 2 seeds",
         "Memorization of true and false positives",
         "Identification of false positives",
         find_dataset("synthetic").license,
@@ -122,7 +122,7 @@ def test_a_usage_error_names_the_argument_and_writes_nothing(
 
 def test_runs_on_different_data_are_not_compared(copied: Path) -> None:
     first, second = find_run("first"), find_run("second")
-    assert "of 2 seeds" in summarize_runs([first, second])[1]
+    assert "with 2 seeds" in summarize_runs([first, second])[0]
     path = second.folder / "settings.json"
     dataset = find_run("second").settings.dataset
     options = {**dataset.options, "interactions": 1501}

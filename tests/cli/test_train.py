@@ -6,13 +6,15 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jsonschema
 import polars as pl
 import pytest
 from running import DART, DATA, TRAIN, dart, succeed
 
-from dartcli.cli import progress
+from dartcli.cli import progress, summary
 from dartcli.cli.errors import raise_interrupted
 from dartcli.experiments.evaluate import evaluate_run
 from dartcli.experiments.run import Metrics
@@ -35,7 +37,13 @@ def test_training_prints_a_table_on_stdout_and_messages_on_stderr(home: Path) ->
     assert "run_01: dart, fm on synthetic, protocol strict" in result.stdout
     assert "test AUC" in result.stdout
     assert str(home / "runs" / "run_01") in result.stderr
-    assert "next: dart analyze precision-recall run_01" in result.stderr
+    # the default schedule is longer than two epochs
+    assert "warning: dart flagged no interactions up to the reported epoch (2)" in result.stderr
+    assert "next: dart analyze memorization run_01" in result.stderr
+    flagging = succeed(*TRAIN, *DART)
+    assert "flagged in the reported epoch 2: " in flagging.stderr
+    assert "warning" not in flagging.stderr
+    assert "next: dart analyze precision-recall run_02" in flagging.stderr
 
 
 def test_run_folder_holds_exactly_the_documented_files(trained: Path) -> None:
@@ -166,3 +174,49 @@ def test_every_command_works_if_the_home_looks_like_a_pattern(
     monkeypatch.setenv("DART_HOME", str(odd))
     for words in (TRAIN, ["resume", "left"], ["eval", "one"], ["doctor"]):
         succeed(*words)
+
+
+@pytest.mark.parametrize(
+    ("best", "epochs", "patience", "stopped", "is_near_the_end"),
+    [
+        (2, 2, 20, "epochs", True),
+        (1, 2, 20, "epochs", False),
+        (3, 12, 20, "epochs", False),
+        (10, 12, 20, "epochs", True),
+        (99, 100, 2, "epochs", True),
+        (98, 100, 2, "epochs", False),
+        (100, 120, 20, "patience", False),
+    ],
+)
+def test_more_epochs_are_suggested_only_if_the_best_is_near_the_end(
+    capsys: pytest.CaptureFixture[str],
+    best: int,
+    epochs: int,
+    patience: int,
+    stopped: str,
+    is_near_the_end: bool,
+) -> None:
+    seed = SimpleNamespace(seed=0, best_epoch=best, epochs=epochs, stopped=stopped)
+    training = SimpleNamespace(patience=patience, epochs=epochs)
+    run: Any = SimpleNamespace(
+        metrics=SimpleNamespace(seeds=[seed]), settings=SimpleNamespace(training=training)
+    )
+    summary._report_exhausted_epochs(run)
+    said = capsys.readouterr().err
+    assert ("`--epochs`" in said) == is_near_the_end
+    assert (f"seed 0: epoch {best} of {epochs}" in said) == is_near_the_end
+
+
+def test_without_ground_truth_the_auc_without_false_positives_is_a_dash(
+    home: Path, tmp_path: Path
+) -> None:
+    rows = [(i % 40, (i * 7) % 31, i % 3) for i in range(600)]
+    log = pl.DataFrame(rows, schema=["user", "item", "dwell"], orient="row")
+    log.write_csv(tmp_path / "log.csv")
+    given = ["--input", str(tmp_path / "log.csv"), "--user", "user", "--item", "item"]
+    for name, more in (("unknown", []), ("known", ["--noisy-if", "dwell < 1"])):
+        succeed("preprocess", *given, "--name", name, *more)
+        document = json.loads(succeed("train", name, "--epochs", "1", "--json").stdout)
+        (seed,) = document["seeds"]
+        assert (seed["test_auc_without_fp"] is None) == (name == "unknown")
+        assert seed["test_auc"] is not None

@@ -1,6 +1,7 @@
 """A user's own logs: what is read, and a table of what is refused."""
 
 import gzip
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from dartcli.data import prepare
 from dartcli.data.columns import ITEM, LABEL, NOISY, RATING, TIME, USER
 from dartcli.data.logs.preview import preview_log
 from dartcli.data.logs.reader import read_log
-from dartcli.data.logs.registry import log_dataset
+from dartcli.data.logs.registry import log_dataset, register_log
 from dartcli.data.logs.schema import LogOptions
 from dartcli.errors import DataError
 from dartcli.settings import PROTOCOLS
@@ -130,13 +131,97 @@ def test_describe_shows_a_preview_and_writes_nothing(home: Path, tmp_path: Path)
     done = dart("preprocess", "--input", path, "--user", "user_id", "--item", "item_id",
                 "--noisy-if", "dwell < 10", "--describe")  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    assert "10 rows" in done.stdout
+    assert "(dwell < 10): 10 of the 60" in " ".join(done.stdout.split())
     assert "(dwell < 10)" in done.stdout
     assert not home.exists()
     found = preview_log(LogOptions(inputs=(str(path),), user="user_id", item="item_id"))
-    assert found["counts"] == {"rows": 60, "users": 12, "items": 17}
+    assert found["counts"] == {"rows": 60, "duplicates": 0, "users": 12, "items": 17}
     assert found["columns"]["device"] == "String"
     assert len(found["rows"]) == 5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"split": "temporal", "time": "when"},
+        {"split": "leave-last-out", "time": "when"},
+        {"label": "clicked"},
+        {"label": "one"},
+        {"test_clean": ("a.csv",)},
+        {"test_clean": ("a.csv",), "label": "clicked"},
+    ],
+)
+@pytest.mark.parametrize("protocol", ["strict", "reference"])
+def test_describe_promises_what_preparation_does(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: Any, protocol: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = log(150).with_columns(one=pl.lit(1))
+    write(tmp_path / "a.csv", pl.concat([table, table[:40]]))
+    options = LogOptions(inputs=("a.csv",), user="user_id", item="item_id", **changes)
+    found = preview_log(options, PROTOCOLS[protocol])
+    register_log("shop", options)
+    done = prepare.preprocess("shop", protocol=protocol).manifest
+    assert found["counts"]["rows"] == 190
+    assert found["counts"]["duplicates"] == done.duplicates_dropped == 40
+    assert found["splits"] == done.rows
+    plan = " ".join(found["plan"])
+    assert "150 of 190 rows remain" in plan
+    assert ("no negatives are sampled" in plan) == (not done.sampled_negatives)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [({"split": "temporal"}, "needs timestamps"), ({"item": "nul"}, "row 8, column `nul`")],
+)
+def test_describe_fails_where_preparation_fails(
+    home: Path, tmp_path: Path, changes: Any, error: str
+) -> None:
+    nul = pl.when(pl.int_range(pl.len()) == 7).then(None).otherwise(pl.col("item_id"))
+    path = write(tmp_path / "a.parquet", log().with_columns(nul=nul))
+    columns = {"inputs": (str(path),), "user": "user_id", "item": "item_id"}
+    options = LogOptions(**(columns | changes))
+    for act in (
+        preview_log,
+        lambda given: (register_log("shop", given), prepare.preprocess("shop")),
+    ):
+        with pytest.raises(DataError, match=error):
+            act(options)
+
+
+@pytest.mark.parametrize(
+    ("condition", "sentence"),
+    [
+        ("dwell < 0", "none of the 60 interactions with ground truth are false positives"),
+        ("dwell >= 0", "all of the 60 interactions with ground truth are false positives"),
+        ("dwell < 10", "known false positives (dwell < 10): 10 of the 60 interactions"),
+        ("nullif(dwell, 5) < 10", "is null: 1 of the 60 interactions"),
+    ],
+)
+def test_describe_says_if_a_condition_marks_nothing_or_everything(
+    home: Path, tmp_path: Path, condition: str, sentence: str
+) -> None:
+    path = write(tmp_path / "a.csv", log())
+    options = LogOptions(inputs=(str(path),), user="user_id", item="item_id", noisy_if=condition)
+    assert any(sentence in line for line in preview_log(options)["plan"])
+
+
+def test_describe_without_columns_lists_and_proposes_them(home: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", log())
+    done = dart("preprocess", "--input", path, "--describe")
+    assert done.exit_code == 0, done.stderr
+    for name in log().columns:
+        assert name in done.stdout
+    assert "--user user_id --item item_id --describe" in done.stderr
+    document = json.loads(dart("preprocess", "--input", path, "--describe", "--json").stdout)
+    assert document["proposed"] == {"user": "user_id", "item": "item_id"}
+    assert document["distinct"]["user_id"] == 12
+    write(tmp_path / "b.csv", log().rename({"user_id": "a", "item_id": "b"}))
+    unnamed = dart("preprocess", "--input", tmp_path / "b.csv", "--item", "b", "--describe")
+    assert "no column name says that it holds the user ids" in unnamed.stderr
+    assert "--user COLUMN --item b" in unnamed.stderr
+    assert not home.exists()
 
 
 def test_impressions_are_used_as_they_are(home: Path, tmp_path: Path) -> None:

@@ -330,10 +330,10 @@ def test_compare_is_the_paired_t_test_of_scipy_with_holms_correction(
     assert cells["base"]["against_base"] is None
     for name, cell in cells.items():
         mine = [row.metrics for entry, row in made_up.finished() if entry.strategy == name]
-        for measure, mean in cell["other_measures"].items():
-            each = [getattr(metrics, measure) for metrics in mine]
+        for metric, mean in cell["other_metrics"].items():
+            each = [getattr(metrics, metric) for metrics in mine]
             expected = None if None in each else statistics.fmean(each)
-            assert mean == (None if expected is None else pytest.approx(expected)), measure
+            assert mean == (None if expected is None else pytest.approx(expected)), metric
 
 
 def test_compare_shows_every_format_and_figure(made_up: Sweep) -> None:
@@ -341,7 +341,7 @@ def test_compare_shows_every_format_and_figure(made_up: Sweep) -> None:
     assert result.exit_code == 0, result.stderr
     assert max(map(len, result.stdout.splitlines())) <= 80
     words = " ".join(result.stdout.split())
-    assert "dart has the largest significant improvement" in words
+    assert words.startswith("dart helps: test AUC is 0.0")
     names = {path.name for path in (made_up.folder / "analysis/compare").iterdir()}
     assert names == {
         "forest.png", "forest.svg", "numbers.json", "tables.csv", "tables.md", "tables.tex",
@@ -411,6 +411,9 @@ def test_the_command_counts_runs_and_resumes(home: Path) -> None:
     document = json.loads(done.stdout)
     assert [row["strategy"] for row in document["rows"]] == ["base", "dart"]
     assert document["sweep"] == "sweep-strict"
+    (verdict,) = document["verdicts"]
+    assert (verdict["method"], verdict["verdict"], verdict["seeds"]) == ("dart", "same model", 1)
+    assert verdict["sentence"] == "dart is the same model as base (equal weights, 1 seed)."
     rehearsed = dart(*words, "--dry-run", "--json")
     assert json.loads(rehearsed.stdout) == {"sweep": "sweep-strict", "trainings": 2, "missing": 0}
     assert "next: dart analyze compare sweep-strict" in done.stderr
@@ -432,7 +435,7 @@ def test_a_report_of_a_sweep_has_the_table_and_its_figures(made_up: Sweep) -> No
     text = page.path.read_text("utf-8")
     assert page.analyses == ("compare",)
     assert text.count("<img") == 1
-    assert "dart has the largest significant improvement" in text
+    assert "dart helps: test AUC is 0.0" in text
     assert 'class="number best"' in text
     assert "6 trainings" not in text
     assert "18 trainings" in text

@@ -170,6 +170,21 @@ def test_all_text_contrasts_with_its_background(opened: Opened, scheme: str) -> 
     assert lightness < 60 if scheme == "dark" else lightness > 240
 
 
+def test_tables_that_scroll_say_so_and_a_wide_page_is_used(opened: Opened, width: int) -> None:
+    boxes = opened.page.locator("div.scroll").evaluate_all(
+        """boxes => boxes.filter(box => box.clientWidth).map(box => [
+          box.scrollWidth > box.clientWidth + 1,
+          getComputedStyle(box.nextElementSibling).display !== "none"
+            && box.nextElementSibling.className === "more",
+        ])"""
+    )
+    assert boxes
+    assert all(overflows == says_so for overflows, says_so in boxes)
+    assert any(overflows for overflows, _ in boxes) or width > 400
+    content = opened.page.locator("main").bounding_box()["width"]
+    assert content >= min(width - 48, 1100)
+
+
 def test_figures_contrast_with_their_background(
     browser: Any, report: Page, scheme: str, tmp_path: Path
 ) -> None:

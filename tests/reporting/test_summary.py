@@ -3,9 +3,26 @@
 from types import SimpleNamespace
 from typing import Any
 
-from dartcli.reporting.phrases import join_words, p_value, relation
+import pytest
+from scipy import stats
+
+from dartcli.experiments.run import MODEL
+from dartcli.reporting import summary
+from dartcli.reporting.phrases import join_words, name_epochs, p_value, relation
 from dartcli.reporting.summary import summarize_runs
 from dartcli.training.results import compute_spread
+
+
+@pytest.fixture(autouse=True)
+def _only_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These runs have no files, and no base to be compared with."""
+
+    def refuse(runs: object) -> None:
+        raise summary.RunError("no base")
+
+    monkeypatch.setattr(summary, "Comparison", refuse)
+    monkeypatch.setattr(summary, "explain_unflagged", lambda _run: None)
+    monkeypatch.setattr(summary, "suggest_seeds", lambda _runs: "Train more seeds.")
 
 
 def make_run(name: str, aucs: dict[int, float | None], *, seeds: int | None = None) -> Any:
@@ -23,38 +40,55 @@ def make_run(name: str, aucs: dict[int, float | None], *, seeds: int | None = No
         dataset=SimpleNamespace(name="synthetic", options={}),
         seeds=tuple(range(seeds or len(aucs))),
     )
-    return SimpleNamespace(name=name, metrics=metrics, settings=settings, seeds=tuple(aucs))
-
-
-def test_the_difference_to_the_second_is_paired_by_seed() -> None:
-    runs = [make_run("a", {0: 0.7, 1: 0.8}), make_run("b", {0: 0.71, 1: 0.83})]
-    first, second = summarize_runs(runs)
-    assert first == (
-        "b (dart) has the highest test AUC, 0.7700 ± 0.0849, followed by a (dart) with 0.7500 ± "
-        "0.0707."
-    )
-    assert second == (
-        "b minus a, paired by seed: +0.0200 test AUC (95% CI -0.1071 to +0.1471); b is ahead on "
-        "2 of 2 seeds."
+    return SimpleNamespace(
+        name=name,
+        metrics=metrics,
+        settings=settings,
+        seeds=tuple(aucs),
+        # models are equal if their metrics are
+        seed_files=lambda seed: {MODEL: str(aucs[seed])},
     )
 
 
-def test_equal_runs_have_no_winner() -> None:
+def test_every_run_has_a_verdict_against_the_first_paired_by_seed() -> None:
+    aucs = {
+        "a": [0.70, 0.80, 0.75, 0.72],
+        "b": [0.71, 0.812, 0.759, 0.731],
+        "c": [0.69, 0.81, 0.75, 0.72],
+    }
+    runs = [make_run(name, dict(enumerate(values))) for name, values in aucs.items()]
+    better, unclear = summarize_runs(runs)
+    gains = [late - early for early, late in zip(aucs["a"], aucs["b"], strict=True)]
+    interval = stats.ttest_1samp(gains, 0).confidence_interval()
+    assert better.startswith(
+        f"b (dart) is better than a (dart): test AUC is {sum(gains) / 4:.4f} higher (95% CI "
+        f"{interval.low:+.4f} to {interval.high:+.4f}, 4 seeds, p ="
+    )
+    assert "after correction for 2 tests" in better
+    assert unclear.startswith("c (dart): no difference from a (dart) can be shown")
+
+
+def test_equal_runs_are_the_same_model() -> None:
     aucs: dict[int, float | None] = {0: 0.7, 1: 0.8}
-    first, second = summarize_runs([make_run(name, aucs) for name in "abc"])
-    assert first == "a (dart), b (dart) and c (dart) have the same highest test AUC, 0.7500."
-    assert "0 of 2 seeds" in second
+    sentences = summarize_runs([make_run(name, aucs) for name in "abc"])
+    assert sentences == (
+        "b (dart) is the same model as a (dart) (equal weights, 2 seeds).",
+        "c (dart) is the same model as a (dart) (equal weights, 2 seeds).",
+    )
 
 
-def test_one_shared_seed_cannot_rule_out_chance() -> None:
+def test_one_shared_seed_gives_no_verdict() -> None:
     runs = [make_run("a", {0: 0.7, 1: 0.9}), make_run("b", {1: 0.95})]
-    assert "-0.0500" not in summarize_runs(runs)[1]
-    assert "+0.0500 test AUC on one shared seed" in summarize_runs(runs)[1]
+    assert summarize_runs(runs) == (
+        "b (dart) against a (dart): no verdict is possible with 1 seed (test AUC +0.0500); at "
+        "least 3 are needed.",
+        "Train more seeds.",
+    )
 
 
 def test_runs_without_a_shared_seed_are_not_paired() -> None:
     runs = [make_run("a", {0: 0.7}), make_run("b", {1: 0.95})]
-    assert "no seed" in summarize_runs(runs)[1]
+    assert "share no seed" in summarize_runs(runs)[0]
 
 
 def test_undefined_metrics_and_interrupted_runs_are_named() -> None:
@@ -74,3 +108,5 @@ def test_p_values_and_lists_of_words() -> None:
     assert p_value(0.0004) == "p < 0.001"
     assert p_value(0.0234, name="Welch p") == "Welch p = 0.023"
     assert join_words(["a", "b", "a", "c"]) == "a, b and c"
+    assert name_epochs([2, 2]) == "epoch 2"
+    assert name_epochs([2, 5, 3]) == "epochs 2, 5 and 3"

@@ -434,9 +434,10 @@ def test_the_protocols_are_those_of_the_thesis_and_the_sound_one() -> None:
     assert (reference.report, strict.report) == ("last", "best")
     assert (reference.first_order_std, strict.first_order_std) == (1.0, 0.0)
     assert (reference.patience, strict.patience) == (2, 20)
+    assert (reference.weight_decay, strict.weight_decay) == (1e-6, None)
     assert (reference.epochs, strict.epochs) == (100, 200)
 
 
 def test_training_starts_from_the_settings_both_protocols_share() -> None:
     plan = Training()
-    assert (plan.batch_size, plan.learning_rate, plan.weight_decay) == (2048, 1e-3, 1e-6)
+    assert (plan.batch_size, plan.learning_rate, plan.weight_decay) == (2048, 1e-3, None)

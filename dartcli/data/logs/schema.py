@@ -21,10 +21,10 @@ class LogOptions(DataOptions):
     """Column of 1 (interaction) and 0 (shown without one). If given, no negatives are sampled; else
     every row is an interaction."""
     rating: str | None = None
-    """Column of explicit feedback, used only to measure results, never for training."""
+    """Column of explicit feedback, used only to measure results."""
     noisy_if: str | None = None
-    """SQL expression over the columns that is true for known false positives, used only to measure
-    results."""
+    """SQL expression over the columns that is true for known false positives, used to measure
+    results, and for training only by strategies that need clean labels, such as ``clean``."""
     fields: tuple[str, ...] = ()
     """Further categorical columns for the model."""
     numeric_fields: tuple[str, ...] = ()
@@ -34,7 +34,8 @@ class LogOptions(DataOptions):
     time: str | None = None
     """Column of the time, needed for the splits ``temporal`` and ``leave-last-out``."""
     test_clean: tuple[str, ...] = ()
-    """Files with clean labels and the same columns, used instead of the test split."""
+    """Files with clean labels and the same columns, used instead of the test split. Validation then
+    has the rows that would have been for testing, too."""
 
     def column_names(self) -> dict[str, str]:
         """Return role (``user``, ``item``, ``label``, ``rating``, ``time``) -> column."""

@@ -32,6 +32,23 @@ function compare(a, b, direction) {
   return direction * String(a).localeCompare(String(b), "en", { numeric: true });
 }
 
+// say where there is more beside what is shown
+const boxes = [...document.querySelectorAll("div.scroll")];
+for (const box of boxes) {
+  const hint = document.createElement("p");
+  hint.className = "more";
+  hint.textContent = "Scroll sideways to see the rest \u2192";
+  hint.setAttribute("aria-hidden", "true");
+  box.after(hint);
+}
+function mark() {
+  for (const box of boxes) box.classList.toggle("overflows", box.scrollWidth > box.clientWidth + 1);
+}
+mark();
+addEventListener("load", mark);
+addEventListener("resize", mark);
+for (const part of document.querySelectorAll("details")) part.addEventListener("toggle", mark);
+
 // print what is folded
 addEventListener("beforeprint", () => {
   for (const part of document.querySelectorAll("details:not([open])")) {

@@ -1,0 +1,132 @@
+"""The verdict of a comparison, on differences whose answer is known."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from dartcli.errors import RunError
+from dartcli.experiments.comparison import Comparison
+from dartcli.experiments.run import Run
+from dartcli.experiments.train import train_run
+from dartcli.experiments.verdict import MIN_SEEDS, decide_outcome
+from dartcli.metrics.statistics import compare_paired
+from dartcli.reporting.analyze import run_analysis
+from dartcli.reporting.build import write_report
+from dartcli.reporting.verdict import phrase_verdict
+
+SMALL = {"name": "synthetic", "options": {"interactions": 1500}}
+
+
+def train(strategy: str, name: str, seeds: tuple[int, ...], **options: Any) -> Run:
+    return train_run(
+        dataset=SMALL,
+        strategy={"name": strategy, "options": options},
+        training={"epochs": 2, "batch_size": 256},
+        seeds=seeds,
+        name=name,
+    )
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("shift", [-0.01, 0.0, 0.01])
+def test_the_verdict_is_that_of_a_t_test(sign: int, shift: float) -> None:
+    draw = random.Random(4)
+    differences = [shift + draw.gauss(0, 0.002) for _ in range(8)]
+    p = stats.ttest_1samp(differences, 0).pvalue
+    better = "helps" if shift * sign > 0 else "harms"
+    expected = better if p < 0.05 else "no difference"
+    assert (p < 0.05) == (shift != 0)
+    paired = compare_paired(differences)
+    assert decide_outcome(paired, p, sign, same_model=False) == expected
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fewer_than_three_seeds_have_no_verdict(seeds: int) -> None:
+    paired = compare_paired([0.5 + 1e-9 * number for number in range(seeds)])
+    assert paired.p is None or paired.p < 0.001
+    assert decide_outcome(paired, paired.p, 1, same_model=False) == "undecided"
+    assert "no verdict is possible" in phrase_verdict(
+        "dart", "base", "undecided", paired, "test_auc", None
+    )
+
+
+def test_a_tie_of_different_models_is_no_difference() -> None:
+    paired = compare_paired([0.0] * MIN_SEEDS)
+    assert decide_outcome(paired, 1.0, 1, same_model=False) == "no difference"
+    assert decide_outcome(paired, 1.0, 1, same_model=True) == "same model"
+
+
+def test_the_sentence_has_amount_interval_seeds_and_correction() -> None:
+    paired = compare_paired([-0.011, -0.010, -0.009])
+    interval = stats.ttest_1samp([-0.011, -0.010, -0.009], 0).confidence_interval()
+    bounds = f"95% CI {interval.low:+.4f} to {interval.high:+.4f}"
+    assert phrase_verdict("dart", "base", "harms", paired, "test_auc", 0.0033, 2) == (
+        f"dart harms: test AUC is 0.0100 lower than with base ({bounds}, 3 seeds, p = 0.003 after "
+        "correction for 2 tests)."
+    )
+    assert phrase_verdict("a", "b", "helps", paired, "test_log_loss", 0.0033) == (
+        f"a is better than b: test log loss is 0.0100 lower ({bounds}, 3 seeds, p = 0.003)."
+    )
+    tiny = compare_paired([2e-6, 2e-6, 2.1e-6])
+    assert "+2.0e-06" in phrase_verdict("dart", "base", "no difference", tiny, "test_auc", 0.5)
+
+
+def test_equal_weights_are_the_same_model_in_every_output(home: Path) -> None:
+    train("base", "plain", (0, 1))
+    train("dart", "idle", (0, 1), t_i=100_000)
+    result = run_analysis("compare", ["plain", "idle"])
+    (found,) = (cell["against_base"] for cell in result.numbers["cells"] if cell["against_base"])
+    sentence = "dart (t_i=100000) is the same model as base (equal weights, 2 seeds)."
+    assert (found["verdict"], found["sentence"]) == ("same model", sentence)
+    assert result.sentences[0] == sentence
+    assert result.tables[1].rows[0][1] == "same model"
+    page = write_report(["plain", "idle"])
+    assert page.summary[0] == sentence
+    assert not any("ahead" in words for words in page.summary)
+
+
+def test_two_seeds_name_the_commands_that_give_a_verdict(home: Path) -> None:
+    runs = [train("base", "plain", (0, 1)), train("dart", "worse", (0, 1), t_m=1, tau_m=0.5)]
+    result = run_analysis("compare", runs)
+    assert "no verdict is possible with 2 seeds" in result.sentences[0]
+    for run in runs:
+        assert f"{run.folder}/settings.json --seeds 0-4`" in result.sentences[1]
+    # a star would be a verdict
+    assert all("*" not in str(row) for row in result.tables[0].rows)
+    assert not any(getattr(cell, "worse", False) for row in result.tables[0].rows for cell in row)
+
+
+def test_runs_that_share_too_few_seeds_name_the_command_that_trains_them(home: Path) -> None:
+    train("base", "plain", (0, 1, 2, 3, 4))
+    other = train("dart", "other", (4, 5, 6), t_m=1, tau_m=0.5)
+    first, second, *_ = run_analysis("compare", ["plain", "other"]).sentences
+    assert "no verdict is possible with 1 seed" in first
+    assert second == (
+        f"For a verdict, train more seeds: `dart train --config {other.folder}/settings.json "
+        "--seeds 0-4`. Then compare the new runs."
+    )
+    settings = other.settings
+    train_run(settings, strategy="dart", seeds=(0, 1, 2, 3, 4), split_seed=9, name="elsewhere")
+    # only the split of one seed could be the same, and it is not
+    with pytest.raises(RunError, match="nothing to compare"):
+        run_analysis("compare", ["plain", "elsewhere"])
+
+
+def test_seeds_on_different_splits_are_not_paired(home: Path) -> None:
+    settings = train("base", "plain", (0, 1)).settings
+    train_run(settings, strategy="dart", split_seed=1, name="other")
+    (difference,) = Comparison(
+        [Run(home / "runs" / name) for name in ("plain", "other")]
+    ).differences()
+    assert difference.paired.n == 1
+
+
+def test_other_settings_that_differ_are_named(home: Path) -> None:
+    settings = train("base", "plain", (0, 1)).settings.model_dump()
+    settings["training"]["learning_rate"] = 0.01
+    train_run(settings, strategy="dart", name="other")
+    sentences = run_analysis("compare", ["plain", "other"]).sentences
+    assert any("also differ in training.learning_rate" in sentence for sentence in sentences)
