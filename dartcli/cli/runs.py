@@ -112,6 +112,8 @@ def show_(
     )
     if (warning := explain_unflagged(run)) is not None:
         console.warning(warning)
+    if (speed := run.describe_speed()) is not None:
+        console.note(f"{speed} on {run.environment.get('device', 'an unknown device')}")
     console.note(f"run folder: {run.folder}")
 
 

@@ -24,6 +24,7 @@ files byte for byte.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -182,6 +183,20 @@ class Run:
             return read_document(self.folder / ENVIRONMENT)
         except DartError:
             return {}
+
+    def describe_speed(self) -> str | None:
+        """Return the speed of its trainings for display; None if it was not recorded.
+
+        ``environment.json`` has it for each seed; this is the median over them.
+        """
+        speeds = self.environment.get("speed")
+        if not isinstance(speeds, dict) or not speeds:
+            return None
+        seconds, samples = (
+            statistics.median(float(speed[key]) for speed in speeds.values())
+            for key in ("seconds_per_epoch", "samples_per_second")
+        )
+        return f"{seconds:.3g} s per epoch, {samples:,.0f} samples per second"
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -178,7 +178,9 @@ def _train_seeds(
     started = datetime.now(UTC)
     finished: list[SeedMetrics] = []
     # includes seeds that were trained before an interruption
-    engines = dict.fromkeys(Run(folder).environment.get("steps", ()))
+    before = Run(folder).environment
+    engines = dict.fromkeys(before.get("steps", ()))
+    speed = dict(before.get("speed", {}))
     try:
         for index, seed in enumerate(settings.seeds):
             data = load_prepared(configuration, seed) if index else first
@@ -189,12 +191,13 @@ def _train_seeds(
                     folder, configuration, data, seed, device, supervision, identity
                 )
                 engines.update(dict.fromkeys(record.engine for record in trained.epochs))
+                speed[str(seed)] = trained.measure_speed()
                 done = trained.metrics
             finished.append(done)
     finally:
         if finished:
             complete = len(finished) == len(settings.seeds)
-            made_with = {**environment(device), "steps": list(engines)}
+            made_with = {**environment(device), "steps": list(engines), "speed": speed}
             run_writer.write_environment(folder, made_with, started)
             run_writer.write_metrics(folder, settings, finished, interrupted=not complete)
             if complete:

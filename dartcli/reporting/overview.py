@@ -30,6 +30,14 @@ VERSIONS: Final = {
 """Key in ``environment.json`` -> label."""
 
 
+def _describe_speed(runs: Sequence[Run]) -> dict[str, str]:
+    speeds = {run.name: speed for run in runs if (speed := run.describe_speed()) is not None}
+    if not speeds:
+        return {}
+    texts = speeds.values() if len(runs) == 1 else (f"{n}: {s}" for n, s in speeds.items())
+    return {"Speed": "; ".join(texts)}
+
+
 def describe_runs(runs: Sequence[Run]) -> PageContent:
     """Return the content of a page about one or more runs, besides the analyses."""
     names = [run.name for run in runs]
@@ -53,7 +61,9 @@ def describe_runs(runs: Sequence[Run]) -> PageContent:
         metrics=_metrics(runs),
         seed_metrics=_seed_metrics(runs),
         setup=_setup(runs),
-        facts=facts | describe_protocols([run.metrics.protocol for run in runs]),
+        facts=facts
+        | _describe_speed(runs)
+        | describe_protocols([run.metrics.protocol for run in runs]),
         commands=(
             *(shlex.join(["dart", "train", "--config", f"{n}.json", "--name", n]) for n in names),
             shlex.join(["dart", "report", *names]),

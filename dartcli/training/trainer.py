@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,12 @@ class Trained:
     components: Components
     logits: Mapping[str, Tensor]
     """``valid`` and ``test`` -> Float[N], logits of the reported weights."""
+
+    def measure_speed(self) -> dict[str, float]:
+        """Return the median seconds of an epoch, validation included, and the rows per second."""
+        seconds = statistics.median(epoch.seconds for epoch in self.epochs)
+        rows = statistics.median(int(epoch.iterations["rows"].sum()) for epoch in self.epochs)
+        return {"seconds_per_epoch": round(seconds, 4), "samples_per_second": round(rows / seconds)}
 
     def record(self) -> SeedRecord:
         """Return what the folder of a run keeps; scores the training positives."""

@@ -60,6 +60,11 @@ def test_show_has_settings_and_metrics(trained: Path) -> None:
     assert document["settings"] == read_document(trained / "runs" / "one" / "settings.json")
     assert document["metrics"]["run"] == "one"
     assert "python" in document["environment"]
+    speed = document["environment"]["speed"]["0"]
+    # 80% of 900 interactions and as many negatives
+    assert speed["samples_per_second"] * speed["seconds_per_epoch"] == pytest.approx(1440, rel=0.01)
+    described = f"{speed['seconds_per_epoch']:.3g} s per epoch"
+    assert described in succeed("runs", "show", "one").stderr
     left = dart("runs", "show", "left")
     assert left.exit_code == 1
     assert "dart resume left" in left.stderr
