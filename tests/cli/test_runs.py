@@ -1,6 +1,7 @@
 """``dart runs``: list, show, compare, remove."""
 
 import json
+import statistics
 import shutil
 from pathlib import Path
 
@@ -63,8 +64,9 @@ def test_show_has_settings_and_metrics(trained: Path) -> None:
     speed = document["environment"]["speed"]["0"]
     # 80% of 900 interactions and as many negatives
     assert speed["samples_per_second"] * speed["seconds_per_epoch"] == pytest.approx(1440, rel=0.01)
-    described = f"{speed['seconds_per_epoch']:.3g} s per epoch"
-    assert described in succeed("runs", "show", "one").stderr
+    speeds = document["environment"]["speed"].values()
+    median = statistics.median(speed["seconds_per_epoch"] for speed in speeds)
+    assert f"{median:.3g} s per epoch" in succeed("runs", "show", "one").stderr
     left = dart("runs", "show", "left")
     assert left.exit_code == 1
     assert "dart resume left" in left.stderr
