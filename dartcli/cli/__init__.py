@@ -15,6 +15,7 @@ from dartcli.cli import (
     doctor,
     download,
     evaluate,
+    listing,
     preprocess,
     report,
     resume,
@@ -44,6 +45,7 @@ app.command("eval")(guarded(evaluate.evaluate))
 app.command("analyze")(guarded(analyze.analyze))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("report")(guarded(report.report))
+app.command("list")(guarded(listing.list_components))
 app.add_typer(runs.app, name="runs")
 app.command("doctor")(guarded(doctor.doctor))
 
@@ -68,6 +70,7 @@ def root(
     if context.invoked_subcommand is None:
         context.get_help()
         raise typer.Exit(2)
+    console.set_quiet(False)
     console.show_log()
 
 

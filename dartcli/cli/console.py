@@ -5,9 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.text import Text
+
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> bool:  # noqa: FBT001 - the signature of Typer's callbacks
+    """Suppress notes, suggestions, and progress until it is called with False."""
+    global _quiet  # noqa: PLW0603 - one command line per process
+    _quiet = quiet
+    return quiet
+
+
+def shows_progress() -> bool:
+    """Return whether progress is shown: stderr is a terminal, and ``-q`` was not given."""
+    return stderr().is_terminal and not _quiet
 
 
 def stdout() -> Console:
@@ -23,6 +38,12 @@ def stderr() -> Console:
 def print_line(text: str) -> None:
     """Print one line of data on stdout, however long it is."""
     stdout().print(text, markup=False, soft_wrap=True)
+
+
+def print_names(names: Iterable[str]) -> None:
+    """Print names or paths on stdout, one per line."""
+    for name in names:
+        print_line(name)
 
 
 def document(value: object) -> None:
@@ -42,12 +63,14 @@ def warning(message: str) -> None:
 
 def note(message: str) -> None:
     """Print a line of information on stderr."""
-    _print_message((f"• {message}", "dim"))
+    if not _quiet:
+        _print_message((f"• {message}", "dim"))
 
 
 def next_command(command: str) -> None:
     """Suggest the next command on stderr."""
-    _print_message((f"next: {command}", "cyan"))
+    if not _quiet:
+        _print_message((f"next: {command}", "cyan"))
 
 
 def plain(message: str) -> None:

@@ -6,13 +6,18 @@ from typing import Annotated
 
 import typer
 
-from dartcli.cli import console, options, progress, tables
+from dartcli.cli import completion, console, options, progress, tables
 from dartcli.errors import UsageError
 
 
 def download(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="DATASET", help="Datasets to download.")
+        list[str] | None,
+        typer.Argument(
+            metavar="DATASET",
+            help="Datasets to download.",
+            autocompletion=completion.complete_component("datasets"),
+        ),
     ] = None,
     source: Annotated[
         str | None,
@@ -25,6 +30,7 @@ def download(
     list_: Annotated[
         bool, typer.Option("--list", help="List the datasets with size, status, and license.")
     ] = False,
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Download datasets and verify their checksums.
@@ -40,7 +46,7 @@ def download(
     from dartcli.data.registry import find_dataset
 
     if list_:
-        _list(json=json)
+        _list(quiet=quiet, json=json)
         return
     if not names:
         raise UsageError("no dataset given. Run `dart download --list` to see all datasets.")
@@ -54,7 +60,7 @@ def download(
             folder = prepare.download(name, source, progress=bar)
         fetched.append({"dataset": name, "folder": str(folder)})
         if not json:
-            console.print_line(f"{name}: {folder}")
+            console.print_line(str(folder) if quiet else f"{name}: {folder}")
         about = find_dataset(name)
         console.note(f"license: {about.license}")
         console.note(f"please cite: {about.citation}")
@@ -63,12 +69,15 @@ def download(
     console.next_command(f"dart preprocess {names[-1]}")
 
 
-def _list(*, json: bool) -> None:
+def _list(*, quiet: bool, json: bool) -> None:
     from dartcli.data.registry import list_datasets
 
     known = list_datasets()
     if json:
         console.document(known)
+        return
+    if quiet:
+        console.print_names(row["name"] for row in known)
         return
     completeness = {True: "yes", False: "partial", None: "unknown"}
     tables.table(

@@ -6,15 +6,21 @@ from typing import Annotated
 
 import typer
 
-from dartcli.cli import console, options, tables
+from dartcli.cli import completion, console, options, tables
 
 
 def evaluate(
     names: options.Runs = None,
     split: Annotated[
-        str, typer.Option(metavar="SPLIT", help="Split to use: train, valid, or test.")
+        str,
+        typer.Option(
+            metavar="SPLIT",
+            help="Split to use: train, valid, or test.",
+            autocompletion=completion.complete_choice("train", "valid", "test"),
+        ),
     ] = "test",
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Compute the metrics of finished runs on a split.
@@ -34,6 +40,9 @@ def evaluate(
     documents = [evaluate_run(name, split, device=device) for name in chosen]
     if json:
         console.document(documents[0] if len(documents) == 1 else documents)
+        return
+    if quiet:
+        console.print_names(found["run"] for found in documents)
         return
     for found in documents:
         keys = [f"{split}_auc", f"{split}_auc_without_fp", f"{split}_log_loss"]

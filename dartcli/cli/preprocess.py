@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dartcli.cli import console, options, tables
+from dartcli.cli import completion, console, options, tables
 from dartcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,12 @@ OWN = "Your own log"
 
 def preprocess(
     dataset: Annotated[
-        str | None, typer.Argument(metavar="DATASET", help="Dataset to prepare.")
+        str | None,
+        typer.Argument(
+            metavar="DATASET",
+            help="Dataset to prepare; see `dart list datasets`.",
+            autocompletion=completion.complete_dataset,
+        ),
     ] = None,
     protocol: options.Protocol = None,
     split: Annotated[
@@ -28,6 +33,7 @@ def preprocess(
             metavar="NAME",
             help="random, temporal, or leave-last-out. The last two need timestamps."
             + options.default("random"),
+            autocompletion=completion.complete_choice("random", "temporal", "leave-last-out"),
         ),
     ] = None,
     split_seed: Annotated[int, typer.Option(metavar="SEED", help="Seed for the split.")] = 0,
@@ -123,6 +129,7 @@ def preprocess(
             rich_help_panel=OWN,
         ),
     ] = False,
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     r"""Prepare a dataset or your own interaction log for training.
@@ -178,7 +185,7 @@ def preprocess(
         split_seed=split_seed,
         options=chosen,
     )
-    _print_prepared(data, json=json)
+    _print_prepared(data, quiet=quiet, json=json)
     console.next_command(f"dart train {dataset}")
 
 
@@ -233,7 +240,7 @@ def _print_preview(log: LogOptions, *, json: bool) -> None:
     console.note("nothing was written. Drop --describe to prepare the log")
 
 
-def _print_prepared(data: Prepared, *, json: bool) -> None:
+def _print_prepared(data: Prepared, *, quiet: bool, json: bool) -> None:
     manifest = data.manifest
     if not data.fresh:
         console.note(f"{manifest.dataset} is already prepared and nothing has changed")
@@ -241,6 +248,9 @@ def _print_prepared(data: Prepared, *, json: bool) -> None:
         console.warning(warning)
     if json:
         console.document({"folder": str(data.folder), **manifest.model_dump(mode="json")})
+        return
+    if quiet:
+        console.print_line(str(data.folder))
         return
     _print_summary(manifest)
     console.note(f"folder: {data.folder}")

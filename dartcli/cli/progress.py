@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dartcli.cli.console import note, stderr
+from dartcli.cli.console import note, shows_progress, stderr
 from dartcli.reporting import formats
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class EpochBar:
 @contextmanager
 def epoch_bar(settings: Settings) -> Iterator[EpochBar | None]:
     """Yield a callback for epoch records, or None if stderr is not a terminal."""
-    if not stderr().is_terminal:
+    if not shows_progress():
         yield None
         return
     bar = EpochBar(settings)
@@ -74,7 +74,7 @@ def sweep_bar() -> Iterator[Callable[[SweepProgress], None]]:
 
     If stderr is not a terminal, it prints a line for every tenth of a phase instead of a bar.
     """
-    if not stderr().is_terminal:
+    if not shows_progress():
         yield _make_tenths_printer()
         return
     from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -117,7 +117,7 @@ def _make_tenths_printer() -> Callable[[SweepProgress], None]:
 @contextmanager
 def download_bar() -> Iterator[Callable[[str, int, int | None], None] | None]:
     """Yield a callback (file, bytes so far, total bytes), or None if stderr is not a terminal."""
-    if not stderr().is_terminal:
+    if not shows_progress():
         yield None
         return
     from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn

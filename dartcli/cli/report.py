@@ -21,6 +21,7 @@ def report(
             help="File to write." + options.default("reports/ in DART_HOME, named after the runs"),
         ),
     ] = None,
+    _quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Write a self-contained HTML report on finished runs or a sweep.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dartcli.cli import console, options, tables
+from dartcli.cli import completion, console, options, tables
 from dartcli.cli.errors import guarded
 from dartcli.errors import UsageError
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
 
-Names = Annotated[list[str], typer.Argument(metavar="RUN", help="Names of runs.")]
+Names = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN", help="Names of runs.", autocompletion=completion.complete_run),
+]
 
 
 @app.callback()
@@ -74,7 +77,14 @@ def _join(first: str | None, second: str | None) -> str | None:
 @app.command("show")
 @guarded
 def show_(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a run.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="Name or folder of a run.",
+            autocompletion=completion.complete_run,
+        ),
+    ],
     json: options.Json = False,
 ) -> None:
     """Show the settings and metrics of a finished run."""
@@ -137,7 +147,14 @@ def diff(names: Names, json: options.Json = False) -> None:
 @app.command("remove")
 @guarded
 def remove(
-    names: Names,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME",
+            help="Names of runs and sweeps.",
+            autocompletion=completion.complete_stored,
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     json: options.Json = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dartcli.cli import console, options, progress, tables
+from dartcli.cli import completion, console, options, progress, tables
 from dartcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def sweep(
         typer.Option(
             metavar="NAME",
             help="Sweep of the thesis: table2, or sensitivity (Fig. 7).",
+            autocompletion=completion.complete_choice("table2", "sensitivity"),
         ),
     ] = None,
     datasets: Annotated[
@@ -33,6 +34,7 @@ def sweep(
             metavar="NAMES",
             help="Datasets, such as movielens-100k,jester-1."
             + options.default("the preset's, or the one prepared last"),
+            autocompletion=completion.complete_list(completion.complete_dataset),
         ),
     ] = None,
     models: Annotated[
@@ -40,6 +42,7 @@ def sweep(
         typer.Option(
             metavar="NAMES",
             help="Models, such as fm,deepfm." + options.default("the preset's, or fm"),
+            autocompletion=completion.complete_list(completion.complete_component("models")),
         ),
     ] = None,
     strategies: Annotated[
@@ -47,6 +50,7 @@ def sweep(
         typer.Option(
             metavar="NAMES",
             help="Strategies, such as base,dart." + options.default("the preset's, or base,dart"),
+            autocompletion=completion.complete_list(completion.complete_component("strategies")),
         ),
     ] = None,
     arm: Annotated[
@@ -112,6 +116,7 @@ def sweep(
             rich_help_panel=EXECUTION,
         ),
     ] = False,
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Train every combination of datasets, models, strategies, and seeds.
@@ -153,6 +158,9 @@ def sweep(
         return
     with progress.sweep_bar() as bar:
         found = run_sweep(plan, chosen, jobs=jobs, progress=bar)
+    if quiet and not json:
+        console.print_line(found.name)
+        return
     _print_sweep(found, json=json)
     console.note(f"sweep folder: {found.folder}")
     if any(entry.strategy == "base" for entry in found.document.entries):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dartcli import catalog
-from dartcli.cli import options, progress
+from dartcli.cli import completion, console, options, progress
 from dartcli.cli.errors import defer_interrupts
 from dartcli.cli.resume import resume as resume_command
 from dartcli.cli.summary import print_run
@@ -25,7 +25,9 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATASET",
-            help="Dataset to train on." + options.default("the one prepared last, else synthetic"),
+            help="Dataset to train on; see `dart list datasets`."
+            + options.default("the one prepared last, else synthetic"),
+            autocompletion=completion.complete_dataset,
         ),
     ] = None,
     strategy: Annotated[
@@ -35,7 +37,8 @@ def train(
             "-s",
             metavar="NAME",
             help="Strategy against false positives, such as base (none), clean (perfect labels), "
-            "dart, dart-disc, or dart-rel." + options.default("dart"),
+            "dart, dart-disc, or dart-rel; see `dart list strategies`." + options.default("dart"),
+            autocompletion=completion.complete_component("strategies"),
         ),
     ] = None,
     model: Annotated[
@@ -44,7 +47,9 @@ def train(
             "--model",
             "-m",
             metavar="NAME",
-            help=f"Recommender: {', '.join(catalog.files('models'))}." + options.default("fm"),
+            help=f"Recommender: {', '.join(catalog.files('models'))}; see `dart list models`."
+            + options.default("fm"),
+            autocompletion=completion.complete_component("models"),
         ),
     ] = None,
     protocol: options.Protocol = None,
@@ -106,6 +111,7 @@ def train(
             metavar="ROWS",
             help="Rows to rank by loss: positives, or batch (all rows of a batch)."
             + options.default("positives"),
+            autocompletion=completion.complete_choice("positives", "batch"),
             rich_help_panel=STRATEGY,
         ),
     ] = None,
@@ -156,6 +162,7 @@ def train(
             metavar="NAME",
             help="adam, or sparse-adam, which updates only the embedding rows in the batch: "
             "faster on large tables, but results differ." + options.default("adam"),
+            autocompletion=completion.complete_choice("adam", "sparse-adam"),
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -172,6 +179,7 @@ def train(
         typer.Option(
             metavar="DEVICE",
             help=options.DEVICE_HELP + options.default("auto"),
+            autocompletion=completion.complete_choice("auto", "cpu", "cuda"),
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -223,9 +231,11 @@ def train(
         typer.Option(
             metavar="RUN",
             help="Same as `dart resume RUN`.",
+            autocompletion=completion.complete_unfinished,
             rich_help_panel=options.CHECKPOINTS,
         ),
     ] = None,
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Train a model, once per seed, and save the run.
@@ -269,7 +279,7 @@ def train(
     }
     if resume is not None:
         _refuse_settings(resume, {**flags, "config": config, "set": set_, "name": run_name})
-        resume_command(resume, checkpoint_every=checkpoint_every, json=json)
+        resume_command(resume, checkpoint_every=checkpoint_every, quiet=quiet, json=json)
         return
     resolved = configure.resolve(
         {"dataset": {"name": registry.default_dataset()}},
@@ -284,7 +294,10 @@ def train(
             checkpoint_every=checkpoint_every,
             stopping=defer_interrupts,
         )
-    print_run(run, json=json)
+    if quiet and not json:
+        console.print_line(run.name)
+    else:
+        print_run(run, json=json)
 
 
 def _refuse_settings(resume: str, given: dict[str, Any]) -> None:
