@@ -28,22 +28,23 @@ def preview_log(options: LogOptions) -> dict[str, Any]:
     DataError
         If a file, column or value is missing or invalid.
     """
-    files = expand_patterns(options.inputs)
+    files = expand_patterns(options.inputs, options)
     frame = read_log(options, options.inputs)
     where = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
     try:
         head = frame.head(5).collect()
         rows = read_rows(frame, where, options.column_names())
     except READ_ERRORS as error:
-        raise DataError(explain_unreadable(where, files, error)) from error
+        raise DataError(explain_unreadable(where, files, error, options)) from error
     counts = {"rows": len(rows), "users": rows[USER].n_unique(), "items": rows[ITEM].n_unique()}
     if options.label:
         counts["positives"] = int(rows[LABEL].sum())
     if options.noisy_if:
         counts["noisy"] = int(rows[NOISY].sum())
+    schema = scan(files, options).collect_schema()
     return {
         "files": [str(file) for file in files],
-        "columns": {name: str(dtype) for name, dtype in scan(files).collect_schema().items()},
+        "columns": {name: str(dtype) for name, dtype in schema.items()},
         "rows": [{k: _to_json(v) for k, v in row.items()} for row in head.to_dicts()],
         "counts": counts,
         "plan": _describe_plan(options, counts),
