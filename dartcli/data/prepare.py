@@ -20,7 +20,7 @@ from dartcli.data.dataset import DataOptions, Dataset
 from dartcli.data.download import fetch_dataset
 from dartcli.data.encode import Encoded, InvalidRowsError, encode, encode_rows
 from dartcli.data.features import Field, fit_features
-from dartcli.data.logs.registry import check_log_name, log_dataset, register_log
+from dartcli.data.logs.registry import check_log, check_log_name, log_dataset, register_log
 from dartcli.data.logs.scan import explain_unreadable
 from dartcli.data.logs.schema import FileFormat, LogOptions
 from dartcli.data.manifest import (
@@ -264,6 +264,7 @@ def preprocess_log(
     """
     check_log_name(name)
     log = log.make_absolute()
+    check_log(log)
     prepared = prepare_split(log_dataset(name), log, find_protocol(protocol), split_seed)
     register_log(name, log)
     return prepared

@@ -84,6 +84,12 @@ def register_log(name: str, options: LogOptions) -> None:
     write_document(_log_path(name), {NAME: name, **options.model_dump(mode="json")})
 
 
+def check_log(options: LogOptions) -> None:
+    """Raise DataError or UsageError if files or columns are missing or have the wrong type."""
+    read_log(options, options.inputs)
+    _read_test(options)
+
+
 def check_log_name(name: str) -> None:
     """Raise UsageError if ``name`` is invalid, or that of a dataset in the catalog."""
     if not VALID_NAME.fullmatch(name):
