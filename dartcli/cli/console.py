@@ -73,11 +73,6 @@ def next_command(command: str) -> None:
         _print_message((f"next: {command}", "cyan"))
 
 
-def plain(message: str) -> None:
-    """Print ``message`` on stderr."""
-    _print_message(message)
-
-
 def interruption(message: str) -> None:
     """Print ``message`` on a line of its own, below the ``^C`` that a terminal echoes."""
     _print_message("\n" if stderr().is_terminal else "", message)

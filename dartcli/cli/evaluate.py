@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dartcli.cli import completion, console, options, tables
+from dartcli.cli import completion, console, options, progress, tables
 
 
 def evaluate(
@@ -34,9 +34,13 @@ def evaluate(
       dart eval run_01 run_02 --split valid
     """
     from dartcli.experiments.evaluate import evaluate_run
-    from dartcli.experiments.run_index import last_run
+    from dartcli.experiments.run_index import find_run, last_run
 
     chosen = names or [last_run().name]
+    for name in chosen:
+        find_run(name)
+    with progress.loading_torch():
+        import torch  # noqa: F401
     documents = [evaluate_run(name, split, device=device) for name in chosen]
     if json:
         console.document(documents[0] if len(documents) == 1 else documents)

@@ -37,7 +37,10 @@ def resume(
     from dartcli.experiments.run_index import find_folder
     from dartcli.experiments.train import resume_run
 
-    with progress.epoch_bar(Run(find_folder(name)).settings) as bar:
+    settings = Run(find_folder(name)).settings
+    with progress.loading_torch():
+        import torch  # noqa: F401
+    with progress.epoch_bar(settings) as bar:
         run = resume_run(
             name, progress=bar, checkpoint_every=checkpoint_every, stopping=defer_interrupts
         )

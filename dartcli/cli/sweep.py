@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dartcli import catalog
 from dartcli.cli import completion, console, options, progress, tables
 from dartcli.errors import UsageError
 
@@ -129,11 +130,21 @@ def sweep(
       dart sweep --preset table2 --datasets movielens-100k --seeds 0-9
       dart sweep --strategies base,dart,lcd-re --set strategy.tau_m=0.02,0.05
     """
+    for one in _split_names(models):
+        catalog.check("models", one)
+    for one in _split_names(strategies):
+        catalog.check("strategies", one)
     from dartcli import settings
-    from dartcli.data import registry
-    from dartcli.experiments import sweep_plan
-    from dartcli.experiments.sweep_plan import PRESETS, Plan
-    from dartcli.experiments.sweep_runner import run_sweep
+
+    with progress.loading_torch():
+        from dartcli.data import registry
+        from dartcli.experiments import sweep_plan
+        from dartcli.experiments.sweep_plan import PRESETS, Plan
+        from dartcli.experiments.sweep_runner import run_sweep
+
+        for one in _split_names(datasets):
+            registry.find_dataset(one)
+        import torch  # noqa: F401
 
     base = PRESETS.get(preset) if preset else None
     if preset and base is None:
@@ -163,8 +174,12 @@ def sweep(
         return
     _print_sweep(found, json=json)
     console.note(f"sweep folder: {found.folder}")
-    if any(entry.strategy == "base" for entry in found.document.entries):
-        console.next_command(f"dart analyze compare {chosen}")
+    if not json and {"base"} < {entry.strategy for entry, _ in found.finished()}:
+        from dartcli.reporting.analyze import run_analysis
+
+        for view in run_analysis("compare", [found]).tables:
+            tables.table(view.title, view.columns, view.rows)
+        console.next_command(f"dart report {chosen}")
 
 
 def _split_names(text: str | None) -> tuple[str, ...]:

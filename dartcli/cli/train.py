@@ -247,10 +247,12 @@ def train(
       dart train --strategy dart --r 0.5 --device cuda
       dart train movielens-100k --strategy base --seeds 0-9
     """
+    # names are refused before anything large is imported
+    if strategy is not None:
+        catalog.check("strategies", strategy)
+    if model is not None:
+        catalog.check("models", model)
     from dartcli import settings
-    from dartcli.data import registry
-    from dartcli.experiments import configure
-    from dartcli.experiments.train import train_run
 
     if seed is not None and seeds is not None:
         raise UsageError("--seed and --seeds cannot be combined. Give one of them.")
@@ -281,11 +283,16 @@ def train(
         _refuse_settings(resume, {**flags, "config": config, "set": set_, "name": run_name})
         resume_command(resume, checkpoint_every=checkpoint_every, quiet=quiet, json=json)
         return
-    resolved = configure.resolve(
-        {"dataset": {"name": registry.default_dataset()}},
-        settings.load_tree(config) if config else {},
-        settings.merge(settings.parse_assignments(set_ or []), flags),
-    )
+    with progress.loading_torch():
+        from dartcli.data import registry
+        from dartcli.experiments import configure
+        from dartcli.experiments.train import train_run
+
+        resolved = configure.resolve(
+            {"dataset": {"name": registry.default_dataset()}},
+            settings.load_tree(config) if config else {},
+            settings.merge(settings.parse_assignments(set_ or []), flags),
+        )
     with progress.epoch_bar(resolved.settings) as bar:
         run = train_run(
             resolved,

@@ -55,6 +55,9 @@ def configure(settings: Settings) -> Configuration:
         )
     protocol = PROTOCOLS[settings.protocol]
     dataset = find_dataset(settings.dataset.name)
+    # both names are checked before PyTorch is imported
+    catalog.check("models", settings.model.name)
+    catalog.check("strategies", settings.strategy.name)
     model = catalog.load("models", settings.model.name)
     strategy = catalog.load("strategies", settings.strategy.name)
     described = registered_options(dataset.name)

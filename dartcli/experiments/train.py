@@ -16,7 +16,6 @@ from dartcli.experiments import run_writer
 from dartcli.experiments.configure import configure, load_prepared, log_warnings, resolve
 from dartcli.experiments.environment import environment
 from dartcli.experiments.run import CHECKPOINTS, Run
-from dartcli.experiments.run_index import check_name
 from dartcli.settings import COMPONENTS, Settings
 from dartcli.training.configuration import Configuration
 
@@ -96,7 +95,7 @@ def train_run(
     from dartcli.training.device import resolve as resolve_device
 
     if name is not None:
-        check_name(name)
+        run_writer.check_free(name)
     configuration = _configure(settings, keys)
     device = resolve_device(configuration.settings.device)
     supervision = _supervise(progress, checkpoint_every, stopping)

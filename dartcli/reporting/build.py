@@ -61,6 +61,9 @@ def write_report(chosen: Sequence[Run | Sweep | str], output: Path | None = None
     are_sweeps = isinstance(subjects[0], Sweep)
     if any(isinstance(one, Sweep) != are_sweeps for one in subjects):
         raise UsageError("a report takes runs or sweeps, not both. Write two reports.")
+    path = output or paths.reports() / file_name(subjects)
+    if path.is_dir():
+        raise UsageError(f"--output {path} is a directory. Name a file in it.")
     results: list[AnalysisResult] = []
     questions: dict[str, str] = {}
     absent: dict[str, str] = {}
@@ -83,9 +86,6 @@ def write_report(chosen: Sequence[Run | Sweep | str], output: Path | None = None
         results = [
             replace(one, tables=one.tables[1:]) if one.name == "compare" else one for one in results
         ]
-    path = output or paths.reports() / file_name(subjects)
-    if path.is_dir():
-        raise UsageError(f"--output {path} is a directory. Name a file in it.")
     write_text(path, render_page(content, results))
     return Page(path, content.summary, tuple(result.name for result in results), absent)
 
