@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.text import Text
 
 _quiet = False
+_shared: Console | None = None
 
 
 def set_quiet(quiet: bool) -> bool:  # noqa: FBT001 - the signature of Typer's callbacks
@@ -31,8 +33,19 @@ def stdout() -> Console:
 
 
 def stderr() -> Console:
-    """Return a console that writes to stderr."""
-    return Console(stderr=True, highlight=False)
+    """Return a console that writes to stderr: the same as long as a bar is shown."""
+    return _shared or Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def share_stderr() -> Iterator[None]:
+    """Print messages through the console that shows a bar, which then moves down for them."""
+    global _shared  # noqa: PLW0603 - one terminal per process
+    _shared = stderr()
+    try:
+        yield
+    finally:
+        _shared = None
 
 
 def print_line(text: str) -> None:

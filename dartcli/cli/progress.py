@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dartcli.cli.console import note, shows_progress, stderr
+from dartcli.cli.console import note, share_stderr, shows_progress, stderr
 from dartcli.reporting import formats
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def loading_torch() -> Iterator[None]:
     if not shows_progress() or "torch" in sys.modules:
         yield
         return
-    with stderr().status("loading PyTorch..."):
+    with share_stderr(), stderr().status("loading PyTorch..."):
         yield
 
 
@@ -113,9 +113,10 @@ def epoch_bar(settings: Settings) -> Iterator[EpochBar | None]:
     if not shows_progress():
         yield None
         return
-    bar = EpochBar(settings)
-    with bar.progress:
-        yield bar
+    with share_stderr():
+        bar = EpochBar(settings)
+        with bar.progress:
+            yield bar
 
 
 @contextmanager
@@ -141,7 +142,7 @@ def sweep_bar() -> Iterator[Callable[[SweepProgress], None]]:
 
     columns = (MofNCompleteColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn())
     # one training takes minutes, so the time left is estimated from the last hour
-    with _make_bar(*columns, kind=SweepBar, speed_estimate_period=3600) as bar:
+    with share_stderr(), _make_bar(*columns, kind=SweepBar, speed_estimate_period=3600) as bar:
         tasks: dict[str, Any] = {}
 
         def update(state: SweepProgress) -> None:
@@ -188,7 +189,10 @@ def download_bar() -> Iterator[Callable[[str, int, int | None], None] | None]:
     from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
     tasks: dict[str, Any] = {}
-    with _make_bar(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as bar:
+    with (
+        share_stderr(),
+        _make_bar(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as bar,
+    ):
 
         def update(name: str, done: int, total: int | None) -> None:
             if name not in tasks:

@@ -1,23 +1,18 @@
 """The shell completes commands, names, and values; nothing heavy is imported for it."""
 
 import os
-import pty
 import re
-import select
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from running import succeed
+from terminal import open_terminal, read_until
 
 from dartcli import catalog
 from dartcli.cli import completion
-
-BUDGET = 30.0
-"""Seconds after which a terminal that does not answer has failed."""
 
 
 def complete(line: str) -> list[str]:
@@ -102,17 +97,6 @@ def test_completion_works_without_a_home_and_with_an_invalid_one(
     assert complete("dart eval ") == []
 
 
-def read_until(terminal: int, is_done: Callable[[str], bool]) -> str:
-    """Return what a terminal shows, at the latest after the budget."""
-    text = ""
-    while not is_done(text):
-        ready, _, _ = select.select([terminal], [], [], BUDGET)
-        assert ready, text
-        # without the bell that tells the typist of several candidates
-        text += os.read(terminal, 4096).decode(errors="replace").replace("\a", "")
-    return text
-
-
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 def test_bash_completes_a_value_in_a_terminal(home: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
@@ -122,10 +106,8 @@ def test_bash_completes_a_value_in_a_terminal(home: Path, tmp_path: Path) -> Non
     environment = os.environ | {
         "PATH": f"{program.parent}:{os.environ['PATH']}", "PS1": "ready> ", "TERM": "dumb",
     }  # fmt: skip
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], environment)  # noqa: S606 - no shell wanted
-    try:
+    words = ["bash", "--norc", "--noprofile", "-i"]
+    with open_terminal(words, environment) as terminal:
         read_until(terminal, lambda text: "ready> " in text)
         os.write(terminal, b'eval "$(dart --show-completion bash)"; echo load""ed\n')
         read_until(terminal, lambda text: "loaded" in text and text.endswith("ready> "))
@@ -138,10 +120,7 @@ def test_bash_completes_a_value_in_a_terminal(home: Path, tmp_path: Path) -> Non
         read_until(
             terminal, lambda text: all(f"loss-{x}" in text for x in ("by-rating", "distribution"))
         )
-    finally:
         os.write(terminal, b"\x15\x04")
-        os.close(terminal)
-        os.waitpid(child, 0)
     assert not home.exists()
 
 
