@@ -11,6 +11,7 @@ import typer
 from dartcli._version import __version__
 from dartcli.cli import (
     analyze,
+    cache,
     console,
     doctor,
     download,
@@ -47,6 +48,7 @@ app.command("sweep")(guarded(sweep.sweep))
 app.command("report")(guarded(report.report))
 app.command("list")(guarded(listing.list_components))
 app.add_typer(runs.app, name="runs")
+app.add_typer(cache.app, name="cache")
 app.command("doctor")(guarded(doctor.doctor))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from dartcli import catalog
 from dartcli.cli import completion, console, options, tables
 from dartcli.cli.listing import print_components
 from dartcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from dartcli.reporting.analysis import AnalysisResult
 
 
 def analyze(
@@ -46,6 +49,7 @@ def analyze(
             autocompletion=completion.complete_choice("markdown", "latex", "csv"),
         ),
     ] = None,
+    open_: options.Open = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -75,6 +79,18 @@ def analyze(
     if iteration is not None:
         assigned["iteration"] = iteration
     report = run_analysis(what, chosen, assigned)
+    _print_result(report, form, quiet=quiet, json=json)
+    if open_:
+        pictures = [path for path in report.files if path.suffix == ".png"]
+        for path in pictures or report.files[:1]:
+            typer.launch(str(path))
+    for path in report.files:
+        console.note(str(path))
+
+
+def _print_result(report: AnalysisResult, form: str | None, *, quiet: bool, json: bool) -> None:
+    from dartcli.reporting.formats import FORMATS
+
     if json:
         console.document(
             {"analysis": report.name, "sentences": list(report.sentences), **report.numbers}
@@ -88,5 +104,3 @@ def analyze(
             tables.table(view.title, view.columns, view.rows)
         for sentence in report.sentences:
             console.stdout().print(sentence, markup=False)
-    for path in report.files:
-        console.note(str(path))

@@ -8,8 +8,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.text import Text
+
+from dartcli.errors import UsageError
 
 _quiet = False
 _shared: Console | None = None
@@ -116,3 +119,23 @@ def show_log() -> None:
 def can_ask() -> bool:
     """Return True if stdin is a terminal, so that a question can be answered."""
     return sys.stdin.isatty()
+
+
+def confirm(question: str, action: str, *, yes: bool) -> bool:
+    """Ask ``question`` unless ``yes``; return whether to go ahead.
+
+    Raises
+    ------
+    UsageError
+        If there is nobody to ask; it names the ``action``.
+    """
+    if yes:
+        return True
+    if not can_ask():
+        raise UsageError(
+            f"cannot ask for confirmation to {action}: stdin is not a terminal. Add `--yes`."
+        )
+    if typer.confirm(question, err=True):
+        return True
+    note("nothing was removed")
+    return False

@@ -8,6 +8,7 @@ import typer
 
 from dartcli.cli import completion, console, options, progress, tables
 from dartcli.errors import UsageError
+from dartcli.reporting import formats
 
 
 def download(
@@ -86,7 +87,7 @@ def _list(*, quiet: bool, json: bool) -> None:
         [
             (
                 row["name"],
-                _format_size(row["bytes"]),
+                formats.format_size(row["bytes"]),
                 row["here"],
                 "yes" if row["here"] == "built in" else completeness[row["complete"]],
                 f"{row['title']}; {row['license']}",
@@ -94,9 +95,3 @@ def _list(*, quiet: bool, json: bool) -> None:
             for row in known
         ],
     )
-
-
-def _format_size(count: int | None) -> str:
-    if count is None:
-        return "–"
-    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"

@@ -45,6 +45,8 @@ Quiet = Annotated[
         callback=console.set_quiet,
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+Open = Annotated[bool, typer.Option("--open", help="Open what was written.")]
 Device = Annotated[
     str,
     typer.Option(

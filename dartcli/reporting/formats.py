@@ -31,6 +31,15 @@ def text(cell: Cell) -> str:
     return "–" if cell is None else cell
 
 
+def format_size(size: int | None) -> str:
+    """Return a number of bytes as ``1.2 MB``, or a dash if it is unknown."""
+    if size is None:
+        return "–"
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
+
+
 def is_numeric(table: Table, column: int) -> bool:
     """Return True if a column has no text."""
     return all(not isinstance(row[column], str) for row in table.rows)

@@ -119,6 +119,11 @@ def load_log(name: str) -> LogOptions | None:
         raise DataError(f"{found}. Run `dart preprocess --input` again.") from error
 
 
+def forget_log(name: str) -> None:
+    """Remove the description of the log ``name``, if there is one, but none of its files."""
+    _log_path(name).unlink(missing_ok=True)
+
+
 def list_logs() -> list[str]:
     """Return the names of all registered logs."""
     found = (paths.home() / "own").glob("*.json")
