@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,9 @@ from dartcli.cli.errors import defer_interrupts
 from dartcli.cli.resume import resume as resume_command
 from dartcli.cli.summary import print_run
 from dartcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from dartcli.experiments.run import Run
 
 STRATEGY = "Strategy (defaults are those of dart)"
 TRAINING = "Training"
@@ -283,28 +287,32 @@ def train(
         _refuse_settings(resume, {**flags, "config": config, "set": set_, "name": run_name})
         resume_command(resume, checkpoint_every=checkpoint_every, quiet=quiet, json=json)
         return
+    trees = (
+        settings.load_tree(config) if config else {},
+        settings.merge(settings.parse_assignments(set_ or []), flags),
+    )
+    run = _train(trees, run_name, checkpoint_every)
+    if quiet and not json:
+        console.print_line(run.name)
+    else:
+        print_run(run, json=json)
+
+
+def _train(trees: Iterable[dict[str, Any]], name: str | None, checkpoint_every: str) -> Run:
     with progress.loading_torch():
         from dartcli.data import registry
         from dartcli.experiments import configure
         from dartcli.experiments.train import train_run
 
-        resolved = configure.resolve(
-            {"dataset": {"name": registry.default_dataset()}},
-            settings.load_tree(config) if config else {},
-            settings.merge(settings.parse_assignments(set_ or []), flags),
-        )
+        resolved = configure.resolve({"dataset": {"name": registry.default_dataset()}}, *trees)
     with progress.epoch_bar(resolved.settings) as bar:
-        run = train_run(
+        return train_run(
             resolved,
-            name=run_name,
+            name=name,
             progress=bar,
             checkpoint_every=checkpoint_every,
             stopping=defer_interrupts,
         )
-    if quiet and not json:
-        console.print_line(run.name)
-    else:
-        print_run(run, json=json)
 
 
 def _refuse_settings(resume: str, given: dict[str, Any]) -> None:

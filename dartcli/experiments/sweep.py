@@ -102,7 +102,7 @@ class Row(Options):
     """Wall-clock time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """A sweep on disk, finished or not."""
 
@@ -112,6 +112,10 @@ class Sweep:
     def name(self) -> str:
         """Name of the sweep: that of its folder."""
         return self.folder.name
+
+    def __repr__(self) -> str:
+        count, total = len(self.finished()), len(self.document.entries)
+        return f"<Sweep {self.name}: {count:,} of {total:,} trainings>"
 
     @cached_property
     def document(self) -> SweepDocument:

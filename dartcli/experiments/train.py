@@ -115,11 +115,15 @@ def _configure(
             return settings
         settings = settings.settings
     tree = settings.model_dump() if isinstance(settings, Settings) else dict(settings or {})
-    named = {
+    return resolve(tree, name_components(keys))
+
+
+def name_components(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``tree`` with ``{"name": NAME}`` for a component that is given by its name."""
+    return {
         key: {"name": value} if key in COMPONENTS and isinstance(value, str) else value
-        for key, value in keys.items()
+        for key, value in tree.items()
     }
-    return resolve(tree, named)
 
 
 def resume_run(

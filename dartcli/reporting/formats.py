@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from html import escape
 from typing import TYPE_CHECKING, Final
 
 from dartcli.reporting.table import Marked
@@ -75,6 +76,16 @@ _LATEX: Final = {
     "^": r"\textasciicircum{}",
     "–": "--",
 }
+
+
+def format_html(table: Table) -> str:
+    """Return ``table`` as a plain HTML table, for notebooks."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(text(cell))}</td>" for cell in row) + "</tr>"
+        for row in table.rows
+    )
+    return f"<table><caption>{escape(table.title)}</caption><tr>{head}</tr>{rows}</table>"
 
 
 def format_latex(table: Table) -> str:
