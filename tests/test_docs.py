@@ -43,7 +43,7 @@ def parsers() -> tuple[Any, Any]:
 def mentioned(page: Path) -> list[list[str]]:
     """Commands in the running text, outside of code blocks."""
     text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
-    spans = re.findall(r"`((?:dart|python -m benchmarks) [^`]+)`", text)
+    spans = re.findall(r"`((?:dart|python -m benchmarks) (?!--install)[^`]+)`", text)
     return [shlex.split(span) for span in spans]
 
 

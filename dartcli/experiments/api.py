@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,8 @@ from dartcli.settings import Settings, load_tree
 if TYPE_CHECKING:
     from dartcli.training.epochs import EpochRecord
 
+Report = Callable[[int, "EpochRecord"], None]
+"""Takes a seed and the record of an epoch."""
 Named = str | Mapping[str, Any]
 """The name of a component, or a mapping with ``name`` and ``options``."""
 
@@ -35,7 +38,7 @@ def train(  # noqa: PLR0913 - the settings that matter most, so that editors com
     name: str | None = None,
     config: Path | str | None = None,
     checkpoint_every: str = CHECKPOINT_EVERY,
-    progress: bool | Callable[[int, EpochRecord], None] = False,
+    progress: bool | Report = False,
     **settings: Any,
 ) -> Run:
     """Train one run, over one seed or several, and return it.
@@ -79,37 +82,47 @@ def train(  # noqa: PLR0913 - the settings that matter most, so that editors com
         "strategy": strategy,
         "model": model,
         "protocol": protocol,
-        "seeds": (seeds,) if isinstance(seeds, int) else None if seeds is None else tuple(seeds),
+        "seeds": (seeds,) if isinstance(seeds, int) else seeds and tuple(seeds),
         "device": device,
     }
-    flat = {
+    training = {
         "epochs": epochs,
         "patience": patience,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
     }
-    if isinstance(dataset, Settings):
-        base: Mapping[str, Any] = dataset.model_dump()
-    elif isinstance(dataset, str) or "name" in (dataset or {}):
-        base = name_components({"dataset": dataset})
-    else:
-        base = dataset or {}
     configuration = resolve(
         load_tree(Path(config)) if config else {},
-        base,
-        name_components(settings),
-        name_components(arguments),
-        {"training": flat},
+        _to_tree(dataset),
+        *map(name_components, (settings, arguments)),
+        {"training": training},
     )
-    report = _ProgressLine(configuration.settings) if progress is True else progress or None
-    try:
+    with _follow(progress, configuration.settings) as report:
         return train_run(
             configuration, name=name, progress=report, checkpoint_every=checkpoint_every
         )
+
+
+def _to_tree(dataset: str | Settings | Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if isinstance(dataset, Settings):
+        return dataset.model_dump()
+    if isinstance(dataset, str) or "name" in (dataset or {}):
+        return name_components({"dataset": dataset})
+    return dataset or {}
+
+
+@contextmanager
+def _follow(progress: bool | Report, settings: Settings) -> Iterator[Report | None]:  # noqa: FBT001
+    """Yield what is called after each epoch."""
+    if progress is not True:
+        yield progress or None
+        return
+    line = _ProgressLine(settings)
+    try:
+        yield line
     finally:
-        if isinstance(report, _ProgressLine):
-            report.end()
+        line.end()
 
 
 class _ProgressLine:
