@@ -73,10 +73,8 @@ def train(  # noqa: PLR0913 - the settings that matter most, so that editors com
 
     Raises
     ------
-    UsageError
-        If a name, key, or value is invalid.
-    DataError, DownloadError, TrainingError
-        If the data cannot be obtained, read, or trained on.
+    DartError
+        If a setting is invalid, or the data cannot be obtained, read, or trained on.
     """
     arguments: dict[str, Any] = {
         "strategy": strategy,
