@@ -232,6 +232,11 @@ def _explain(path: Path, form: FileFormat, error: BaseException) -> str:
             )
         separator = form.separator or SEPARATORS[file_format(path, form)]
         line = find_line(path, form, separator or guess_separator(path, form), first)
+        if "more fields than" in first:
+            first = (
+                "a row has more fields than the header. If they are separated by another "
+                "character, add `--separator`; else quote texts that contain the separator"
+            )
     return f"cannot read {path}{line}: {first}."
 
 
