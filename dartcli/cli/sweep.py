@@ -174,11 +174,12 @@ def sweep(
         return
     _print_sweep(found, json=json)
     console.note(f"sweep folder: {found.folder}")
-    if not json and {"base"} < {entry.strategy for entry, _ in found.finished()}:
-        from dartcli.reporting.analyze import run_analysis
+    if {"base"} < {entry.strategy for entry, _ in found.finished()}:
+        if not json:
+            from dartcli.reporting.analyze import run_analysis
 
-        for view in run_analysis("compare", [found]).tables:
-            tables.table(view.title, view.columns, view.rows)
+            for view in run_analysis("compare", found).tables:
+                tables.table(view.title, view.columns, view.rows)
         console.next_command(f"dart report {chosen}")
 
 

@@ -413,7 +413,9 @@ def test_the_command_counts_runs_and_resumes(home: Path) -> None:
     assert document["sweep"] == "sweep-strict"
     rehearsed = dart(*words, "--dry-run", "--json")
     assert json.loads(rehearsed.stdout) == {"sweep": "sweep-strict", "trainings": 2, "missing": 0}
-    assert "next: dart analyze compare sweep-strict" in done.stderr
+    assert "next: dart report sweep-strict" in done.stderr
+    # a sweep ends with its comparison
+    assert "minus base" in dart(*words, "--jobs", "1").stdout
     assert dart("sweep", "--preset", "table3").exit_code == 2
 
 
