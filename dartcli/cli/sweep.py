@@ -175,12 +175,16 @@ def sweep(
     _print_sweep(found, json=json)
     console.note(f"sweep folder: {found.folder}")
     if {"base"} < {entry.strategy for entry, _ in found.finished()}:
-        if not json:
-            from dartcli.reporting.analyze import run_analysis
+        _print_comparison(found, json=json)
 
-            for view in run_analysis("compare", found).tables:
-                tables.table(view.title, view.columns, view.rows)
-        console.next_command(f"dart report {chosen}")
+
+def _print_comparison(found: Sweep, *, json: bool) -> None:
+    from dartcli.reporting.analyze import run_analysis
+
+    if not json:
+        for view in run_analysis("compare", found).tables:
+            tables.table(view.title, view.columns, view.rows)
+    console.next_command(f"dart report {found.name}")
 
 
 def _split_names(text: str | None) -> tuple[str, ...]:
