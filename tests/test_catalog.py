@@ -1,5 +1,6 @@
 """The catalog finds files and plug-ins by name, and suggests names for typos."""
 
+import importlib
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -164,3 +165,35 @@ def test_a_plug_in_that_fails_to_load_is_named(monkeypatch: pytest.MonkeyPatch) 
     offer(monkeypatch, broken="no_such_module_anywhere:Thing")
     with pytest.raises(UsageError, match="no_such_module_anywhere:Thing"):
         catalog.load("strategies", "broken")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_and_descriptions_in_the_source_are_those_of_the_components(
+    kind: catalog.Kind,
+) -> None:
+    expected = {}
+    for file in catalog.files(kind):
+        module = importlib.import_module(f"dartcli.{kind}.{file.replace('-', '_')}")
+        found = getattr(module, catalog.CONSTANT[kind])
+        expected |= found if isinstance(found, dict) else {file: found}
+    described = catalog.describe(kind)
+    assert set(described) == set(expected)
+    for name, component in expected.items():
+        text = component.__doc__ if isinstance(component, type) else None
+        text = getattr(component, "title", getattr(component, "question", text))
+        assert described[name] == text.partition("\n")[0].replace("``", "`")
+        assert described[name]
+
+
+def test_unknown_names_are_refused_without_importing_a_component() -> None:
+    program = (
+        "import sys; from dartcli import catalog\n"
+        "try: catalog.load('strategies', 'dart-x')\n"
+        "except catalog.UsageError as error: print(error)\n"
+        "print([name for name in ('torch', 'polars') if name in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "`dart`" in run.stdout
+    assert run.stdout.splitlines()[-1] == "[]"

@@ -1,6 +1,8 @@
 """README and docs: Python blocks run, commands parse, links and paths exist."""
 
 import functools
+import json
+import os
 import re
 import runpy
 import shlex
@@ -15,7 +17,10 @@ from typer.testing import CliRunner
 
 from benchmarks.__main__ import benchmark_names
 from benchmarks.__main__ import main as run_benchmark
+from dartcli import catalog
 from dartcli.cli import app
+from dartcli.experiments.sweep_plan import PRESETS
+from dartcli.settings import PROTOCOLS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -43,7 +48,7 @@ def parsers() -> tuple[Any, Any]:
 def mentioned(page: Path) -> list[list[str]]:
     """Commands in the running text, outside of code blocks."""
     text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
-    spans = re.findall(r"`((?:dart|python -m benchmarks) [^`]+)`", text)
+    spans = re.findall(r"`((?:dart|python -m benchmarks) (?!--install)[^`]+)`", text)
     return [shlex.split(span) for span in spans]
 
 
@@ -108,6 +113,94 @@ def test_an_invalid_command_does_not_parse() -> None:
             parse(shlex.split(line))
 
 
+@pytest.mark.parametrize("kind", ["strategies", "models"])
+def test_the_page_of_components_has_the_line_of_each(kind: catalog.Kind) -> None:
+    text = (ROOT / "docs/reference/components.md").read_text("utf-8")
+    section = text.partition(f"## {kind.capitalize()}\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (.*?) \|(?: \[.*)?$", section, re.M))
+    assert rows == catalog.describe(kind)
+
+
+READING_ORDER = [
+    ROOT / "README.md",
+    ROOT / "docs/tutorial/installation.md",
+    ROOT / "docs/tutorial/first-run.md",
+    *(
+        ROOT / f"docs/how-to/{name}.md"
+        for name in re.findall(
+            r"^([a-z-]+)$", (ROOT / "docs/how-to/index.md").read_text("utf-8"), re.M
+        )
+        # the components of these pages have a test of their own
+        if not name.startswith("add-")
+    ),
+]
+SHORTER = {
+    # no test depends on the network, and two seeds are enough to compare
+    "movielens-100k": "synthetic", "--seeds 0-9": "--seeds 0-1", "--seeds 0-4": "--seeds 0-1",
+    "--seeds 0-2": "--seeds 0-1",
+}  # fmt: skip
+
+
+def run_page(page: Path, folder: Path) -> None:
+    """Run the Python and shell blocks of a page in order."""
+    namespace: dict[str, Any] = {}
+    text = page.read_text("utf-8")
+    for language, block in re.findall(r"^```(sh|python)\n(.*?)^```$", text, re.M | re.S):
+        if language == "python":
+            (folder / "block.py").write_text(block, "utf-8")
+            found = runpy.run_path(str(folder / "block.py"), init_globals=namespace)
+            namespace |= {key: value for key, value in found.items() if key[:2] != "__"}
+            continue
+        shorter = functools.reduce(lambda text, pair: text.replace(*pair), SHORTER.items(), block)
+        for line in shorter.replace("\\\n", " ").splitlines():
+            words = shlex.split(os.path.expandvars(line.rpartition("&& ")[2]), comments=True)
+            if words[:1] != ["dart"] or words[1] == "download":
+                continue
+            more = ["--jobs", "1", "--no-tune-base"] if words[1] == "sweep" else []
+            done = CliRunner().invoke(app, [*words[1:], *more])
+            assert done.exit_code == 0, (page.name, line, done.stderr)
+
+
+def test_pages_run_top_to_bottom_in_one_home(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, protocol in list(PROTOCOLS.items()):
+        monkeypatch.setitem(PROTOCOLS, name, protocol.model_copy(update={"epochs": 1}))
+    for name, preset in list(PRESETS.items()):
+        fewer = {"datasets": ("synthetic",), "models": ("fm",), "arms": preset.arms[:4]}
+        chosen = preset.model_copy(update=fewer)
+        monkeypatch.setitem(PRESETS, name, chosen)
+    for page in READING_ORDER:
+        run_page(page, tmp_path)
+    # nothing that a page leaves behind is broken
+    monkeypatch.chdir("/")
+    findings = CliRunner().invoke(app, ["doctor", "--json"])
+    states = {(one["part"], one["name"]): one["state"] for one in json.loads(findings.stdout)}
+    assert {key for key, state in states.items() if state in ("error", "corrupt")} == set()
+    assert ("run", "ml-dart") in states
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/tutorial/first-run.md"])
+def test_a_page_shows_what_its_commands_print(
+    page: Path, mirrored_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Takes minutes: trainings are as long as on the page."""
+    monkeypatch.chdir(tmp_path)
+    printed = ""
+    for words in commands(page):
+        done = CliRunner().invoke(app, words[1:])
+        assert done.exit_code == 0, (words, done.stderr)
+        printed += done.stdout
+    rows = [line for block in blocks(page, "text") for line in block.splitlines() if "│" in line]
+    assert rows
+    # columns are as wide as their widest cell, which the page may have left out
+    found = {" ".join(line.split()) for line in printed.splitlines()}
+    assert [row for row in rows if " ".join(row.split()) not in found] == []
+    assert mirrored_home.is_dir()
+
+
 def test_the_page_on_your_own_log_shows_what_its_commands_print(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,7 +215,7 @@ def test_the_page_on_your_own_log_shows_what_its_commands_print(
     rows = [line for line in shown.splitlines() if re.match(r"[│a-z].*\d", line)]
     assert rows
     assert [row for row in rows if row not in printed] == []
-    assert (home / "runs/run_01/analysis/precision-recall/numbers.json").is_file()
+    assert (home / "runs/shop-dart/analysis/precision-recall/numbers.json").is_file()
 
 
 def test_the_components_of_the_how_to_pages_work_and_keep_the_contracts(
@@ -145,7 +238,10 @@ for kind in {sorted(kinds)}:
 import pytest
 from typer.testing import CliRunner
 from dartcli import catalog
+from dartcli import catalog
 from dartcli.cli import app
+from dartcli.experiments.sweep_plan import PRESETS
+from dartcli.settings import PROTOCOLS
 assert "toy" in catalog.names("datasets")
 for line in (
     "train synthetic --strategy soft-cap --model cosine --epochs 2 --set strategy.cap=2"

@@ -103,11 +103,15 @@ def test_no_module_exceeds_400_lines(sources: dict[str, str]) -> None:
 
 
 def test_no_function_exceeds_60_lines(sources: dict[str, str]) -> None:
-    """A command's signature is its list of options, so only the body counts in ``cli/``."""
+    """The signature of a command is its list of options, so only its body counts."""
     lines = {}
     for name, text in sources.items():
         for function in find_functions(text):
-            first = function.body[0].lineno if name.startswith("cli/") else function.lineno
+            first = (
+                function.body[0].lineno
+                if name.startswith(("cli/", "experiments/api"))
+                else function.lineno
+            )
             lines[name, function.name] = (function.end_lineno or first) - first + 1
     assert {where: count for where, count in lines.items() if count > 60} == {}
 

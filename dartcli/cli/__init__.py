@@ -11,10 +11,12 @@ import typer
 from dartcli._version import __version__
 from dartcli.cli import (
     analyze,
+    cache,
     console,
     doctor,
     download,
     evaluate,
+    listing,
     preprocess,
     report,
     resume,
@@ -43,7 +45,9 @@ app.command("eval")(guarded(evaluate.evaluate))
 app.command("analyze")(guarded(analyze.analyze))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("report")(guarded(report.report))
+app.command("list")(guarded(listing.list_components))
 app.add_typer(runs.app, name="runs")
+app.add_typer(cache.app, name="cache")
 app.command("doctor")(guarded(doctor.doctor))
 
 
@@ -67,6 +71,7 @@ def root(
     if context.invoked_subcommand is None:
         context.get_help()
         raise typer.Exit(2)
+    console.set_quiet(False)
     console.show_log()
 
 

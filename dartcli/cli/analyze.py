@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dartcli import catalog
-from dartcli.cli import console, options, tables
+from dartcli.cli import completion, console, options, tables
+from dartcli.cli.listing import print_components
 from dartcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from dartcli.reporting.analysis import AnalysisResult
 
 
 def analyze(
     what: Annotated[
-        str,
-        typer.Argument(metavar="ANALYSIS", help=f"One of {', '.join(catalog.files('analyses'))}."),
-    ],
+        str | None,
+        typer.Argument(
+            metavar="ANALYSIS",
+            help=f"One of {', '.join(catalog.files('analyses'))}. Without it, list them.",
+            autocompletion=completion.complete_component("analyses"),
+        ),
+    ] = None,
     names: options.RunsOrSweeps = None,
     iteration: Annotated[
         int | None,
@@ -38,8 +46,11 @@ def analyze(
             "--format",
             metavar="FORMAT",
             help="Print the tables as markdown, latex, or csv.",
+            autocompletion=completion.complete_choice("markdown", "latex", "csv"),
         ),
     ] = None,
+    open_: options.Open = False,
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Analyze finished runs or a sweep with tables and figures.
@@ -52,12 +63,15 @@ def analyze(
       dart analyze precision-recall run_03
       dart analyze compare table2-reference --format latex
     """
+    if what is None:
+        print_components("analyses", quiet=quiet, json=json)
+        return
+    catalog.check("analyses", what)
     from dartcli import settings
     from dartcli.experiments.run_index import last_run
     from dartcli.reporting.analyze import run_analysis
     from dartcli.reporting.formats import FORMATS
 
-    catalog.load("analyses", what)
     if form is not None and form not in FORMATS:
         raise UsageError(f"no format {form!r}. Choose from {', '.join(FORMATS)}.")
     chosen = names or [last_run().name]
@@ -65,10 +79,24 @@ def analyze(
     if iteration is not None:
         assigned["iteration"] = iteration
     report = run_analysis(what, chosen, assigned)
+    _print_result(report, form, quiet=quiet, json=json)
+    if open_:
+        pictures = [path for path in report.files if path.suffix == ".png"]
+        for path in pictures or report.files[:1]:
+            typer.launch(str(path))
+    for path in report.files:
+        console.note(str(path))
+
+
+def _print_result(report: AnalysisResult, form: str | None, *, quiet: bool, json: bool) -> None:
+    from dartcli.reporting.formats import FORMATS
+
     if json:
         console.document(
             {"analysis": report.name, "sentences": list(report.sentences), **report.numbers}
         )
+    elif quiet:
+        console.print_names(map(str, report.files))
     elif form is not None:
         typer.echo("\n".join(FORMATS[form](view) for view in report.tables), nl=False)
     else:
@@ -76,5 +104,3 @@ def analyze(
             console.stdout().print(sentence, markup=False)
         for view in report.tables:
             tables.table(view.title, view.columns, view.rows)
-    for path in report.files:
-        console.note(str(path))

@@ -5,9 +5,29 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.text import Text
+
+from dartcli.errors import UsageError
+
+_quiet = False
+_shared: Console | None = None
+
+
+def set_quiet(quiet: bool) -> bool:  # noqa: FBT001 - the signature of Typer's callbacks
+    """Suppress notes, suggestions, and progress until it is called with False."""
+    global _quiet  # noqa: PLW0603 - one command line per process
+    _quiet = quiet
+    return quiet
+
+
+def shows_progress() -> bool:
+    """Return whether progress is shown: stderr is a terminal, and ``-q`` was not given."""
+    return stderr().is_terminal and not _quiet
 
 
 def stdout() -> Console:
@@ -16,13 +36,30 @@ def stdout() -> Console:
 
 
 def stderr() -> Console:
-    """Return a console that writes to stderr."""
-    return Console(stderr=True, highlight=False)
+    """Return a console that writes to stderr: the same as long as a bar is shown."""
+    return _shared or Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def share_stderr() -> Iterator[None]:
+    """Print messages through the console that shows a bar, which then moves down for them."""
+    global _shared  # noqa: PLW0603 - one terminal per process
+    _shared = stderr()
+    try:
+        yield
+    finally:
+        _shared = None
 
 
 def print_line(text: str) -> None:
     """Print one line of data on stdout, however long it is."""
     stdout().print(text, markup=False, soft_wrap=True)
+
+
+def print_names(names: Iterable[str]) -> None:
+    """Print names or paths on stdout, one per line."""
+    for name in names:
+        print_line(name)
 
 
 def document(value: object) -> None:
@@ -42,17 +79,14 @@ def warning(message: str) -> None:
 
 def note(message: str) -> None:
     """Print a line of information on stderr."""
-    _print_message((f"• {message}", "dim"))
+    if not _quiet:
+        _print_message((f"• {message}", "dim"))
 
 
 def next_command(command: str) -> None:
     """Suggest the next command on stderr."""
-    _print_message((f"next: {command}", "cyan"))
-
-
-def plain(message: str) -> None:
-    """Print ``message`` on stderr."""
-    _print_message(message)
+    if not _quiet:
+        _print_message((f"next: {command}", "cyan"))
 
 
 def interruption(message: str) -> None:
@@ -85,3 +119,23 @@ def show_log() -> None:
 def can_ask() -> bool:
     """Return True if stdin is a terminal, so that a question can be answered."""
     return sys.stdin.isatty()
+
+
+def confirm(question: str, action: str, *, yes: bool) -> bool:
+    """Ask ``question`` unless ``yes``; return whether to go ahead.
+
+    Raises
+    ------
+    UsageError
+        If there is nobody to ask; it names the ``action``.
+    """
+    if yes:
+        return True
+    if not can_ask():
+        raise UsageError(
+            f"cannot ask for confirmation to {action}: stdin is not a terminal. Add `--yes`."
+        )
+    if typer.confirm(question, err=True):
+        return True
+    note("nothing was removed")
+    return False

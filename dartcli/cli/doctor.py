@@ -11,6 +11,7 @@ from dartcli.cli import console, options, tables
 
 def doctor(
     repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired.")] = False,
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Check the installation and every stored file.
@@ -28,6 +29,8 @@ def doctor(
     if json:
         columns = ("part", "name", "state", "message", "remedy")
         console.document([{key: getattr(one, key) for key in columns} for one in findings])
+    elif quiet:
+        console.print_names(one.name for one in findings if one.state != "ok")
     else:
         tables.table(
             "Checks",

@@ -6,13 +6,19 @@ from typing import Annotated
 
 import typer
 
-from dartcli.cli import console, options, progress, tables
+from dartcli.cli import completion, console, options, progress, tables
 from dartcli.errors import UsageError
+from dartcli.reporting import formats
 
 
 def download(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="DATASET", help="Datasets to download.")
+        list[str] | None,
+        typer.Argument(
+            metavar="DATASET",
+            help="Datasets to download.",
+            autocompletion=completion.complete_component("datasets"),
+        ),
     ] = None,
     source: Annotated[
         str | None,
@@ -25,6 +31,7 @@ def download(
     list_: Annotated[
         bool, typer.Option("--list", help="List the datasets with size, status, and license.")
     ] = False,
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Download datasets and verify their checksums.
@@ -40,7 +47,7 @@ def download(
     from dartcli.data.registry import find_dataset
 
     if list_:
-        _list(json=json)
+        _list(quiet=quiet, json=json)
         return
     if not names:
         raise UsageError("no dataset given. Run `dart download --list` to see all datasets.")
@@ -56,7 +63,7 @@ def download(
         complete = _check(name) if about.files else None
         fetched.append({"dataset": name, "folder": str(folder), "complete": complete})
         if not json:
-            console.print_line(f"{name}: {folder}")
+            console.print_line(str(folder) if quiet else f"{name}: {folder}")
         console.note(f"license: {about.license}")
         console.note(f"please cite: {about.citation}")
     if json:
@@ -82,12 +89,15 @@ def _check(name: str) -> bool | None:
     return complete
 
 
-def _list(*, json: bool) -> None:
+def _list(*, quiet: bool, json: bool) -> None:
     from dartcli.data.registry import list_datasets
 
     known = list_datasets()
     if json:
         console.document(known)
+        return
+    if quiet:
+        console.print_names(row["name"] for row in known)
         return
     completeness = {True: "yes", False: "partial", None: "unknown"}
     tables.table(
@@ -96,7 +106,7 @@ def _list(*, json: bool) -> None:
         [
             (
                 row["name"],
-                _format_size(row["bytes"]),
+                formats.format_size(row["bytes"]),
                 row["here"],
                 "yes" if row["here"] == "built in" else completeness[row["complete"]],
                 f"{row['title']}; {row['license']}",
@@ -104,9 +114,3 @@ def _list(*, json: bool) -> None:
             for row in known
         ],
     )
-
-
-def _format_size(count: int | None) -> str:
-    if count is None:
-        return "–"
-    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"

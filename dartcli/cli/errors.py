@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -76,13 +77,14 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit from None
         except StoppedError as stop:
             message = str(stop)
-            console.plain(message[:1].upper() + message[1:])
+            console.interruption(message[:1].upper() + message[1:])
             raise typer.Exit(stop.exit_code) from None
         except DartError as error:
             console.error(str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as stop:
-            console.interruption(" ".join(["Interrupted.", *getattr(stop, "__notes__", [])]))
+            notes = getattr(stop, "__notes__", [])
+            console.interruption(" ".join(["Interrupted.", *(notes or [_suggest_again()])]))
             number = stop.args[0] if isinstance(stop, Interrupted) else signal.SIGINT
             raise typer.Exit(128 + number) from None
         except (typer.Exit, typer.Abort, typer.TyperException):
@@ -98,6 +100,11 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         return result
 
     return run
+
+
+def _suggest_again() -> str:
+    """Return the advice to run the same command again."""
+    return f"Run `{shlex.join(['dart', *sys.argv[1:]])}` again to continue."
 
 
 class CommandGroup(TyperGroup):

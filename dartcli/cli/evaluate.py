@@ -6,15 +6,21 @@ from typing import Annotated
 
 import typer
 
-from dartcli.cli import console, options, tables
+from dartcli.cli import completion, console, options, progress, tables
 
 
 def evaluate(
     names: options.Runs = None,
     split: Annotated[
-        str, typer.Option(metavar="SPLIT", help="Split to use: train, valid, or test.")
+        str,
+        typer.Option(
+            metavar="SPLIT",
+            help="Split to use: train, valid, or test.",
+            autocompletion=completion.complete_choice("train", "valid", "test"),
+        ),
     ] = "test",
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Compute the metrics of finished runs on a split.
@@ -28,12 +34,19 @@ def evaluate(
       dart eval run_01 run_02 --split valid
     """
     from dartcli.experiments.evaluate import evaluate_run
-    from dartcli.experiments.run_index import last_run
+    from dartcli.experiments.run_index import find_run, last_run
 
     chosen = names or [last_run().name]
+    for name in chosen:
+        find_run(name)
+    with progress.loading_torch():
+        import torch  # noqa: F401
     documents = [evaluate_run(name, split, device=device) for name in chosen]
     if json:
         console.document(documents[0] if len(documents) == 1 else documents)
+        return
+    if quiet:
+        console.print_names(found["run"] for found in documents)
         return
     for found in documents:
         keys = [f"{split}_auc", f"{split}_auc_without_fp", f"{split}_log_loss"]

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dartcli.cli import completion, console
+
 CHECKPOINTS = "Checkpoints"
 """Title of a panel in the help."""
 
@@ -22,6 +24,7 @@ Runs = Annotated[
     typer.Argument(
         metavar="RUN",
         help="Finished runs, by name or folder." + default("the last one"),
+        autocompletion=completion.complete_run,
     ),
 ]
 RunsOrSweeps = Annotated[
@@ -29,16 +32,36 @@ RunsOrSweeps = Annotated[
     typer.Argument(
         metavar="RUN",
         help="Finished runs, or sweeps, by name or folder." + default("the last run"),
+        autocompletion=completion.complete_subject,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Device = Annotated[str, typer.Option(metavar="DEVICE", help=DEVICE_HELP)]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Print only names or paths, one per line.",
+        callback=console.set_quiet,
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+Open = Annotated[bool, typer.Option("--open", help="Open what was written.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE",
+        help=DEVICE_HELP,
+        autocompletion=completion.complete_choice("auto", "cpu", "cuda"),
+    ),
+]
 Protocol = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
         help="strict: clean labels never influence training or model selection. reference: as in "
         "the DART thesis." + default("strict"),
+        autocompletion=completion.complete_choice("strict", "reference"),
     ),
 ]
 Set = Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dartcli.cli import console, options, tables
+from dartcli.cli import completion, console, options, tables
 from dartcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,12 @@ OWN = "Your own log"
 
 def preprocess(
     dataset: Annotated[
-        str | None, typer.Argument(metavar="DATASET", help="Dataset to prepare.")
+        str | None,
+        typer.Argument(
+            metavar="DATASET",
+            help="Dataset to prepare; see `dart list datasets`.",
+            autocompletion=completion.complete_dataset,
+        ),
     ] = None,
     protocol: options.Protocol = None,
     split: Annotated[
@@ -28,6 +33,7 @@ def preprocess(
             metavar="NAME",
             help="random, temporal, or leave-last-out. The last two need timestamps."
             + options.default("random"),
+            autocompletion=completion.complete_choice("random", "temporal", "leave-last-out"),
         ),
     ] = None,
     split_seed: Annotated[int, typer.Option(metavar="SEED", help="Seed for the split.")] = 0,
@@ -44,8 +50,44 @@ def preprocess(
         typer.Option(
             "--input",
             metavar="FILES",
-            help="Parquet, CSV, or TSV file, or a pattern such as 'logs/*.parquet'. CSV and "
-            "TSV may be compressed (gzip, zstd). Repeatable.",
+            help="Parquet, CSV, TSV, text, or JSON Lines file, a directory of such files, or a "
+            "pattern such as 'logs/*.parquet'. Text may be compressed (gzip, zstd). Repeatable.",
+            rich_help_panel=OWN,
+        ),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="parquet, csv, tsv, txt, or jsonl." + options.default("by the suffix"),
+            autocompletion=completion.complete_choice("parquet", "csv", "tsv", "txt", "jsonl"),
+            rich_help_panel=OWN,
+        ),
+    ] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHARACTER",
+            help="Separates the columns of text files."
+            + options.default("by the suffix; .txt: guessed"),
+            rich_help_panel=OWN,
+        ),
+    ] = None,
+    no_header: Annotated[
+        bool,
+        typer.Option(
+            "--no-header",
+            help="The first line of text files is a row; columns are called column_1, "
+            "column_2, ...",
+            rich_help_panel=OWN,
+        ),
+    ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Encoding of text files, such as utf-16 or latin-1." + options.default("utf-8"),
             rich_help_panel=OWN,
         ),
     ] = None,
@@ -123,6 +165,7 @@ def preprocess(
             rich_help_panel=OWN,
         ),
     ] = False,
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     r"""Prepare a dataset or your own interaction log for training.
@@ -138,7 +181,6 @@ def preprocess(
     """
     from dartcli import settings
     from dartcli.data import prepare
-    from dartcli.data.logs.registry import register_log
 
     tree = settings.parse_assignments(set_ or [])
     other = sorted(set(tree) - {"dataset"})
@@ -150,6 +192,10 @@ def preprocess(
     if split is not None:
         chosen["split"] = split
     columns: dict[str, Any] = {
+        "format": form,
+        "separator": separator,
+        "header": False if no_header else None,
+        "encoding": encoding,
         "user": user,
         "item": item,
         "label": label,
@@ -169,27 +215,25 @@ def preprocess(
             _print_preview(log, protocol or "strict", split_seed, json=json)
             return
         assert name is not None  # noqa: S101 - _build_log_options checked it
-        register_log(name, log)
-        dataset, chosen = name, {}
+        data = prepare.preprocess_log(
+            name, log, protocol=protocol or "strict", split_seed=split_seed
+        )
     else:
         _refuse_log_flags({**columns, "name": name, "describe": describe})
-    if dataset is None:
-        raise UsageError("no dataset given. Name one, or pass your own log with `--input`.")
-    data = prepare.preprocess(
-        dataset,
-        protocol=protocol or "strict",
-        split_seed=split_seed,
-        options=chosen,
-    )
-    _print_prepared(data, json=json)
-    console.next_command(f"dart train {dataset}")
+        if dataset is None:
+            raise UsageError("no dataset given. Name one, or pass your own log with `--input`.")
+        data = prepare.preprocess(
+            dataset, protocol=protocol or "strict", split_seed=split_seed, options=chosen
+        )
+    _print_prepared(data, quiet=quiet, json=json)
+    console.next_command(f"dart train {data.manifest.dataset}")
 
 
 def _refuse_log_flags(given: dict[str, Any]) -> None:
     """Raise UsageError if a flag that needs ``--input`` was given."""
     for key, value in given.items():
-        if value:
-            flag = key.replace("_", "-").removesuffix("s")
+        if value not in (None, False, []) or (key == "header" and value is False):
+            flag = {"header": "no-header"}.get(key, key.replace("_", "-").removesuffix("s"))
             raise UsageError(
                 f"--{flag} applies only to your own log. Add its files with `--input`."
             )
@@ -211,9 +255,8 @@ def _build_log_options(
     for flag in ("user", "item"):
         if given[flag] is None:
             raise UsageError(f"--input needs --{flag}, the column with the {flag} ids.")
-    files = [path if path.startswith(("/", "~")) else str(Path.cwd() / path) for path in inputs]
     given = {key: value for key, value in given.items() if value is not None}
-    return validate(LogOptions, {"inputs": files, **given}, "dataset")
+    return validate(LogOptions, {"inputs": inputs, **given}, "dataset").make_absolute()
 
 
 def _print_proposal(inputs: list[str], user: str | None, item: str | None, *, json: bool) -> None:
@@ -268,7 +311,7 @@ def _print_preview(log: LogOptions, protocol: str, split_seed: int, *, json: boo
     console.note("nothing was written. Drop --describe to prepare the log")
 
 
-def _print_prepared(data: Prepared, *, json: bool) -> None:
+def _print_prepared(data: Prepared, *, quiet: bool, json: bool) -> None:
     manifest = data.manifest
     if not data.fresh:
         console.note(f"{manifest.dataset} is already prepared and nothing has changed")
@@ -276,6 +319,9 @@ def _print_prepared(data: Prepared, *, json: bool) -> None:
         console.warning(warning)
     if json:
         console.document({"folder": str(data.folder), **manifest.model_dump(mode="json")})
+        return
+    if quiet:
+        console.print_line(str(data.folder))
         return
     _print_summary(manifest)
     console.note(f"folder: {data.folder}")

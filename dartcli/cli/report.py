@@ -21,6 +21,8 @@ def report(
             help="File to write." + options.default("reports/ in DART_HOME, named after the runs"),
         ),
     ] = None,
+    open_: options.Open = False,
+    _quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Write a self-contained HTML report on finished runs or a sweep.
@@ -48,5 +50,7 @@ def report(
         )
     else:
         console.print_line(str(page.path))
+    if open_:
+        typer.launch(str(page.path))
     for name, reason in page.absent.items():
         console.note(f"without {name}: {reason}")

@@ -6,14 +6,22 @@ from typing import Annotated
 
 import typer
 
-from dartcli.cli import options, progress
+from dartcli.cli import completion, console, options, progress
 from dartcli.cli.errors import defer_interrupts
 from dartcli.cli.summary import print_run
 
 
 def resume(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="Name of an interrupted run.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="Name of an interrupted run.",
+            autocompletion=completion.complete_unfinished,
+        ),
+    ],
     checkpoint_every: options.CheckpointEvery = "60s",
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Resume an interrupted run.
@@ -29,8 +37,14 @@ def resume(
     from dartcli.experiments.run_index import find_folder
     from dartcli.experiments.train import resume_run
 
-    with progress.epoch_bar(Run(find_folder(name)).settings) as bar:
+    settings = Run(find_folder(name)).settings
+    with progress.loading_torch():
+        import torch  # noqa: F401
+    with progress.epoch_bar(settings) as bar:
         run = resume_run(
             name, progress=bar, checkpoint_every=checkpoint_every, stopping=defer_interrupts
         )
-    print_run(run, json=json)
+    if quiet and not json:
+        console.print_line(run.name)
+    else:
+        print_run(run, json=json)

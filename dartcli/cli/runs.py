@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_format
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dartcli.cli import console, options, tables
+from dartcli.cli import completion, console, options, tables
 from dartcli.cli.errors import guarded
+from dartcli.cli.progress import format_duration
 from dartcli.errors import UsageError
 
 if TYPE_CHECKING:
     from dartcli.experiments.run_index import RunListing
+    from dartcli.experiments.sweep import SweepListing
     from dartcli.reporting.table import Cell
 
 app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
 
-Names = Annotated[list[str], typer.Argument(metavar="RUN", help="Names of runs.")]
+Names = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN", help="Names of runs.", autocompletion=completion.complete_run),
+]
 
 
 @app.callback()
 @guarded
-def runs(context: typer.Context, json: options.Json = False) -> None:
-    """List, show, compare, and remove runs.
+def runs(context: typer.Context, quiet: options.Quiet = False, json: options.Json = False) -> None:
+    """List, show, compare, and remove runs and sweeps.
 
-    Without a command, list all runs.
+    Without a command, list all of them.
 
     For example:
 
@@ -36,27 +42,42 @@ def runs(context: typer.Context, json: options.Json = False) -> None:
     if context.invoked_subcommand is not None:
         return
     from dartcli.experiments.run_index import list_runs
+    from dartcli.experiments.sweep import list_sweep_entries
     from dartcli.storage import paths
 
-    found = list_runs()
+    found, sweeps = list_runs(), list_sweep_entries()
     if json:
-        console.document([dataclasses.asdict(entry) for entry in found])
-        return
-    if not found:
+        console.document(
+            {
+                "runs": [dataclasses.asdict(run) for run in found],
+                "sweeps": [dataclasses.asdict(sweep) for sweep in sweeps],
+            }
+        )
+    elif quiet:
+        console.print_names([*(run.name for run in found), *(sweep.name for sweep in sweeps)])
+    elif not found and not sweeps:
         console.note(f"no runs in {paths.runs()}")
         console.next_command("dart train")
+    if json or quiet:
         return
-    tables.table(
-        "Runs",
-        ["run", "strategy, model", "dataset, protocol", "seeds", "test AUC", "ended"],
-        [_format_row(entry) for entry in found],
-    )
+    if found:
+        tables.table(
+            "Runs",
+            ["run", "strategy, model", "dataset, protocol", "seeds", "AUC", "ended", "took"],
+            [_format_row(entry) for entry in found],
+        )
+    if sweeps:
+        tables.table(
+            "Sweeps",
+            ["sweep", "datasets", "protocol", "trainings", "ended", "took"],
+            [_format_sweep(entry) for entry in sweeps],
+        )
 
 
 def _format_row(entry: RunListing) -> tuple[Cell, ...]:
     from dartcli.settings import seeds_text
 
-    date = (entry.ended or "")[:10]
+    date = format_time(entry.ended)
     return (
         entry.name,
         _join(entry.strategy, entry.model),
@@ -64,7 +85,31 @@ def _format_row(entry: RunListing) -> tuple[Cell, ...]:
         seeds_text(entry.seeds),
         entry.test_auc,
         date if entry.state == "finished" else f"{date} {entry.state}".strip(),
+        format_seconds(entry.seconds),
     )
+
+
+def _format_sweep(entry: SweepListing) -> tuple[Cell, ...]:
+    return (
+        entry.name,
+        ", ".join(entry.datasets),
+        entry.protocol,
+        f"{entry.finished:,} of {entry.total:,}",
+        format_time(entry.ended) if entry.state != "unreadable" else entry.state,
+        format_seconds(entry.seconds),
+    )
+
+
+def format_time(moment: str | None) -> str:
+    """Return an ISO 8601 time as a local date and time, without seconds."""
+    if moment is None:
+        return ""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def format_seconds(seconds: float | None) -> str | None:
+    """Return a duration as ``1:07``, or None if it is unknown."""
+    return None if seconds is None else format_duration(round(seconds))
 
 
 def _join(first: str | None, second: str | None) -> str | None:
@@ -74,7 +119,14 @@ def _join(first: str | None, second: str | None) -> str | None:
 @app.command("show")
 @guarded
 def show_(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a run.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="Name or folder of a run.",
+            autocompletion=completion.complete_run,
+        ),
+    ],
     json: options.Json = False,
 ) -> None:
     """Show the settings and metrics of a finished run."""
@@ -142,27 +194,42 @@ def diff(names: Names, json: options.Json = False) -> None:
 @app.command("remove")
 @guarded
 def remove(
-    names: Names,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME",
+            help="Names of runs and sweeps.",
+            autocompletion=completion.complete_stored,
+        ),
+    ],
+    yes: options.Yes = False,
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Remove runs and all their files."""
-    from dartcli.experiments.run_index import find_folder, remove_runs
+    """Remove runs or sweeps and all their files."""
+    from dartcli.experiments.run_index import find_folder, is_run, remove_runs
+    from dartcli.experiments.sweep import is_sweep, remove_sweep
+    from dartcli.storage import paths
 
-    found = [find_folder(name) for name in dict.fromkeys(names)]
-    listed = ", ".join(folder.name for folder in found)
-    if not yes:
-        if not console.can_ask():
-            raise UsageError(
-                f"cannot ask for confirmation to remove {listed}: stdin is not a terminal. Add "
-                "`--yes`."
-            )
-        if not typer.confirm(f"Remove {listed} with all weights, metrics, and figures?", err=True):
-            console.note("nothing was removed")
-            return
-    removed = remove_runs([folder.name for folder in found])
+    distinct = list(dict.fromkeys(names))
+    sweeps = [
+        name
+        for name in distinct
+        if "/" not in name and is_sweep(name) and not is_run(paths.runs() / name)
+    ]
+    found = [find_folder(name).name for name in distinct if name not in sweeps]
+    listed = ", ".join([*found, *sweeps])
+    question = f"Remove {listed} with all weights, metrics, and figures?"
+    if not console.confirm(question, f"remove {listed}", yes=yes):
+        return
+    removed = remove_runs(found)
+    for name in sweeps:
+        remove_sweep(name)
+        removed.append(name)
     if json:
         console.document({"removed": removed})
+    elif quiet:
+        console.print_names(removed)
     else:
         console.print_line(f"Removed {', '.join(removed)}.")
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dartcli.cli import console, options, progress, tables
+from dartcli import catalog
+from dartcli.cli import completion, console, options, progress, tables
 from dartcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def sweep(
         typer.Option(
             metavar="NAME",
             help="Sweep of the thesis: table2, or sensitivity (Fig. 7).",
+            autocompletion=completion.complete_choice("table2", "sensitivity"),
         ),
     ] = None,
     datasets: Annotated[
@@ -33,6 +35,7 @@ def sweep(
             metavar="NAMES",
             help="Datasets, such as movielens-100k,jester-1."
             + options.default("the preset's, or the one prepared last"),
+            autocompletion=completion.complete_list(completion.complete_dataset),
         ),
     ] = None,
     models: Annotated[
@@ -40,6 +43,7 @@ def sweep(
         typer.Option(
             metavar="NAMES",
             help="Models, such as fm,deepfm." + options.default("the preset's, or fm"),
+            autocompletion=completion.complete_list(completion.complete_component("models")),
         ),
     ] = None,
     strategies: Annotated[
@@ -47,6 +51,7 @@ def sweep(
         typer.Option(
             metavar="NAMES",
             help="Strategies, such as base,dart." + options.default("the preset's, or base,dart"),
+            autocompletion=completion.complete_list(completion.complete_component("strategies")),
         ),
     ] = None,
     arm: Annotated[
@@ -112,6 +117,7 @@ def sweep(
             rich_help_panel=EXECUTION,
         ),
     ] = False,
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Train every combination of datasets, models, strategies, and seeds.
@@ -124,11 +130,21 @@ def sweep(
       dart sweep --preset table2 --datasets movielens-100k --seeds 0-9
       dart sweep --strategies base,dart,lcd-re --set strategy.tau_m=0.02,0.05
     """
+    for one in _split_names(models):
+        catalog.check("models", one)
+    for one in _split_names(strategies):
+        catalog.check("strategies", one)
     from dartcli import settings
-    from dartcli.data import registry
-    from dartcli.experiments import sweep_plan
-    from dartcli.experiments.sweep_plan import PRESETS, Plan
-    from dartcli.experiments.sweep_runner import run_sweep
+
+    with progress.loading_torch():
+        from dartcli.data import registry
+        from dartcli.experiments import sweep_plan
+        from dartcli.experiments.sweep_plan import PRESETS, Plan
+        from dartcli.experiments.sweep_runner import run_sweep
+
+        for one in _split_names(datasets):
+            registry.find_dataset(one)
+        import torch  # noqa: F401
 
     base = PRESETS.get(preset) if preset else None
     if preset and base is None:
@@ -153,10 +169,22 @@ def sweep(
         return
     with progress.sweep_bar() as bar:
         found = run_sweep(plan, chosen, jobs=jobs, progress=bar)
+    if quiet and not json:
+        console.print_line(found.name)
+        return
     _print_sweep(found, json=json)
     console.note(f"sweep folder: {found.folder}")
-    if any(entry.strategy == "base" for entry in found.document.entries):
-        console.next_command(f"dart analyze compare {chosen}")
+    if {"base"} < {entry.strategy for entry, _ in found.finished()}:
+        _print_comparison(found, json=json)
+
+
+def _print_comparison(found: Sweep, *, json: bool) -> None:
+    from dartcli.reporting.analyze import run_analysis
+
+    if not json:
+        for view in run_analysis("compare", found).tables:
+            tables.table(view.title, view.columns, view.rows)
+    console.next_command(f"dart report {found.name}")
 
 
 def _split_names(text: str | None) -> tuple[str, ...]:

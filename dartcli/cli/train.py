@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dartcli import catalog
-from dartcli.cli import options, progress
+from dartcli.cli import completion, console, options, progress
 from dartcli.cli.errors import defer_interrupts
 from dartcli.cli.resume import resume as resume_command
 from dartcli.cli.summary import print_run
 from dartcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from dartcli.experiments.run import Run
 
 STRATEGY = "Strategy (defaults are those of dart)"
 TRAINING = "Training"
@@ -25,7 +29,9 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATASET",
-            help="Dataset to train on." + options.default("the one prepared last, else synthetic"),
+            help="Dataset to train on; see `dart list datasets`."
+            + options.default("the one prepared last, else synthetic"),
+            autocompletion=completion.complete_dataset,
         ),
     ] = None,
     strategy: Annotated[
@@ -35,7 +41,8 @@ def train(
             "-s",
             metavar="NAME",
             help="Strategy against false positives, such as base (none), clean (perfect labels), "
-            "dart, dart-disc, or dart-rel." + options.default("dart"),
+            "dart, dart-disc, or dart-rel; see `dart list strategies`." + options.default("dart"),
+            autocompletion=completion.complete_component("strategies"),
         ),
     ] = None,
     model: Annotated[
@@ -44,7 +51,9 @@ def train(
             "--model",
             "-m",
             metavar="NAME",
-            help=f"Recommender: {', '.join(catalog.files('models'))}." + options.default("fm"),
+            help=f"Recommender: {', '.join(catalog.files('models'))}; see `dart list models`."
+            + options.default("fm"),
+            autocompletion=completion.complete_component("models"),
         ),
     ] = None,
     protocol: options.Protocol = None,
@@ -106,6 +115,7 @@ def train(
             metavar="ROWS",
             help="Rows to rank by loss: positives, or batch (all rows of a batch)."
             + options.default("positives"),
+            autocompletion=completion.complete_choice("positives", "batch"),
             rich_help_panel=STRATEGY,
         ),
     ] = None,
@@ -156,6 +166,7 @@ def train(
             metavar="NAME",
             help="adam, or sparse-adam, which updates only the embedding rows in the batch: "
             "faster on large tables, but results differ." + options.default("adam"),
+            autocompletion=completion.complete_choice("adam", "sparse-adam"),
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -172,6 +183,7 @@ def train(
         typer.Option(
             metavar="DEVICE",
             help=options.DEVICE_HELP + options.default("auto"),
+            autocompletion=completion.complete_choice("auto", "cpu", "cuda"),
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -221,9 +233,11 @@ def train(
         typer.Option(
             metavar="RUN",
             help="Same as `dart resume RUN`.",
+            autocompletion=completion.complete_unfinished,
             rich_help_panel=options.CHECKPOINTS,
         ),
     ] = None,
+    quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Train a model, once per seed, and save the run.
@@ -235,10 +249,12 @@ def train(
       dart train --strategy dart --r 0.5 --device cuda
       dart train movielens-100k --strategy base --seeds 0-9
     """
+    # names are refused before anything large is imported
+    if strategy is not None:
+        catalog.check("strategies", strategy)
+    if model is not None:
+        catalog.check("models", model)
     from dartcli import settings
-    from dartcli.data import registry
-    from dartcli.experiments import configure
-    from dartcli.experiments.train import train_run
 
     if seed is not None and seeds is not None:
         raise UsageError("--seed and --seeds cannot be combined. Give one of them.")
@@ -267,22 +283,34 @@ def train(
     }
     if resume is not None:
         _refuse_settings(resume, {**flags, "config": config, "set": set_, "name": run_name})
-        resume_command(resume, checkpoint_every=checkpoint_every, json=json)
+        resume_command(resume, checkpoint_every=checkpoint_every, quiet=quiet, json=json)
         return
-    resolved = configure.resolve(
-        {"dataset": {"name": registry.default_dataset()}},
+    trees = (
         settings.load_tree(config) if config else {},
         settings.merge(settings.parse_assignments(set_ or []), flags),
     )
+    run = _train(trees, run_name, checkpoint_every)
+    if quiet and not json:
+        console.print_line(run.name)
+    else:
+        print_run(run, json=json)
+
+
+def _train(trees: Iterable[dict[str, Any]], name: str | None, checkpoint_every: str) -> Run:
+    with progress.loading_torch():
+        from dartcli.data import registry
+        from dartcli.experiments import configure
+        from dartcli.experiments.train import train_run
+
+        resolved = configure.resolve({"dataset": {"name": registry.default_dataset()}}, *trees)
     with progress.epoch_bar(resolved.settings) as bar:
-        run = train_run(
+        return train_run(
             resolved,
-            name=run_name,
+            name=name,
             progress=bar,
             checkpoint_every=checkpoint_every,
             stopping=defer_interrupts,
         )
-    print_run(run, json=json)
 
 
 def _refuse_settings(resume: str, given: dict[str, Any]) -> None:

@@ -76,6 +76,17 @@ def compare_counts(
     return False, (f"{dataset.name} is partial or another version: {cause}.",)
 
 
+def warn_of_swapped_columns(counts: DataCounts) -> tuple[str, ...]:
+    """Return a warning if a log has so few users that its columns may be swapped."""
+    users, items = counts.users, counts.items
+    if users >= 50 or items < 10 * users or counts.interactions < 20 * users:
+        return ()
+    return (
+        f"only {users:,} users, but {items:,} items in {counts.interactions:,} interactions. If "
+        "the columns are swapped, exchange `--user` and `--item`.",
+    )
+
+
 def warn_of_missing_negatives(dataset: str, tables: Mapping[str, pl.DataFrame]) -> tuple[str, ...]:
     """Return a warning if ``tables`` contain fewer sampled negatives than positives."""
     labels = pl.concat([table[LABEL] for table in tables.values()])

@@ -113,6 +113,8 @@ class Dataset:
     """Files of the user that are read instead of downloaded ones."""
     read_test: Callable[[DataOptions], pl.LazyFrame | None] | None = None
     """Test table with clean labels that replaces the test split, in the columns of ``read``."""
+    locate_row: Callable[[DataOptions, int], str] | None = None
+    """Where a row of the user's files is, for error messages; rows are counted from 0."""
     column_names: Callable[[DataOptions], Mapping[str, str]] = _same_names
     """Names that columns have in the source, if different, for error messages."""
     unknown_ids: bool = False

@@ -7,7 +7,7 @@ codes do not, because they follow the sorted raw ids.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -22,8 +22,21 @@ from dartcli.errors import DataError
 CODE: Final = "code"
 RAW: Final = "raw"
 NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
+SHOWN: Final = 3
+"""Rows that an error about invalid values names."""
 INVALID: Final = 2
 """Stands for a flag that is neither 0 nor 1 until it is reported."""
+
+
+class InvalidRowsError(DataError):
+    """Rows with an invalid value; their numbers can be replaced by better places."""
+
+    def __init__(self, rows: Sequence[int], explain: Callable[[Sequence[str]], str]) -> None:
+        super().__init__(explain([f"row {row + 1:,}" for row in rows]))
+        self.rows = rows
+        """The first of the rows, counted from 0."""
+        self.explain = explain
+        """Takes a place per row, such as ``row 7 of log.csv``, and returns the message."""
 
 
 @dataclass(frozen=True)
@@ -200,10 +213,8 @@ def _check_present(
         if column.dtype.is_float():
             absent |= column.is_nan().fill_null(value=False)
         if count := absent.sum():
-            raise DataError(
-                f"{where}, row {absent.arg_true()[0] + 1:,}, column `{names.get(name, name)}`: no "
-                f"value (missing in {count:,} rows). Fill in or drop these rows."
-            )
+            told = f"no value (missing in {count:,} rows). Fill in or drop these rows"
+            raise _make_error(where, names.get(name, name), absent, told, [])
 
 
 def _check_values(
@@ -214,14 +225,35 @@ def _check_values(
     if RATING in table.columns:
         invalid[RATING] = ~table[RATING].is_finite()
     for name, mask in invalid.items():
-        rows = mask.arg_true()
+        rows = mask.arg_true()[:SHOWN]
         if len(rows):
-            value = raw.select(name).slice(rows[0], 1).collect().item()
+            values = [raw.select(name).slice(row, 1).collect().item() for row in rows]
             expected = "a finite number or an empty cell" if name == RATING else "0 or 1"
-            raise DataError(
-                f"{where}, row {rows[0] + 1:,}, column `{names.get(name, name)}`: found {value}, "
-                f"expected {expected}."
-            )
+            told = f"found {values[0]}, expected {expected}"
+            raise _make_error(where, names.get(name, name), mask, told, values)
+
+
+def _make_error(
+    where: str, column: str, mask: pl.Series, told: str, values: Sequence[object]
+) -> InvalidRowsError:
+    """Return an error about the rows in ``mask``, with the first few of them."""
+    rows = mask.arg_true()[:SHOWN].to_list()
+    others = mask.sum() - 1
+
+    def explain(places: Sequence[str]) -> str:
+        found = values or [None] * len(places)
+        also = [
+            place if value is None else f"{place} ({value})"
+            for place, value in zip(places[1:], found[1:], strict=True)
+        ]
+        more = ""
+        if also:
+            ending = ", ..." if others > len(also) else "."
+            noun = "row is" if others == 1 else "rows are"
+            more = f" {others:,} more {noun} invalid: {', '.join(also)}{ending}"
+        return f"{where}, {places[0]}, column `{column}`: {told}.{more}"
+
+    return InvalidRowsError(rows, explain)
 
 
 def _sort_distinct(column: pl.Series) -> pl.Series:

@@ -10,12 +10,20 @@ from typing import Any
 import polars as pl
 
 from dartcli._version import __version__
-from dartcli.data.counts import DataCounts, compare_counts, count_rows, warn_of_missing_negatives
+from dartcli.data.counts import (
+    DataCounts,
+    compare_counts,
+    count_rows,
+    warn_of_missing_negatives,
+    warn_of_swapped_columns,
+)
 from dartcli.data.dataset import DataOptions, Dataset
 from dartcli.data.download import fetch_dataset
-from dartcli.data.encode import Encoded, encode, encode_rows
+from dartcli.data.encode import Encoded, InvalidRowsError, encode, encode_rows
 from dartcli.data.features import Field, fit_features
+from dartcli.data.logs.registry import check_log, check_log_name, log_dataset, register_log
 from dartcli.data.logs.scan import explain_unreadable
+from dartcli.data.logs.schema import FileFormat, LogOptions
 from dartcli.data.manifest import (
     FORMAT,
     IDS,
@@ -99,6 +107,8 @@ def _write_encoded(
     sizes = {name: len(ids) for name, ids in encoded.ids.items()}
     counts = count_rows(encoded.interactions, sizes)
     complete, warnings = compare_counts(dataset, options, counts)
+    if dataset.local_files is not None:
+        warnings += warn_of_swapped_columns(counts)
     with atomic_directory(home) as place:
         write_table(encoded.interactions, place / INTERACTIONS)
         (place / IDS).mkdir()
@@ -131,12 +141,20 @@ def _encode(
     """Read and encode the interactions and the clean test table, if any."""
     name, columns = dataset.name, dataset.column_names(options)
     try:
-        encoded = encode(dataset.read(paths.raw_data(name), options), name, columns)
+        try:
+            encoded = encode(dataset.read(paths.raw_data(name), options), name, columns)
+        except InvalidRowsError as error:
+            if dataset.locate_row is None:
+                raise
+            places = [dataset.locate_row(options, row) for row in error.rows]
+            raise DataError(error.explain(places)) from error
+        test_name = f"{name}, --test-clean"
         raw_test = dataset.read_test(options) if dataset.read_test else None
-        test = None if raw_test is None else encode_rows(raw_test, encoded.ids, name, columns)
+        test = None if raw_test is None else encode_rows(raw_test, encoded.ids, test_name, columns)
     except READ_ERRORS as error:
         files = [source.path for source in sources.values()] if dataset.local_files else []
-        raise DataError(explain_unreadable(name, files, error)) from error
+        form = options if isinstance(options, FileFormat) else FileFormat()
+        raise DataError(explain_unreadable(name, files, error, form)) from error
     check_unchanged(dataset, sources)
     return encoded, test
 
@@ -248,6 +266,35 @@ def check_complete(name: str) -> tuple[bool | None, tuple[str, ...], DataCounts]
         encoded.interactions, {field: len(ids) for field, ids in encoded.ids.items()}
     )
     return (*compare_counts(dataset, options, counts), counts)
+
+
+def preprocess_log(
+    name: str, log: LogOptions, *, protocol: str = "strict", split_seed: int = 0
+) -> Prepared:
+    """Prepare a user's own log, and register it as the dataset ``name`` if that succeeds.
+
+    Parameters
+    ----------
+    name
+        Its name from now on.
+    log
+        Its files and columns; relative paths start at the working directory.
+    protocol, split_seed
+        As for :func:`preprocess`.
+
+    Raises
+    ------
+    UsageError
+        If the name is invalid, or that of a dataset in the catalog.
+    DataError
+        If a file, column, or value is missing or invalid.
+    """
+    check_log_name(name)
+    log = log.make_absolute()
+    check_log(log)
+    prepared = prepare_split(log_dataset(name), log, find_protocol(protocol), split_seed)
+    register_log(name, log)
+    return prepared
 
 
 def preprocess(

@@ -8,7 +8,7 @@ from typing import Any, Final
 from dartcli import catalog
 from dartcli.data.dataset import Dataset
 from dartcli.data.download import fetched_sizes
-from dartcli.data.logs.registry import list_logs, load_log, log_dataset
+from dartcli.data.logs.registry import forget_log, list_logs, load_log, log_dataset
 from dartcli.data.manifest import is_complete
 from dartcli.errors import DataError, UsageError
 from dartcli.settings import Options, validate
@@ -50,6 +50,13 @@ def last_prepared() -> str | None:
 def remember_prepared(name: str) -> None:
     """Record ``name`` as the dataset that was prepared last."""
     write_document(_record_path(), {"dataset": name})
+
+
+def forget_dataset(name: str) -> None:
+    """Remove the description of a log, and the record that it was prepared last."""
+    forget_log(name)
+    if last_prepared() == name:
+        _record_path().unlink(missing_ok=True)
 
 
 def _record_path() -> Path:

@@ -107,9 +107,9 @@ def _make_reader(
 
 def _make_dataset(
     name: str,
+    *,
     title: str,
     files: tuple[SourceFile, ...],
-    *,
     expected: Counts | None = None,
     partial: dict[str, Counts] | None = None,
     limit: float = 10.0,
@@ -146,8 +146,8 @@ def _part(number: int) -> SourceFile:
 DATASET = {
     "jester": _make_dataset(
         "jester",
-        "1.8 million joke ratings, 2006 to 2015 (dataset 3)",
-        (
+        title="1.8 million joke ratings, 2006 to 2015 (dataset 3)",
+        files=(
             SourceFile(
                 path="jester/FINAL jester 2006-15.xls",
                 urls=(f"{HOME}JesterDataset3.zip",),
@@ -159,8 +159,8 @@ DATASET = {
     ),
     "jester-1": _make_dataset(
         "jester-1",
-        "4.1 million joke ratings, 1999 to 2003 (dataset 1)",
-        tuple(_part(number) for number in (1, 2, 3)),
+        title="4.1 million joke ratings, 1999 to 2003 (dataset 1)",
+        files=tuple(_part(number) for number in (1, 2, 3)),
         expected=Counts(73_421, 100),
         partial={
             "only the first of three parts is available": Counts(24_983, 100, 1_077_115, 733_340)
@@ -168,8 +168,8 @@ DATASET = {
     ),
     "jester-4": _make_dataset(
         "jester-4",
-        "106,489 joke ratings, 2015 to 2019 (dataset 4)",
-        (
+        title="106,489 joke ratings, 2015 to 2019 (dataset 4)",
+        files=(
             SourceFile(
                 path="jester/[final] April 2015 to Nov 30 2019 - Transformed Jester Data - .xlsx",
                 urls=(f"{HOME}JesterDataset4.zip",),

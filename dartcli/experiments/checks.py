@@ -208,7 +208,7 @@ def check_logs() -> Iterator[Finding]:
     for name in list_logs():
         try:
             options = load_log(name)
-            files = expand_patterns(options.inputs) if options else []
+            files = expand_patterns(options.inputs, options) if options else []
         except DartError as error:
             remedy = f"Run `dart preprocess --input FILES --name {name}` again."
             yield Finding("data", name, "error", get_cause(error), remedy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
@@ -14,20 +14,24 @@ from dartcli.data.download import is_readable
 from dartcli.data.manifest import Prepared, load_manifest, read_encoded
 from dartcli.data.prepare import prepare_split
 from dartcli.data.registry import find_dataset, registered_options
-from dartcli.denoising import Strategy
 from dartcli.errors import DartError, RunError, UsageError
 from dartcli.experiments.run import Run
 from dartcli.experiments.run_writer import training_identity
 from dartcli.settings import (
     Component,
     Options,
+    Protocol,
     Settings,
+    Training,
     find_protocol,
     merge,
     resolve_options,
     validate,
 )
 from dartcli.training.configuration import Configuration
+
+if TYPE_CHECKING:
+    from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +69,9 @@ def configure(settings: Settings) -> Configuration:
         )
     protocol = find_protocol(settings.protocol)
     dataset = find_dataset(settings.dataset.name)
+    # both names are checked before PyTorch is imported
+    catalog.check("models", settings.model.name)
+    catalog.check("strategies", settings.strategy.name)
     model = catalog.load("models", settings.model.name)
     strategy = catalog.load("strategies", settings.strategy.name)
     described = registered_options(dataset.name)
@@ -75,24 +82,12 @@ def configure(settings: Settings) -> Configuration:
         model.Options, settings.model, "model", protocol, protocol.model_dump()
     )
     strategy_options = resolve_options(strategy.Options, settings.strategy, "strategy", protocol)
-    training = settings.training
-    weight_decay = training.weight_decay
-    if weight_decay is None:
-        weight_decay = protocol.weight_decay
-    if weight_decay is None:
-        weight_decay = getattr(model, "weight_decay", WEIGHT_DECAY)
     complete = settings.model_copy(
         update={
             "dataset": _stated(settings.dataset, dataset_options),
             "model": _stated(settings.model, model_options),
             "strategy": _stated(settings.strategy, strategy_options),
-            "training": training.model_copy(
-                update={
-                    "weight_decay": weight_decay,
-                    "epochs": training.epochs or protocol.epochs,
-                    "patience": training.patience or protocol.patience,
-                }
-            ),
+            "training": _complete_training(settings.training, protocol, model),
         }
     )
     return Configuration(
@@ -104,6 +99,21 @@ def configure(settings: Settings) -> Configuration:
         model_options,
         strategy,
         strategy_options,
+    )
+
+
+def _complete_training(training: Training, protocol: Protocol, model: type[nn.Module]) -> Training:
+    weight_decay = training.weight_decay
+    if weight_decay is None:
+        weight_decay = protocol.weight_decay
+    if weight_decay is None:
+        weight_decay = getattr(model, "weight_decay", WEIGHT_DECAY)
+    return training.model_copy(
+        update={
+            "weight_decay": weight_decay,
+            "epochs": training.epochs or protocol.epochs,
+            "patience": training.patience or protocol.patience,
+        }
     )
 
 
@@ -128,10 +138,11 @@ def resolve_strategy(name: str, options: Mapping[str, Any], protocol: str) -> di
     UsageError
         If a name, key, or value is invalid.
     """
-    kind: type[Strategy] = catalog.load("strategies", name)
+    kind = catalog.load("strategies", name)
     given = Component(name=name, options=dict(options))
     resolved = resolve_options(kind.Options, given, "strategy", find_protocol(protocol))
-    return resolved.model_dump(mode="json")
+    stated: dict[str, Any] = resolved.model_dump(mode="json")
+    return stated
 
 
 def _stated(component: Component, options: Options) -> Component:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from dartcli.errors import UsageError
 from dartcli.experiments.configure import configure, load_prepared, log_warnings
@@ -10,7 +10,26 @@ from dartcli.experiments.run import Run, load_model_weights
 from dartcli.experiments.run_index import find_run
 from dartcli.training.results import compute_spread, finite_or_none
 
+if TYPE_CHECKING:
+    from torch import nn
+
 Split = Literal["train", "valid", "test"]
+
+
+def load_model(run: Run, seed: int, device: str) -> nn.Module:
+    """Return the module of one seed of a finished run; see :meth:`Run.model`."""
+    from dartcli.training import device as devices
+    from dartcli.training.components import build_model
+
+    if seed not in run.seeds:
+        trained = ", ".join(map(str, run.seeds))
+        raise UsageError(f"run {run.name} has no seed {seed}. Its seeds: {trained}.")
+    configuration = configure(run.settings)
+    target = devices.resolve(device)
+    with devices.explained(target):
+        model = build_model(configuration, load_prepared(configuration, seed), seed, target)
+        load_model_weights(model, run, seed)
+    return model.eval()
 
 
 def evaluate_run(

@@ -24,10 +24,12 @@ files byte for byte.
 
 from __future__ import annotations
 
+import importlib
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -82,7 +84,7 @@ class Metrics(Options):
     """The run was stopped before all its seeds were trained."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run on disk; everything but ``settings`` and ``environment`` needs it to be finished."""
 
@@ -92,6 +94,55 @@ class Run:
     def name(self) -> str:
         """Name of the run: that of its folder."""
         return self.folder.name
+
+    def __repr__(self) -> str:
+        if not (self.folder / METRICS).is_file():
+            return f"<Run {self.name}: not finished>"
+        metrics = self.metrics
+        auc = metrics.summary["test_auc"].mean
+        count = len(self.seeds)
+        return (
+            f"<Run {self.name}: {metrics.strategy}, {metrics.model} on {metrics.dataset}, "
+            f"{count} seed{'s' * (count != 1)}, test AUC {'–' if auc is None else f'{auc:.4f}'}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a table of the metrics, for notebooks."""
+        if not (self.folder / METRICS).is_file():
+            return escape(repr(self))
+        rows = "".join(
+            f"<tr><td>{escape(name.replace('_', ' '))}</td><td>{_format_number(spread.mean)}</td>"
+            f"<td>{_format_number(spread.std)}</td></tr>"
+            for name, spread in self.metrics.summary.items()
+        )
+        head = "<tr><th>metric</th><th>mean</th><th>std</th></tr>"
+        return f"<table><caption>{escape(repr(self))}</caption>{head}{rows}</table>"
+
+    def model(self, seed: int | None = None, device: str = "cpu") -> nn.Module:
+        """Return the module with the reported weights of ``seed``, in evaluation mode.
+
+        Its data are prepared again if they are not cached, because they decide its size.
+
+        Parameters
+        ----------
+        seed
+            Default: the first seed of the run.
+        device
+            ``cpu``, ``cuda``, ``cuda:N``, or ``auto``.
+
+        Raises
+        ------
+        UsageError
+            If the seed was not trained, or the device does not exist.
+        RunError, DataError
+            If the weights or the data cannot be read.
+        """
+        # the module above this one that builds models reads runs, so it is looked up by name
+        evaluate = importlib.import_module("dartcli.experiments.evaluate")
+        model: nn.Module = evaluate.load_model(
+            self, self.seeds[0] if seed is None else seed, device
+        )
+        return model
 
     @cached_property
     def settings(self) -> Settings:
@@ -260,6 +311,10 @@ class Run:
             return read_table(self.seed_folder(seed) / name, self.seed_files(seed).get(name))
         except DataError as error:
             raise RunError(self._explain_corrupt(error)) from error
+
+
+def _format_number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
 
 def load_model_weights(model: nn.Module, run: Run, seed: int) -> None:

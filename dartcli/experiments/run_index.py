@@ -84,6 +84,8 @@ class RunListing:
     """Mean test AUC over the seeds."""
     ended: str | None = None
     """When it ended, in ISO 8601."""
+    seconds: float | None = None
+    """How long it took, from the start or the last resumption."""
 
 
 def list_runs() -> list[RunListing]:
@@ -128,6 +130,7 @@ def _read_listing(folder: Path) -> RunListing:
         seeds=settings.seeds if metrics is None else run.seeds,
         test_auc=None if metrics is None else metrics.summary["test_auc"].mean,
         ended=run.environment.get("ended"),
+        seconds=run.environment.get("seconds"),
     )
 
 

@@ -43,18 +43,24 @@ from dartcli.storage.tables import write_table, write_tensors
 from dartcli.training.results import SeedMetrics, SeedRecord, summarize
 
 
+def check_free(name: str) -> Path:
+    """Return the folder for a new run ``name``; raise UsageError if it is invalid or taken."""
+    folder = paths.runs() / check_name(name)
+    if folder.exists():
+        unfinished = is_run(folder) and not (folder / METRICS).is_file()
+        other = f", or resume it with `dart resume {name}`" if unfinished else ""
+        raise UsageError(f"run {name!r} exists in {folder.parent}. Choose another `--name`{other}.")
+    return folder
+
+
 def _claim_folder(
     settings: Settings, environment: Mapping[str, Any], name: str | None, stack: ExitStack
 ) -> Path:
     """Create the folder of a new run, locked before it becomes visible, and return it."""
     parent = ensure_directory(paths.runs())
     if name is not None:
-        folder = parent / check_name(name)
-        stack.enter_context(lock_run(folder))
-        if folder.exists():
-            unfinished = is_run(folder) and not (folder / METRICS).is_file()
-            other = f", or resume it with `dart resume {name}`" if unfinished else ""
-            raise UsageError(f"run {name!r} exists in {parent}. Choose another `--name`{other}.")
+        stack.enter_context(lock_run(parent / check_name(name)))
+        folder = check_free(name)
         _create_folder(folder, settings, environment)
         return folder
     numbers = [

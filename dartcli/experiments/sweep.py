@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from dartcli.errors import DataError, RunError, UsageError
+from dartcli.errors import DartError, DataError, RunError, UsageError
 from dartcli.experiments import run_index
 from dartcli.settings import Options, Settings, validate
 from dartcli.storage import paths
-from dartcli.storage.atomic import ensure_directory
+from dartcli.storage.atomic import ensure_directory, os_reason
 from dartcli.storage.checksums import read_document, write_document
 from dartcli.storage.locks import lock
 from dartcli.training.results import SeedMetrics
@@ -100,7 +102,7 @@ class Row(Options):
     """Wall-clock time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """A sweep on disk, finished or not."""
 
@@ -110,6 +112,10 @@ class Sweep:
     def name(self) -> str:
         """Name of the sweep: that of its folder."""
         return self.folder.name
+
+    def __repr__(self) -> str:
+        count, total = len(self.finished()), len(self.document.entries)
+        return f"<Sweep {self.name}: {count:,} of {total:,} trainings>"
 
     @cached_property
     def document(self) -> SweepDocument:
@@ -190,6 +196,71 @@ def find_sweep(name: str) -> Sweep:
         known = ", ".join(list_sweeps()) or "none"
         raise UsageError(f"no sweep {name!r} in {sweeps_directory()}. Existing sweeps: {known}.")
     return Sweep(_folder(name))
+
+
+@dataclass(frozen=True)
+class SweepListing:
+    """One line of the list of sweeps; None = unknown."""
+
+    name: str
+    """Name of the sweep."""
+    state: Literal["finished", "unfinished", "unreadable"]
+    """``unfinished``: some trainings are missing. ``unreadable``: its document is corrupt."""
+    datasets: tuple[str, ...] = ()
+    """Datasets, with the options that the sweep varies."""
+    protocol: str | None = None
+    """Protocol."""
+    finished: int = 0
+    """Trainings that are finished."""
+    total: int = 0
+    """All trainings that were requested."""
+    ended: str | None = None
+    """When the last of them ended, in ISO 8601."""
+    seconds: float | None = None
+    """Time of all trainings together."""
+
+
+def list_sweep_entries() -> list[SweepListing]:
+    """Return one entry per sweep, by name."""
+    return [_read_listing(find_sweep(name)) for name in list_sweeps()]
+
+
+def _read_listing(sweep: Sweep) -> SweepListing:
+    try:
+        document, rows = sweep.document, sweep.finished()
+    except DartError:
+        return SweepListing(sweep.name, "unreadable")
+    files = [sweep.folder / ROWS / f"{entry.key}.json" for entry, _ in rows]
+    last = max((file.stat().st_mtime for file in files), default=None)
+    return SweepListing(
+        name=sweep.name,
+        state="finished" if len(rows) == len(document.entries) else "unfinished",
+        datasets=tuple(dict.fromkeys(entry.dataset for entry in document.entries)),
+        protocol=document.protocol,
+        finished=len(rows),
+        total=len(document.entries),
+        ended=None if last is None else datetime.fromtimestamp(last, UTC).isoformat("T", "seconds"),
+        seconds=sum(row.seconds for _, row in rows) if rows else None,
+    )
+
+
+def remove_sweep(name: str) -> None:
+    """Remove the folder of a sweep.
+
+    Raises
+    ------
+    UsageError
+        If there is no such sweep, or ``name`` is a path.
+    RunError
+        If it cannot be removed.
+    """
+    if Path(name).name != name:
+        raise UsageError(f"{name!r} is a path. Give the name of a sweep.")
+    folder = find_sweep(name).folder
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise RunError(f"cannot remove {folder}: {os_reason(error)}.") from error
 
 
 def claim_sweep(name: str, protocol: str) -> Sweep:

@@ -50,6 +50,8 @@ class SweepProgress:
     """The training that finished last."""
     row: Row | None = None
     """Its row."""
+    running: tuple[PlannedTraining, ...] = ()
+    """The trainings in progress."""
 
 
 def run_sweep(
@@ -188,16 +190,24 @@ def _run(
     distinct = {training.entry.key: training for training in planned}
     missing = [training for key, training in distinct.items() if sweep.row(key) is None]
     done = len(distinct) - len(missing)
-    progress(SweepProgress(done, len(distinct), phase))
     failures: list[str] = []
     # no more processes than trainings, and none if one is enough
     count = min(workers, len(missing))
+    # trainings are started in order, so the first that have not ended are in progress
+    left = {training.entry.key: training for training in missing}
+
+    def report(latest: PlannedTraining | None = None, row: Row | None = None) -> None:
+        running = tuple(left.values())[:count]
+        progress(SweepProgress(done, len(distinct), phase, latest, row, running))
+
+    report()
     results = _run_here(missing, sweep) if count <= 1 else _run_pool(missing, sweep, count)
     with contextlib.closing(results):
         for training, result in results:
+            del left[training.entry.key]
             if isinstance(result, Row):
                 done += 1
-                progress(SweepProgress(done, len(distinct), phase, training, result))
+                report(training, result)
             else:
                 entry = training.entry
                 failures.append(

@@ -16,7 +16,6 @@ from dartcli.experiments import run_writer
 from dartcli.experiments.configure import configure, load_prepared, log_warnings, resolve
 from dartcli.experiments.environment import environment
 from dartcli.experiments.run import CHECKPOINTS, Run
-from dartcli.experiments.run_index import check_name
 from dartcli.settings import COMPONENTS, Settings
 from dartcli.training.configuration import Configuration
 
@@ -96,7 +95,7 @@ def train_run(
     from dartcli.training.device import resolve as resolve_device
 
     if name is not None:
-        check_name(name)
+        run_writer.check_free(name)
     configuration = _configure(settings, keys)
     device = resolve_device(configuration.settings.device)
     supervision = _supervise(progress, checkpoint_every, stopping)
@@ -116,11 +115,15 @@ def _configure(
             return settings
         settings = settings.settings
     tree = settings.model_dump() if isinstance(settings, Settings) else dict(settings or {})
-    named = {
+    return resolve(tree, name_components(keys))
+
+
+def name_components(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``tree`` with ``{"name": NAME}`` for a component that is given by its name."""
+    return {
         key: {"name": value} if key in COMPONENTS and isinstance(value, str) else value
-        for key, value in keys.items()
+        for key, value in tree.items()
     }
-    return resolve(tree, named)
 
 
 def resume_run(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from dartcli.experiments.run import Run
 from dartcli.experiments.sweep import Sweep
 from dartcli.reporting.figures import STYLE, Floats, render_svg
-from dartcli.reporting.formats import FORMATS, SUFFIXES
+from dartcli.reporting.formats import FORMATS, SUFFIXES, format_html
 from dartcli.reporting.table import Table
 from dartcli.settings import Options, validate
 from dartcli.storage.atomic import atomic_directory, write_json, write_text
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AnalysisResult:
     """What an analysis found."""
 
@@ -43,6 +44,20 @@ class AnalysisResult:
     """File name without suffix -> figure."""
     files: list[Path] = field(default_factory=list)
     """Files it was written to."""
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.tables)} tables, {len(self.figures)} figures"
+        return f"<AnalysisResult {self.name}: {counts}>"
+
+    def _repr_html_(self) -> str:
+        """Return sentences, tables, and figures, for notebooks."""
+        parts = [f"<p>{escape(sentence)}</p>" for sentence in self.sentences]
+        parts += map(format_html, self.tables)
+        import matplotlib as mpl
+
+        with mpl.rc_context(STYLE):
+            parts += [render_svg(figure).decode() for figure in self.figures.values()]
+        return "".join(parts)
 
 
 @dataclass(frozen=True)

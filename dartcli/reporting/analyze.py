@@ -14,9 +14,32 @@ if TYPE_CHECKING:
     from dartcli.reporting.analysis import Analysis, AnalysisResult
 
 
+def as_list(chosen: Run | Sweep | str | Sequence[Run | Sweep | str]) -> list[Run | Sweep | str]:
+    """Return one subject, or several, as a list."""
+    return [chosen] if isinstance(chosen, Run | Sweep | str) else list(chosen)
+
+
+def compare_runs(*chosen: Run | Sweep | str, **options: Any) -> AnalysisResult:
+    """Compare runs that share seeds, or the trainings of a sweep, with ``base``.
+
+    Parameters
+    ----------
+    *chosen
+        Runs or sweeps, or their names.
+    **options
+        Options of the analysis ``compare``.
+
+    Raises
+    ------
+    UsageError, RunError
+        As for :func:`run_analysis`.
+    """
+    return run_analysis("compare", chosen, options)
+
+
 def run_analysis(
     what: str,
-    chosen: Sequence[Run | Sweep | str],
+    chosen: Run | Sweep | str | Sequence[Run | Sweep | str],
     options: Mapping[str, Any] | None = None,
 ) -> AnalysisResult:
     """Analyze finished runs or sweeps and write the result.
@@ -35,7 +58,7 @@ def run_analysis(
     from dartcli.reporting.analysis import write_result
 
     analysis: Analysis = catalog.load("analyses", what)
-    subjects = [find_subject(one) if isinstance(one, str) else one for one in chosen]
+    subjects = [find_subject(one) if isinstance(one, str) else one for one in as_list(chosen)]
     if not subjects:
         raise UsageError(f"no run to analyze. Name one: `dart analyze {what} RUN`.")
     for one in subjects:

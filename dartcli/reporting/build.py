@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from dartcli.data.registry import find_dataset
 from dartcli.errors import DartError, RunError, UsageError
 from dartcli.experiments.run import Run
 from dartcli.experiments.sweep import Sweep
+from dartcli.reporting.analyze import as_list
 from dartcli.storage import paths
 from dartcli.storage.atomic import write_text
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from dartcli.reporting.page import PageContent, Source
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Page:
     """A report that :func:`write_report` wrote."""
 
@@ -35,14 +37,26 @@ class Page:
     absent: Mapping[str, str]
     """What is not included -> why."""
 
+    def __repr__(self) -> str:
+        return f"<Page {self.path}>"
 
-def write_report(chosen: Sequence[Run | Sweep | str], output: Path | None = None) -> Page:
+    def _repr_html_(self) -> str:
+        """Return a link to the page, and its main sentences, for notebooks."""
+        sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.summary)
+        return f'<p><a href="{escape(self.path.as_uri())}">{escape(self.path.name)}</a></p>' + (
+            sentences
+        )
+
+
+def write_report(
+    chosen: Run | Sweep | str | Sequence[Run | Sweep | str], output: Path | str | None = None
+) -> Page:
     """Write an HTML report about runs or sweeps: metrics, applicable analyses, settings.
 
     Parameters
     ----------
     chosen
-        Runs or sweeps, or their names; not both kinds.
+        One or more runs or sweeps, or their names; not both kinds.
     output
         The file to write. Default: ``reports/`` under ``DART_HOME``, named after the runs.
 
@@ -51,16 +65,14 @@ def write_report(chosen: Sequence[Run | Sweep | str], output: Path | None = None
     UsageError, RunError
         If a run does not exist, or its files cannot be read.
     """
-    from dartcli.experiments.comparison import find_subject
     from dartcli.reporting.overview import file_name
     from dartcli.reporting.page import render_page
 
-    subjects = [find_subject(one) if isinstance(one, str) else one for one in chosen]
-    if not subjects:
-        raise UsageError("no run to report on. List the runs with `dart runs`.")
+    subjects = _find_subjects(chosen)
     are_sweeps = isinstance(subjects[0], Sweep)
-    if any(isinstance(one, Sweep) != are_sweeps for one in subjects):
-        raise UsageError("a report takes runs or sweeps, not both. Write two reports.")
+    path = Path(output).absolute() if output else paths.reports() / file_name(subjects)
+    if path.is_dir():
+        raise UsageError(f"--output {output} is a directory. Name a file in it.")
     results: list[AnalysisResult] = []
     analyses: dict[str, Analysis] = {}
     absent: dict[str, str] = {}
@@ -90,11 +102,19 @@ def write_report(chosen: Sequence[Run | Sweep | str], output: Path | None = None
         results = [
             replace(one, tables=one.tables[1:]) if one.name == "compare" else one for one in results
         ]
-    path = output or paths.reports() / file_name(subjects)
-    if path.is_dir():
-        raise UsageError(f"--output {path} is a directory. Name a file in it.")
     write_text(path, render_page(content, results))
     return Page(path, content.summary, tuple(result.name for result in results), absent)
+
+
+def _find_subjects(chosen: Run | Sweep | str | Sequence[Run | Sweep | str]) -> list[Run | Sweep]:
+    from dartcli.experiments.comparison import find_subject
+
+    subjects = [find_subject(one) if isinstance(one, str) else one for one in as_list(chosen)]
+    if not subjects:
+        raise UsageError("no run to report on. List the runs with `dart runs`.")
+    if len({isinstance(one, Sweep) for one in subjects}) > 1:
+        raise UsageError("a report takes runs or sweeps, not both. Write two reports.")
+    return subjects
 
 
 def _answer(

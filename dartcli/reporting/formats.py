@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from html import escape
 from typing import TYPE_CHECKING, Final
 
 from dartcli.reporting.table import Marked
@@ -29,6 +30,15 @@ def text(cell: Cell) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
     return "–" if cell is None else cell
+
+
+def format_size(size: int | None) -> str:
+    """Return a number of bytes as ``1.2 MB``, or a dash if it is unknown."""
+    if size is None:
+        return "–"
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
 
 
 def is_numeric(table: Table, column: int) -> bool:
@@ -66,6 +76,16 @@ _LATEX: Final = {
     "^": r"\textasciicircum{}",
     "–": "--",
 }
+
+
+def format_html(table: Table) -> str:
+    """Return ``table`` as a plain HTML table, for notebooks."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(text(cell))}</td>" for cell in row) + "</tr>"
+        for row in table.rows
+    )
+    return f"<table><caption>{escape(table.title)}</caption><tr>{head}</tr>{rows}</table>"
 
 
 def format_latex(table: Table) -> str:

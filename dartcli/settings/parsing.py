@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -45,10 +45,27 @@ def explain_error(error: ValidationError, kind: type[BaseModel], where: str) -> 
                 owner = inner
         offered = ", ".join(sorted(owner.model_fields)) or "none"
         return f"unknown setting `{path}`. Available settings: {offered}."
-    message = fault["msg"].removeprefix("Value error, ")
+    message = _rephrase(fault["msg"])
     if fault["type"] == "missing":
         return f"setting `{path}` is missing."
     return f"invalid value for `{path}`: {fault['input']!r}. {message[0].upper()}{message[1:]}."
+
+
+PHRASES: Final = {
+    r"Value error, ": "",
+    r"Input should be less than or equal to ": "must be at most ",
+    r"Input should be greater than or equal to ": "must be at least ",
+    r"Input should be (less|greater) than ": r"must be \1 than ",
+    r"Input should be a valid (integer|number).*": r"must be a valid \1",
+    r"Input should be '": "choose '",
+}
+"""Beginning of a message of pydantic -> how we say it."""
+
+
+def _rephrase(message: str) -> str:
+    for pattern, phrase in PHRASES.items():
+        message = re.sub(f"^{pattern}", phrase, message)
+    return message
 
 
 def resolve_options(
@@ -66,6 +83,13 @@ def resolve_options(
     strict = kind.strict_defaults if protocol.name == "strict" else {}
     defaults = {**strict, **(known or {})}
     fitting = {key: value for key, value in defaults.items() if key in kind.model_fields}
+    unknown = sorted(set(component.options) - set(kind.model_fields))
+    if unknown:
+        offered = ", ".join(sorted(kind.model_fields)) or "none"
+        raise UsageError(
+            f"{where} {component.name} has no setting `{where}.{unknown[0]}`. Its settings: "
+            f"{offered}."
+        )
     return validate(kind, {**fitting, **component.options}, where)
 
 

@@ -8,7 +8,7 @@ from dartcli.denoising import Decision, Observed, Strategy
 
 
 class Base(Strategy):
-    """Keep every row."""
+    """Keep every row: plain training."""
 
     def decide(self, observed: Observed) -> Decision:
         """Return weight 1 and the recorded label for every row."""

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import DATA, dart, succeed
+from running import DATA, TRAIN, dart, succeed
 from typer.main import get_command
 
 from dartcli import catalog
@@ -125,3 +125,63 @@ def test_help_imports_no_large_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("kind", catalog.CONSTANT)
+def test_list_and_analyze_show_every_component(kind: catalog.Kind, home: Path) -> None:
+    expected = [
+        {"name": name, "description": text} for name, text in catalog.describe(kind).items()
+    ]
+    assert json.loads(succeed("list", kind, "--json").stdout) == expected
+    assert succeed("list", kind, "-q").stdout.split() == catalog.names(kind)
+    table = succeed("list", kind).stdout
+    assert all(name in table for name in catalog.names(kind))
+    if kind == "analyses":
+        assert succeed("analyze").stdout == table
+    assert not home.exists()
+
+
+def test_help_states_the_defaults_of_the_thesis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", succeed("train", "--help").stdout).split())
+    defaults = catalog.load("strategies", "dart").Options()
+    for flag, name in [
+        ("--r", "r"), ("--tau-m", "tau_m"), ("--t-i", "t_i"), ("--t-m", "t_m"),
+        ("--basis", "basis"),
+    ]:  # fmt: skip
+        stated = re.search(rf" {flag} [A-Z]+ .*?\[default: (\S+)\]", text)
+        assert stated, flag
+        assert stated[1] == str(getattr(defaults, name)), flag
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["eval", "one", "two"], "one\ntwo\n"),
+        ([*TRAIN, "--name", "three"], "three\n"),
+        (["download", "--list"], "".join(f"{name}\n" for name in catalog.names("datasets"))),
+    ],
+)
+def test_quiet_commands_print_only_names(words: list[str], expected: str) -> None:
+    result = succeed(*words, "-q")
+    assert result.stdout == expected
+    assert result.stderr == ""
+
+
+def test_quiet_commands_print_only_paths(trained: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    for words, expected in [
+        (["preprocess", "synthetic", *DATA], 1),
+        (["analyze", "memorization", "one"], 3),
+        (["report", "one", "-o", str(page)], 1),
+    ]:
+        result = succeed(*words, "--quiet")
+        paths = [Path(line) for line in result.stdout.splitlines()]
+        assert len(paths) >= expected
+        assert all(path.exists() for path in paths), words
+        assert result.stderr == ""
+    assert page.is_file()
+    # a later command talks again
+    assert "next: " in succeed("preprocess", "synthetic", *DATA).stderr
+    assert trained.is_dir()

@@ -71,13 +71,19 @@ def with_note(error: BaseException, note: str) -> BaseException:
         (UsageError("no run 'x'."), 2, "error: no run 'x'.\n"),
         (RunError("no [red]"), 1, "error: no [red]\n"),
         (StoppedError("stopped after step 3.", 15), 143, "Stopped after step 3.\n"),
-        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (KeyboardInterrupt(), 130, "Interrupted. Run `dart eval 'my run'` again to continue.\n"),
         (with_note(Interrupted(15), "Run `x`."), 143, "Interrupted. Run `x`.\n"),
     ],
 )
 def test_exceptions_become_messages_and_exit_codes(
-    raised: BaseException, code: int, stderr: str, capsys: pytest.CaptureFixture[str]
+    raised: BaseException,
+    code: int,
+    stderr: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("sys.argv", ["dart", "eval", "my run"])
+
     @guarded
     def command() -> None:
         raise raised

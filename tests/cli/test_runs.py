@@ -1,8 +1,8 @@
 """``dart runs``: list, show, compare, remove."""
 
 import json
-import statistics
 import shutil
+import statistics
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from dartcli.storage.checksums import read_document
 
 
 def list_states() -> dict[str, str]:
-    entries = json.loads(succeed("runs", "--json").stdout)
+    entries = json.loads(succeed("runs", "--json").stdout)["runs"]
     return {entry["name"]: entry["state"] for entry in entries}
 
 
@@ -24,7 +24,7 @@ def test_empty_list_suggests_training(home: Path) -> None:
     result = succeed("runs")
     assert result.stdout == ""
     assert "next: dart train" in result.stderr
-    assert json.loads(succeed("runs", "--json").stdout) == []
+    assert json.loads(succeed("runs", "--json").stdout) == {"runs": [], "sweeps": []}
     assert not home.exists()
 
 
@@ -33,8 +33,8 @@ def test_list_contains_finished_and_unfinished_runs() -> None:
     shown = succeed("runs").stdout
     assert max(map(len, shown.splitlines())) <= 80
     assert "dart, fm" in shown
-    assert "synthetic, strict" in shown
-    found = json.loads(succeed("runs", "--json").stdout)
+    assert "synthetic," in shown
+    found = json.loads(succeed("runs", "--json").stdout)["runs"]
     assert [(entry["name"], entry["state"]) for entry in found] == [
         ("one", "finished"), ("two", "finished"), ("left", "unfinished"),
     ]  # fmt: skip

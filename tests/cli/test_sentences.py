@@ -57,6 +57,17 @@ def run_case(case: Case, home: Path, cwd: Path) -> str:
     log.write_parquet(cwd / "log.parquet")
     (cwd / "empty.csv").write_text("")
     (cwd / "notes.txt").write_text("hello")
+    (cwd / "notes.xml").write_text("<log/>")
+    (cwd / "folder").mkdir()
+    (cwd / "utf16.csv").write_text("user_id,item_id\n1,2\n", encoding="utf-16")
+    (cwd / "latin.csv").write_bytes(b"user_id,item_id\n" + b"\xe9,1\n" * 20)
+    (cwd / "semicolon.csv").write_text("user_id;item_id\n1;2\n")
+    (cwd / "numbers.csv").write_text("17,42\n18,43\n")
+    (cwd / "ragged.csv").write_text("user_id,item_id\n" + "u,1\n" * 20 + "u,1,2\n")
+    (cwd / "gap.csv").write_text("user_id,item_id\n" + "u,1\n,2\n" * 20)
+    (cwd / "twins").mkdir()
+    log.write_csv(cwd / "twins" / "a.csv")
+    log.rename({"dwell": "seconds"}).write_csv(cwd / "twins" / "b.csv")
     (cwd / "broken.json").write_text("{")
     context = globals()[case.setup](home) if case.setup else None
     with context or nullcontext():

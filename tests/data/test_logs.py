@@ -93,6 +93,122 @@ def test_every_format_is_read_alike(tmp_path: Path, name: str) -> None:
     assert table[RATING].to_list() == source["stars"].to_list()
 
 
+OPTIONS = {"user": "user_id", "item": "item_id"}
+
+
+def read_ids(path: Path | str, **options: object) -> list[tuple[object, object]]:
+    chosen = LogOptions.model_validate({**OPTIONS, **options, "inputs": (str(path),)})
+    return read_log(chosen, chosen.inputs).collect().select(USER, ITEM).rows()
+
+
+IDS = log().select("user_id", "item_id").rows()
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "options"),
+    [
+        ("a.txt", "\t", {}),
+        ("a.txt", ";", {}),
+        ("a.txt", "|", {}),
+        ("a.csv", ";", {"separator": ";"}),
+        ("a.csv", "\t", {"separator": "\\t"}),
+        ("a.log", ",", {"format": "csv"}),
+        ("a.log", "\t", {"format": "tsv"}),
+    ],
+)
+def test_text_is_read_with_any_separator(
+    tmp_path: Path, name: str, separator: str, options: dict[str, str]
+) -> None:
+    log().write_csv(tmp_path / name, separator=separator)
+    assert read_ids(tmp_path / name, **options) == IDS
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.json"])
+def test_json_lines_are_read(tmp_path: Path, name: str) -> None:
+    log().select("user_id", "item_id").write_ndjson(tmp_path / name)
+    form = {"format": "jsonl"} if name == "a.json" else {}
+    assert read_ids(tmp_path / name, **form) == IDS
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "utf-8-sig", "cp1252"])
+def test_text_is_decoded(tmp_path: Path, encoding: str) -> None:
+    text = "user_id,item_id\n" + "".join(f"J\xf6rg{n},{n}\n" for n in range(20))
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode(encoding)))
+    expected = [(f"J\xf6rg{n}", n) for n in range(20)]
+    assert read_ids(tmp_path / "a.csv", encoding=encoding) == expected
+    assert read_ids(tmp_path / "a.csv.gz", encoding=encoding) == expected
+
+
+def test_columns_without_a_header_are_numbered(tmp_path: Path) -> None:
+    log().select("user_id", "item_id").write_csv(tmp_path / "a.csv", include_header=False)
+    found = read_ids(tmp_path / "a.csv", header=False, user="column_1", item="column_2")
+    assert found == IDS
+
+
+def test_a_directory_stands_for_the_logs_below_it(tmp_path: Path) -> None:
+    (tmp_path / "day" / "_temporary").mkdir(parents=True)
+    write(tmp_path / "a.csv", log()[:30])
+    write(tmp_path / "day" / "b.csv", log()[30:])
+    for name in ("README.md", "_SUCCESS", ".hidden.csv", "day/_temporary/c.csv"):
+        (tmp_path / name).write_text("nothing")
+    assert read_ids(tmp_path) == IDS
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_partitions_become_columns(home: Path, tmp_path: Path, suffix: str) -> None:
+    for day in (1, 2):
+        for shop in ("north", "so%20uth"):
+            folder = tmp_path / "log" / f"day=2026-11-0{day}" / f"shop={shop}"
+            folder.mkdir(parents=True)
+            write(folder / f"part{suffix}", log())
+    options = LogOptions.model_validate(
+        {**OPTIONS, "inputs": (str(tmp_path / "log"),), "fields": ("shop",), "time": "day"}
+    )
+    table = read_log(options, options.inputs).collect()
+    assert table["shop"].unique().sort().to_list() == ["north", "so uth"]
+    assert [str(day) for day in table[TIME].unique().sort()] == ["2026-11-01", "2026-11-02"]
+    assert table[TIME].dtype == pl.Date
+    done = prepared(tmp_path / "log", "--time", "day", "--split", "temporal", "--field", "shop")
+    assert done.exit_code == 0, done.stderr
+    assert "features: shop (" in done.stdout
+    assert home.is_dir()
+
+
+def test_whole_numbers_in_a_column_of_floats_are_ids(tmp_path: Path) -> None:
+    table = log().with_columns(pl.col("item_id").cast(pl.Float64))
+    for name in ("a.parquet", "a.csv"):
+        assert read_ids(write(tmp_path / name, table)) == IDS
+    gap = table.with_columns(item_id=pl.Series([float("nan"), *[1.0] * (ROWS - 1)]))
+    assert read_ids(write(tmp_path / "b.parquet", gap))[0] == ("u0", None)
+
+
+def test_the_file_of_an_invalid_row_is_named(home: Path, tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", log().with_columns(pl.col("clicked").cast(pl.Int64)))
+    write(tmp_path / "b.csv", log().with_columns(clicked=pl.Series([1, 7] * 30)))
+    done = prepared(tmp_path, "--label", "clicked")
+    assert done.exit_code == 1
+    assert "shop, row 2 of b.csv, column `clicked`: found 7, expected 0 or 1." in done.stderr
+    assert "29 more rows are invalid: row 4 of b.csv (7), row 6 of b.csv (7), ..." in done.stderr
+    # a log that cannot be prepared is not registered
+    assert dart("train", "shop").exit_code == 2
+    assert not (home / "own" / "shop.json").exists()
+
+
+def test_swapped_columns_are_suspected(home: Path, tmp_path: Path) -> None:
+    table = pl.DataFrame(
+        {"a": [n % 5 for n in range(1500)], "b": [n * 7 % 300 for n in range(1500)]}
+    )
+    write(tmp_path / "a.csv", table)
+    path = tmp_path / "a.csv"
+    done = dart("preprocess", "--input", path, "--user", "a", "--item", "b", "--name", "shop")
+    assert "only 5 users, but 300 items" in done.stderr
+    assert "exchange `--user` and `--item`" in done.stderr
+    done = dart("preprocess", "--input", path, "--user", "b", "--item", "a", "--name", "other")
+    assert "exchange" not in done.stderr
+    assert home.is_dir()
+
+
 def test_a_log_becomes_a_dataset_that_can_be_trained_evaluated_and_analyzed(
     home: Path, tmp_path: Path
 ) -> None:
@@ -358,10 +474,10 @@ EVERY_PAIR = "".join(f"{user},{item}\n" for user in range(5) for item in range(4
 INVALID: dict[str, tuple[Callable[[Path], Path], list[str], list[str]]] = {
     "no such file": (lambda folder: folder / "no.csv", [], ["no.csv"]),
     "no file matches": (lambda folder: folder / "*.parquet", [], ["*.parquet"]),
-    "directory": (lambda folder: folder, [], ["logs"]),
+    "directory without a log": (lambda folder: folder, [], ["logs", ".jsonl", "--format"]),
     "empty": (raw("log.csv", b""), [], ["log.csv"]),
     "only a header": (csv("user_id,item_id\n"), [], ["shop"]),
-    "unknown format": (raw("log.json", b"{}"), [], ["log.json", ".parquet"]),
+    "unknown format": (raw("log.json", b"{}"), [], ["log.json", ".parquet", "--format"]),
     "no suffix": (raw("log", b"x"), [], [".parquet"]),
     "not Parquet": (raw("log.parquet", b"user_id,item_id\n1,2\n"), [], ["log.parquet"]),
     "truncated Parquet": (raw("log.parquet", b"PAR1" + b"\0" * 40), [], ["log.parquet"]),
@@ -370,17 +486,32 @@ INVALID: dict[str, tuple[Callable[[Path], Path], list[str], list[str]]] = {
     "missing user": (csv("user,item_id\n1,2\n"), [], ["log.csv", "`user_id`", "`user`"]),
     "list as id": (table(user_id=[[1]] * ROWS), [], ["`user_id`", "List(Int64)"]),
     "float as id": (table(item_id=[0.5] * ROWS), [], ["`item_id`", "Float64"]),
-    "missing id": (table(user_id=[None, *["u"] * 59]), [], ["shop", "row 1,", "`user_id`"]),
+    "missing id": (table(user_id=[None, *["u"] * 59]), [],
+                   ["shop", "row 1 of log.parquet", "`user_id`"]),
     "label of 2": (table(clicked=[0, 2] * 30), ["--label", "clicked"],
-                   ["row 2,", "`clicked`", "found 2", "0 or 1"]),
+                   ["row 2 of log.parquet", "`clicked`", "found 2", "0 or 1"]),
+    "several invalid labels": (table(clicked=[0, 2, 5] * 20), ["--label", "clicked"],
+                               ["row 2 of log.parquet", "found 2", "39 more rows", "(5)"]),
+    "UTF-16": (raw("log.csv", "user_id,item_id\n1,2\n".encode("utf-16")), [],
+               ["log.csv is UTF-16", "--encoding utf-16"]),
+    "Latin-1": (csv("user_id,item_id\n" + "\xe9,1\n" * 20), [],
+                ["not UTF-8", "--encoding latin-1"]),
+    "wrong encoding": (raw("log.csv", b"user_id,item_id\n\xe9,2\n"), ["--encoding", "ascii"],
+                       ["log.csv as ascii", "--encoding"]),
+    "semicolons in a .csv": (csv("user_id;item_id\n1;2\n"), [],
+                             ["single column, `user_id;item_id`", "--separator ';'"]),
+    "tabs in a .csv": (csv("user_id\titem_id\n1\t2\n"), [], ["--separator '\\t'"]),
+    "no header": (csv("17,42\n18,43\n"), [], ["`user_id`", "--no-header"]),
+    "separator for Parquet": (GOOD, ["--separator", ";"], ["--separator", "log.parquet"]),
+    "Parquet read as text": (GOOD, ["--format", "jsonl"], ["log.parquet"]),
     "label is text": (table(clicked=["yes"] * ROWS), ["--label", "clicked"],
                       ["`clicked`", "String"]),
     "missing label": (table(clicked=[*[1] * 59, None]), ["--label", "clicked"],
-                      ["row 60,", "`clicked`"]),
+                      ["row 60 of log.parquet", "`clicked`"]),
     "NaN rating": (table(stars=[1.0, float("nan"), *[1.0] * 58]), ["--rating", "stars"],
-                   ["row 2,", "`stars`", "found nan"]),
+                   ["row 2 of log.parquet", "`stars`", "found nan"]),
     "infinite rating": (table(stars=[float("inf")] * ROWS), ["--rating", "stars"],
-                        ["row 1,", "`stars`", "found inf"]),
+                        ["row 1 of log.parquet", "`stars`", "found inf"]),
     "rating is text": (GOOD, ["--rating", "device"], ["`device`", "String"]),
     "too many fields": (csv("user_id,item_id,n\n" + LINES[:500_000] + "\nu1,2,3,4\n"), [],
                         ["log.csv, line ", "4 fields"]),
@@ -399,6 +530,9 @@ INVALID: dict[str, tuple[Callable[[Path], Path], list[str], list[str]]] = {
     "no such test file": (GOOD, ["--test-clean", "/no/where.csv"], ["/no/where.csv"]),
 }  # fmt: skip
 INVALID_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
+    "two characters between columns": (["--separator", "::"], ["--separator", "'::'"]),
+    "unknown encoding": (["--encoding", "klingon"], ["--encoding", "klingon"]),
+    "unknown format": (["--format", "xml"], ["format", "xml", "jsonl"]),
     "broken SQL": (["--noisy-if", "dwell <"], ["'dwell <'"]),
     "SQL that reads a file": (["--noisy-if", "(SELECT 1 FROM read_csv('/etc/passwd'))"],
                               ["'SELECT'"]),

@@ -10,7 +10,7 @@ from dartcli.data import sources
 from dartcli.data.dataset import DataOptions, Dataset
 from dartcli.data.logs import scan
 from dartcli.data.logs.registry import log_dataset
-from dartcli.data.logs.schema import LogOptions
+from dartcli.data.logs.schema import FileFormat, LogOptions
 from dartcli.data.manifest import Prepared
 from dartcli.data.prepare import prepare_split
 from dartcli.errors import DataError
@@ -78,12 +78,12 @@ def test_the_rows_of_a_log_are_parsed_once(
     parsed: list[int] = []
     scan_file = scan.scan_file
 
-    def count(path: Path) -> pl.LazyFrame:
+    def count(path: Path, form: FileFormat) -> pl.LazyFrame:
         def record(rows: pl.DataFrame) -> pl.DataFrame:
             parsed.append(len(rows))
             return rows
 
-        return scan_file(path).map_batches(record, streamable=True)
+        return scan_file(path, form).map_batches(record, streamable=True)
 
     monkeypatch.setattr(scan, "scan_file", count)
     prepare(write_csv(tmp_path / "log.csv"))

@@ -402,7 +402,9 @@ def test_data_that_changed_meanwhile_are_noticed(made_up: Sweep) -> None:
 
 
 def test_the_command_counts_runs_and_resumes(home: Path) -> None:
-    words = ["sweep", "--datasets", "synthetic", "--seeds", "0", "--no-tune-base", *FLAGS]
+    # a schedule so long that dart flags nothing
+    idle = ["--set", "strategy.t_m=10000000"]
+    words = ["sweep", "--datasets", "synthetic", "--seeds", "0", "--no-tune-base", *FLAGS, *idle]
     rehearsed = dart(*words, "--dry-run")
     assert "2 trainings, 2 of them missing" in " ".join(rehearsed.stdout.split())
     assert not home.exists()
@@ -412,11 +414,15 @@ def test_the_command_counts_runs_and_resumes(home: Path) -> None:
     assert [row["strategy"] for row in document["rows"]] == ["base", "dart"]
     assert document["sweep"] == "sweep-strict"
     (verdict,) = document["verdicts"]
-    assert (verdict["method"], verdict["verdict"], verdict["seeds"]) == ("dart", "same model", 1)
-    assert verdict["sentence"] == "dart is the same model as base (equal weights, 1 seed)."
+    assert (verdict["verdict"], verdict["seeds"]) == ("same model", 1)
+    assert verdict["sentence"] == (
+        "dart (t_m=10000000) is the same model as base (equal weights, 1 seed)."
+    )
     rehearsed = dart(*words, "--dry-run", "--json")
     assert json.loads(rehearsed.stdout) == {"sweep": "sweep-strict", "trainings": 2, "missing": 0}
-    assert "next: dart analyze compare sweep-strict" in done.stderr
+    assert "next: dart report sweep-strict" in done.stderr
+    # a sweep ends with its comparison
+    assert "minus base" in dart(*words, "--jobs", "1").stdout
     assert dart("sweep", "--preset", "table3").exit_code == 2
 
 

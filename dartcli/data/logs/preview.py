@@ -40,7 +40,7 @@ def preview_log(
     """
     from dartcli.data.split import split
 
-    files = expand_patterns(options.inputs)
+    files = expand_patterns(options.inputs, options)
     frame, names = read_log(options, options.inputs), options.column_names()
     where = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
     try:
@@ -50,9 +50,11 @@ def preview_log(
         if options.test_clean:
             test = encode_rows(read_log(options, options.test_clean), encoded.ids, where, names)
     except READ_ERRORS as error:
-        every = [*files, *expand_patterns(options.test_clean)] if options.test_clean else files
-        raise DataError(explain_unreadable(where, every, error)) from error
-    kept = encoded.interactions
+        every = (
+            [*files, *expand_patterns(options.test_clean, options)] if options.test_clean else files
+        )
+        raise DataError(explain_unreadable(where, every, error, options)) from error
+    schema, kept = scan(files, options).collect_schema(), encoded.interactions
     parts = split(
         kept,
         len(encoded.ids[USER]),
@@ -65,7 +67,7 @@ def preview_log(
     positives = kept.filter(pl.col(LABEL) > 0)
     return {
         "files": [str(file) for file in files],
-        "columns": {name: str(dtype) for name, dtype in scan(files).collect_schema().items()},
+        "columns": {name: str(dtype) for name, dtype in schema.items()},
         "rows": [{k: to_json(v) for k, v in row.items()} for row in head.to_dicts()],
         "counts": _count(options, encoded, positives),
         "splits": {name: len(part) for name, part in parts.items()},

@@ -38,15 +38,17 @@ def read_log(options: LogOptions, inputs: Sequence[str]) -> pl.LazyFrame:
     UsageError
         If a column is named twice or has a reserved name, or ``noisy_if`` is invalid.
     """
-    files = expand_patterns(inputs)
-    frame = scan(files)
+    files = expand_patterns(inputs, options)
+    frame = scan(files, options)
     schema = frame.collect_schema()
     where = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
     _check_names(options, schema, where)
-    columns = [
-        _id_column(options.user, schema, where).alias(USER),
-        _id_column(options.item, schema, where).alias(ITEM),
-    ]
+    ids = {
+        name: _id_column(name, schema, where)
+        for name in (options.user, options.item, *options.fields)
+    }
+    _check_whole_numbers(frame, [name for name in ids if schema[name].is_float()], where)
+    columns = [ids[options.user].alias(USER), ids[options.item].alias(ITEM)]
     if options.label is not None:
         columns.append(_label_column(options.label, schema, where).alias(LABEL))
     if options.noisy_if is not None:
@@ -55,7 +57,7 @@ def read_log(options: LogOptions, inputs: Sequence[str]) -> pl.LazyFrame:
         columns.append(_numeric_column(options.rating, schema, where).alias(RATING))
     if options.time is not None:
         columns.append(_time_column(options.time, schema, where).alias(TIME))
-    columns += [_id_column(name, schema, where) for name in options.fields]
+    columns += [ids[name] for name in options.fields]
     columns += [
         _numeric_column(name, schema, where).alias(f"{BIN_PREFIX}{name}")
         for name in options.numeric_fields
@@ -69,6 +71,8 @@ def _check_names(options: LogOptions, schema: pl.Schema, where: str) -> None:
         if name not in schema:
             close = difflib.get_close_matches(name, list(schema), n=1, cutoff=0.5)
             hint = f"Did you mean `{close[0]}`?" if close else f"It has {', '.join(schema)}."
+            if options.header and not any(re.search("[^0-9. :-]", one) for one in schema):
+                hint = "Its first line has only numbers; if it is a row, add `--no-header`."
             raise DataError(f"no column `{name}` in {where}. {hint}")
     names = [options.user, options.item, *further]
     for name in names:
@@ -89,8 +93,30 @@ def _id_column(name: str, schema: pl.Schema, where: str) -> pl.Expr:
         return pl.col(name)
     if isinstance(dtype, pl.Categorical | pl.Enum | pl.Date):
         return pl.col(name).cast(pl.String)
-    expected = "ids must be integers or text. For numbers, use `--numeric-field`"
-    raise _type_error(name, schema, where, expected)
+    if dtype.is_float():
+        # pandas stores integers with a missing value as floating-point numbers
+        return pl.col(name).fill_nan(None).cast(pl.Int64)
+    raise _type_error(name, schema, where, "ids must be integers or text")
+
+
+def _check_whole_numbers(frame: pl.LazyFrame, names: Sequence[str], where: str) -> None:
+    """Raise DataError if a floating-point column of ids has other values than whole numbers."""
+    if not names:
+        return
+    fractions = [
+        pl.col(name).filter(pl.col(name).is_not_nan() & (pl.col(name) % 1 != 0)).first()
+        for name in names
+    ]
+    try:
+        found = frame.select(fractions).collect(engine="streaming").row(0, named=True)
+    except READ_ERRORS:
+        return  # reported where the rows are read
+    for name, value in found.items():
+        if value is not None:
+            raise DataError(
+                f"{where}: column `{name}` is Float64 with values such as {value:g}; ids must be "
+                "whole numbers or text. For a quantity, use `--numeric-field`."
+            )
 
 
 def _numeric_column(name: str, schema: pl.Schema, where: str) -> pl.Expr:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from dartcli import catalog
 from dartcli.data.dataset import DataOptions, Dataset
 from dartcli.data.logs.reader import read_log
-from dartcli.data.logs.scan import expand_patterns
+from dartcli.data.logs.scan import expand_patterns, locate_row
 from dartcli.data.logs.schema import LogOptions
 from dartcli.errors import DataError, UsageError
 from dartcli.settings import explain_error
@@ -41,6 +41,7 @@ def log_dataset(name: str) -> Dataset:
         local_files=_list_files,
         read_test=_read_test,
         column_names=_column_names,
+        locate_row=_locate_row,
         unknown_ids=True,
     )
 
@@ -57,8 +58,13 @@ def _read_test(options: DataOptions) -> pl.LazyFrame | None:
 
 def _list_files(options: DataOptions) -> list[Path]:
     assert isinstance(options, LogOptions)  # noqa: S101 - options of log_dataset
-    test = expand_patterns(options.test_clean) if options.test_clean else []
-    return [*expand_patterns(options.inputs), *test]
+    test = expand_patterns(options.test_clean, options) if options.test_clean else []
+    return [*expand_patterns(options.inputs, options), *test]
+
+
+def _locate_row(options: DataOptions, row: int) -> str:
+    assert isinstance(options, LogOptions)  # noqa: S101 - options of log_dataset
+    return locate_row(row, expand_patterns(options.inputs, options), options)
 
 
 def _column_names(options: DataOptions) -> Mapping[str, str]:
@@ -73,13 +79,15 @@ def register_log(name: str, options: LogOptions) -> None:
     ------
     UsageError
         If the name is invalid, or that of a dataset in the catalog.
-    DataError
-        If a file or column is missing, or a column has the wrong type.
     """
     check_log_name(name)
+    write_document(_log_path(name), {NAME: name, **options.model_dump(mode="json")})
+
+
+def check_log(options: LogOptions) -> None:
+    """Raise DataError or UsageError if files or columns are missing or have the wrong type."""
     read_log(options, options.inputs)
     _read_test(options)
-    write_document(_log_path(name), {NAME: name, **options.model_dump(mode="json")})
 
 
 def check_log_name(name: str) -> None:
@@ -109,6 +117,11 @@ def load_log(name: str) -> LogOptions | None:
     except ValidationError as error:
         found = explain_error(error, LogOptions, str(path)).rstrip(".")
         raise DataError(f"{found}. Run `dart preprocess --input` again.") from error
+
+
+def forget_log(name: str) -> None:
+    """Remove the description of the log ``name``, if there is one, but none of its files."""
+    _log_path(name).unlink(missing_ok=True)
 
 
 def list_logs() -> list[str]:

@@ -2,17 +2,63 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator
 
 from dartcli.data.dataset import DataOptions
 
+Format = Literal["parquet", "csv", "tsv", "txt", "jsonl"]
 
-class LogOptions(DataOptions):
+
+class FileFormat(DataOptions):
+    """How the files of a log are read, as far as their names do not tell."""
+
+    format: Format | None = None
+    """Format of all files; None = by the suffix of each."""
+    separator: str | None = None
+    """Character between the columns of text files; None = by the suffix (comma, or tab for
+    ``.tsv``), and guessed for ``.txt``."""
+    header: bool = True
+    """The first line of a text file has the names of its columns. If false, they are named
+    ``column_1``, ``column_2``, ...."""
+    encoding: str = "utf-8"
+    """Encoding of text files."""
+
+    def text_flags(self) -> list[str]:
+        """Return the flags that apply only to text files and were given."""
+        given = {
+            "--separator": self.separator is not None,
+            "--no-header": not self.header,
+            "--encoding": self.encoding != "utf-8",
+        }
+        return [flag for flag, is_given in given.items() if is_given]
+
+    @field_validator("separator", mode="before")
+    @classmethod
+    def _check_separator(cls, value: Any) -> Any:
+        value = {"\\t": "\t", "tab": "\t"}.get(value, value)
+        if value is not None and (len(value) != 1 or not value.isascii() or value in '\r\n"'):
+            raise ValueError("`--separator` must be one character, such as ';', '|', or '\\t'")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _check_encoding(cls, value: str) -> str:
+        try:
+            "a".encode(value)
+        except LookupError:
+            raise ValueError("`--encoding` must be one such as utf-16 or latin-1") from None
+        return value
+
+
+class LogOptions(FileFormat):
     """The meaning of the columns of a log."""
 
     inputs: tuple[str, ...] = Field(min_length=1)
-    """Files or patterns such as ``logs/*.parquet``: Parquet, CSV or TSV, the latter two also
-    compressed with gzip or zstd."""
+    """Files, directories, or patterns such as ``logs/*.parquet``. Text files may be compressed with
+    gzip or zstd."""
     user: str
     """Column of the user."""
     item: str
@@ -36,6 +82,14 @@ class LogOptions(DataOptions):
     test_clean: tuple[str, ...] = ()
     """Files with clean labels and the same columns, used instead of the test split. Validation then
     has the rows that would have been for testing, too."""
+
+    def make_absolute(self) -> Self:
+        """Return the same log with absolute paths, so that it can be read from anywhere."""
+        paths = {
+            name: tuple(str(Path(path).expanduser().absolute()) for path in getattr(self, name))
+            for name in ("inputs", "test_clean")
+        }
+        return self.model_copy(update=paths)
 
     def column_names(self) -> dict[str, str]:
         """Return role (``user``, ``item``, ``label``, ``rating``, ``time``) -> column."""
