@@ -1,0 +1,100 @@
+"""Run the experiments behind ``docs/results``, and put their tables into the pages.
+
+::
+
+    python -m benchmarks.results            list the parts, which are the pages with tables
+    python -m benchmarks.results table-2    run the commands of a part, and rewrite its tables
+    python -m benchmarks.results all        every part; days of computing on a small machine
+
+A table in a page stands between ``<!-- dart ... -->``, the command that prints it, and
+``<!-- end -->``; the commands that make its data are the ``sh`` blocks of the page. Sweeps and
+trainings that are finished are not repeated, so an interrupted part resumes.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dartcli.cli.errors import guarded
+from dartcli.errors import DartError, UsageError
+from dartcli.experiments.run_index import is_run
+from dartcli.storage import paths
+
+PAGES = Path(__file__).parent.parent / "docs/results"
+BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```$", re.DOTALL | re.MULTILINE)
+TABLE = re.compile(
+    r"^<!-- (?P<command>dart .*?) -->\n(?P<table>.*?)^<!-- end -->$", re.DOTALL | re.MULTILINE
+)
+
+
+def read_commands(page: str) -> list[list[str]]:
+    """Return the ``dart`` commands in the ``sh`` blocks of a page that make its data."""
+    lines = "".join(block["commands"] for block in BLOCK.finditer(page))
+    found = [shlex.split(line) for line in lines.replace("\\\n", " ").splitlines() if line]
+    return [words[1:] for words in found if words[0] == "dart" and words[1] in {"train", "sweep"}]
+
+
+def is_finished(words: list[str]) -> bool:
+    """Return whether a command is a training whose run exists; sweeps know what they lack."""
+    return words[0] == "train" and is_run(paths.runs() / words[words.index("--name") + 1])
+
+
+def rewrite_tables(page: str, run: Callable[[list[str]], str]) -> str:
+    """Return ``page`` with every table replaced by what ``run`` returns for its command."""
+
+    def replace(found: re.Match[str]) -> str:
+        table = run(shlex.split(found["command"])[1:]).strip()
+        return f"<!-- {found['command']} -->\n\n{table}\n\n<!-- end -->"
+
+    return TABLE.sub(replace, page)
+
+
+def run_dart(words: list[str]) -> str:
+    """Run ``dart`` and return what it prints; its messages go to the terminal.
+
+    Raises
+    ------
+    DartError
+        If it fails.
+    """
+    print("dart", shlex.join(words), file=sys.stderr, flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "dartcli", *words], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise DartError(f"`dart {shlex.join(words)}` failed. See its output above.")
+    return done.stdout
+
+
+def main(
+    parts: Annotated[
+        list[str] | None, typer.Argument(metavar="PART...", help="Pages of docs/results, or all.")
+    ] = None,
+) -> None:
+    """Run the experiments of a page of docs/results, and put their tables into it."""
+    pages = {path.stem: path for path in sorted(PAGES.glob("*.md"))}
+    with_tables = [name for name, path in pages.items() if TABLE.search(path.read_text())]
+    if not parts:
+        print("\n".join(with_tables))
+        return
+    for part in with_tables if parts == ["all"] else parts:
+        if part not in with_tables:
+            raise UsageError(f"no part {part!r}. Choose from all, {', '.join(with_tables)}.")
+        page = pages[part].read_text()
+        for words in read_commands(page):
+            if not is_finished(words):
+                run_dart(words)
+        pages[part].write_text(rewrite_tables(page, run_dart))
+        print(f"{pages[part]} holds the tables of {paths.home()}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    typer.run(guarded(main))
