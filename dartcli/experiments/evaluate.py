@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from dartcli.errors import UsageError
 from dartcli.experiments.configure import configure, load_prepared, log_warnings
 from dartcli.experiments.run import Run, load_model_weights
 from dartcli.experiments.run_index import find_run
 from dartcli.training.results import compute_spread, finite_or_none
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dartcli.data.manifest import Prepared
+    from dartcli.data.tensors import Interactions
 
 Split = Literal["train", "valid", "test"]
 
@@ -18,6 +25,7 @@ def evaluate_run(
     split: str = "test",
     *,
     device: str = "auto",
+    top_k: int | None = None,
 ) -> dict[str, Any]:
     """Compute the metrics of every seed of a finished run on one split.
 
@@ -27,7 +35,8 @@ def evaluate_run(
         ``{"run", "dataset", "protocol", "model", "strategy", "split", "seeds": [...],
         "summary": ...}``. Each seed has ``<split>_auc``, ``<split>_auc_without_fp``,
         ``<split>_log_loss``, ``<split>_calibration_error``, and ``<split>_auc_per_user`` against
-        clean labels.
+        clean labels. With ``top_k`` = K, also ``<split>_recall_at_K`` and ``<split>_ndcg_at_K``,
+        and ``baselines``: name -> ``seeds`` and ``summary`` of recommenders without gradients.
 
     Raises
     ------
@@ -39,12 +48,12 @@ def evaluate_run(
     from dartcli.training.components import build_model
     from dartcli.training.scoring import compute_metrics, score
 
-    if split not in get_args(Split):
-        raise UsageError(f"no split {split!r}. Choose `train`, `valid`, or `test`.")
+    _check(split, top_k)
     run = find_run(run) if isinstance(run, str) else run
     target = devices.resolve(device)
     configuration = configure(run.settings)
-    seeds = []
+    seeds: list[dict[str, Any]] = []
+    baselines: dict[str, list[dict[str, Any]]] = {}
     for index, seed in enumerate(run.seeds):
         data = load_prepared(configuration, seed)
         if not index:
@@ -54,12 +63,12 @@ def evaluate_run(
             load_model_weights(model, run, seed)
             table = to_interactions(data.split(cast("Split", split)), data.fields, target)
             found = compute_metrics(score(model, table), table)
-        seeds.append(
-            {"seed": seed}
-            | {f"{split}_{metric}": finite_or_none(value) for metric, value in found.items()}
-        )
-    names = [key for key in seeds[0] if key != "seed"]
-    summary = {key: compute_spread([entry[key] for entry in seeds]).model_dump() for key in names}
+            if top_k is not None:
+                found |= _measure_lists(model, data, table, top_k)
+        seeds.append(_entry(seed, split, found))
+        if top_k is not None:
+            for name, values in _measure_baselines(data, table, top_k).items():
+                baselines.setdefault(name, []).append(_entry(seed, split, values))
     return {
         "run": run.name,
         "dataset": run.metrics.dataset,
@@ -68,5 +77,68 @@ def evaluate_run(
         "strategy": run.metrics.strategy,
         "split": split,
         "seeds": seeds,
-        "summary": summary,
+        "summary": _summarize(seeds),
+    } | (
+        {}
+        if top_k is None
+        else {
+            "baselines": {
+                name: {"seeds": entries, "summary": _summarize(entries)}
+                for name, entries in baselines.items()
+            }
+        }
+    )
+
+
+def _check(split: str, top_k: int | None) -> None:
+    if split not in get_args(Split):
+        raise UsageError(f"no split {split!r}. Choose `train`, `valid`, or `test`.")
+    if top_k is not None and top_k < 1:
+        raise UsageError(f"the length of the lists is {top_k}. Use 1 or more.")
+    if top_k is not None and split == "train":
+        raise UsageError(
+            "the lists leave out the training positives, so they cannot be measured on the split "
+            "`train`. Use `--split valid` or `--split test`."
+        )
+
+
+def _entry(seed: int, split: str, found: Mapping[str, float]) -> dict[str, Any]:
+    return {"seed": seed} | {f"{split}_{key}": finite_or_none(one) for key, one in found.items()}
+
+
+def _summarize(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    names = [key for key in seeds[0] if key != "seed"]
+    return {key: compute_spread([entry[key] for entry in seeds]).model_dump() for key in names}
+
+
+def _measure_lists(
+    model: nn.Module, data: Prepared, table: Interactions, k: int
+) -> dict[str, float]:
+    import torch
+
+    from dartcli.data.tensors import to_interactions
+    from dartcli.training.retrieval import ModelScorer, PairFields, compute_top_k
+
+    device = table.label.device
+    train = to_interactions(data.split("train"), data.fields, device)
+    pairs = PairFields(train.fields[train.label > 0], data.field_sizes)
+    scorer = ModelScorer(model, pairs, torch.arange(data.items, device=device))
+    return compute_top_k(scorer, train, table, (data.users, data.items), k)
+
+
+def _measure_baselines(data: Prepared, table: Interactions, k: int) -> dict[str, dict[str, float]]:
+    import torch
+
+    from dartcli.data.tensors import Interactions, to_interactions
+    from dartcli.experiments.baselines import BASELINES
+    from dartcli.training.retrieval import compute_top_k
+
+    cpu = torch.device("cpu")
+    sizes = data.users, data.items
+    train = to_interactions(data.split("train"), data.fields, cpu)
+    table = Interactions(table.fields.cpu(), table.label.cpu(), table.kind.cpu())
+    user, item = train.fields[train.label > 0, :2].unbind(1)
+    return {
+        name: compute_top_k(make(user, item, *sizes), train, table, sizes, k)
+        for name, make in BASELINES.items()
     }

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dartcli import settings
-from dartcli.models._layers import FieldEmbedding, pairwise_interactions
+from dartcli.models._layers import FieldEmbedding, pairwise_interactions, split_logit
 
 
 class FactorizationMachine(nn.Module):
@@ -36,6 +36,14 @@ class FactorizationMachine(nn.Module):
         factors, first_order = self.embedding(fields)
         logit: Tensor = self.bias + first_order + pairwise_interactions(factors)
         return logit
+
+    def split_logit(self, fields: Tensor, columns: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return what ``columns`` contribute; see :func:`dartcli.models._layers.split_logit`.
+
+        The bias belongs to the side of the user, column 0.
+        """
+        vector, own = split_logit(self.embedding, fields, columns, interact=True)
+        return vector, own + self.bias if 0 in columns else own
 
 
 MODEL = FactorizationMachine
