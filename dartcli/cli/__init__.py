@@ -15,7 +15,9 @@ from dartcli.cli import (
     doctor,
     download,
     evaluate,
+    predict,
     preprocess,
+    recommend,
     report,
     resume,
     runs,
@@ -41,6 +43,8 @@ app.command("preprocess")(guarded(preprocess.preprocess))
 app.command("train")(guarded(train.train))
 app.command("resume")(guarded(resume.resume))
 app.command("eval")(guarded(evaluate.evaluate))
+app.command("predict")(guarded(predict.predict))
+app.command("recommend")(guarded(recommend.recommend))
 app.command("analyze")(guarded(analyze.analyze))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("report")(guarded(report.report))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,6 +34,15 @@ RunsOrSweeps = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help=DEVICE_HELP)]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="FILE", help="Parquet file to write."),
+]
+RunSeed = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="SEED", help="Seed of the run." + default("its first")),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path.")]
 Protocol = Annotated[
     str | None,
     typer.Option(
