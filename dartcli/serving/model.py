@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import torch
-from polars.io.plugins import register_io_source
 from torch import nn
 
 from dartcli.data.columns import ITEM, LABEL, USER
@@ -24,12 +24,14 @@ from dartcli.errors import DataError, UsageError, first_line
 from dartcli.experiments.configure import configure, load_prepared
 from dartcli.experiments.run import Run, load_model_weights
 from dartcli.experiments.run_index import find_run
-from dartcli.storage.atomic import atomic_write
-from dartcli.storage.tables import READ_ERRORS
+from dartcli.storage.atomic import atomic_write, ensure_directory, temporary_path
+from dartcli.storage.tables import READ_ERRORS, write_table
 from dartcli.training import device as devices
 from dartcli.training.components import build_model
 from dartcli.training.configuration import Configuration
 
+PART: Final = 1 << 18
+"""Rows that are written at once."""
 SPLITS: Final = ("train", "valid", "test")
 
 
@@ -163,32 +165,26 @@ def open_table(path: Path, columns: list[str]) -> pl.LazyFrame:
     return frame
 
 
-def write_blocks(
-    blocks: Callable[[], Iterator[pl.DataFrame]], schema: dict[str, pl.DataType], path: Path
-) -> None:
-    """Write blocks of rows as one Parquet file, holding only a few in memory.
+def write_blocks(blocks: Iterable[pl.DataFrame], path: Path) -> None:
+    """Write one or more blocks of rows as one Parquet file, holding a few in memory at a time.
 
     What the blocks raise is raised; then nothing is written.
     """
     if path.suffix.lower() not in (".parquet", ".pq"):
-        raise UsageError(f"cannot write {path}: results are Parquet. Use a name such as "
-                         f"`{path.with_suffix('.parquet').name}`.")  # fmt: skip
-    failure: list[BaseException] = []
-
-    def produce(
-        _columns: list[str] | None, _predicate: pl.Expr | None, _rows: int | None, _size: int | None
-    ) -> Iterator[pl.DataFrame]:
-        # Polars would wrap the error and lose its type
-        try:
-            yield from blocks()
-        except BaseException as error:
-            failure.append(error)
-            raise
-
-    with atomic_write(path) as temporary:
-        try:
-            register_io_source(produce, schema=schema).sink_parquet(temporary)
-        except READ_ERRORS as error:
-            if failure:
-                raise failure[0] from None
-            raise OSError(first_line(error)) from error
+        named = path.with_suffix(".parquet").name
+        raise UsageError(f"cannot write {path}: results are Parquet. Use a name such as `{named}`.")
+    with temporary_path(path.with_name(f"{path.name}.parts")) as folder:
+        ensure_directory(folder)
+        parts: list[Path] = []
+        waiting: list[pl.DataFrame] = []
+        with atomic_write(path) as temporary:
+            for block in chain(blocks, [None]):
+                waiting += [] if block is None else [block]
+                if block is None or sum(map(len, waiting)) >= PART:
+                    parts.append(folder / f"{len(parts)}.parquet")
+                    write_table(pl.concat(waiting), parts[-1])
+                    waiting = [waiting[0].clear()]
+            try:
+                pl.scan_parquet(parts, glob=False).sink_parquet(temporary)
+            except READ_ERRORS as error:
+                raise OSError(first_line(error)) from error

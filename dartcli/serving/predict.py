@@ -74,15 +74,14 @@ def predict(
         raise UsageError(f"no rule {unknown!r} for unknown ids. Choose from null, mean, or error.")
     trained = load_model(run, seed, device)
     frame = open_table(path, list(trained.columns.values()))
-    schema = frame.collect_schema()
+    present = frame.collect_schema()
     for name in (LOGIT, PROBABILITY):
-        if name in schema:
+        if name in present:
             raise DataError(f"{path.name} already has a column `{name}`. Rename it.")
     scorer = _RowScorer(trained, unknown, path.name)
     blocks = _rebatch(frame, path, max(-(-block_rows // CHUNK), 1) * CHUNK)
-    added = {LOGIT: pl.Float32(), PROBABILITY: pl.Float32()}
     with threads_for(trained.model), explained(trained.device):
-        write_blocks(lambda: map(scorer.score, blocks), {**schema, **added}, output)
+        write_blocks(map(scorer.score, blocks), output)
     return {
         "run": trained.run.name,
         "seed": trained.seed,

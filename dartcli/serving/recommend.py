@@ -73,7 +73,7 @@ def recommend(
     item, unknown_items = _choose(trained, ITEM, candidates)
     ranking = _Ranking(trained, user, item, k, exclude_seen=exclude_seen)
     with threads_for(trained.model), explained(trained.device):
-        write_blocks(ranking.blocks, ranking.schema, Path(output))
+        write_blocks(ranking.blocks(), Path(output))
     return {
         "run": trained.run.name,
         "seed": trained.seed,
@@ -117,11 +117,6 @@ class _Ranking:
             seen = _tensor(trained.seen()).to(to)
             self.hidden = UserItems(seen[:, 0], seen[:, 1], trained.prepared.field_sizes[0])
         self.raw = {name: trained.prepared.ids(name)[RAW] for name in (USER, ITEM)}
-        self.schema: dict[str, pl.DataType] = {
-            **{trained.columns[name]: self.raw[name].dtype for name in (USER, ITEM)},
-            RANK: pl.UInt32(),
-            LOGIT: pl.Float32(),
-        }
 
     def blocks(self) -> Iterator[pl.DataFrame]:
         """Yield the rows of the output."""

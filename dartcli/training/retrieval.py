@@ -130,10 +130,11 @@ class ItemScorer:
 
         ``hidden`` holds the items of each user to leave out. Ties are broken by item code.
         """
-        with torch.no_grad():
-            for block in user.split(max(BLOCK // max(len(self.candidates), 1), 1)):
+        for block in user.split(max(BLOCK // max(len(self.candidates), 1), 1)):
+            # not around the loop: the caller's code runs between two blocks
+            with torch.no_grad():
                 column, score = self._rank_block(block, k, hidden)
-                yield Ranked(block, self.candidates[column], score)
+            yield Ranked(block, self.candidates[column], score)
 
     def _rank_block(self, user: Tensor, k: int, hidden: UserItems | None) -> tuple[Tensor, Tensor]:
         score = self._hide(self.score(user), user, hidden)
