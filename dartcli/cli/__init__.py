@@ -15,6 +15,7 @@ from dartcli.cli import (
     doctor,
     download,
     evaluate,
+    export,
     predict,
     preprocess,
     recommend,
@@ -45,6 +46,7 @@ app.command("resume")(guarded(resume.resume))
 app.command("eval")(guarded(evaluate.evaluate))
 app.command("predict")(guarded(predict.predict))
 app.command("recommend")(guarded(recommend.recommend))
+app.command("export")(guarded(export.export))
 app.command("analyze")(guarded(analyze.analyze))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("report")(guarded(report.report))
