@@ -30,6 +30,8 @@ def export(
 ) -> None:
     """Write a trained model for use in other programs.
 
+    The directory also gets the id maps and schema.json.
+
     For example:
 
       dart export run_01 --format onnx -o model

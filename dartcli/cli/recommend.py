@@ -37,6 +37,8 @@ def recommend(
 ) -> None:
     """Write the best items for each user.
 
+    Lists are exact; ties are broken by item.
+
     For example:
 
       dart recommend run_01 --all --k 20 --exclude-seen -o recs.parquet

@@ -314,6 +314,14 @@ def strategy(
             raise UsageError(f"{value!r} is not one of {', '.join(get_args(allowed))}.")
     if trusted is not None and bool(((trusted < 0) | (trusted > 1)).any()):
         raise UsageError("a trusted label is not in 0 to 1. Use NaN where there is none.")
+    kind = _load_loss(name)
+    context = Context(iterations_per_epoch=iterations_per_epoch, table=table)
+    rule = kind(validate(kind.Options, options, "strategy"), context)
+    return Denoiser(rule, inputs=inputs, reduction=reduction, trusted=trusted, group=group)
+
+
+def _load_loss(name: str) -> type[Strategy]:
+    """Return the class of a strategy that needs no more than a batch."""
     kind: type[Strategy] = catalog.load("strategies", name)
     if kind.reads_noisy:
         raise UsageError(
@@ -330,6 +338,4 @@ def strategy(
             f"cannot use the strategy {name!r} as a loss: it {reason}. "
             f"Use `dart train --strategy {name}`."
         )
-    context = Context(iterations_per_epoch=iterations_per_epoch, table=table)
-    rule = kind(validate(kind.Options, options, "strategy"), context)
-    return Denoiser(rule, inputs=inputs, reduction=reduction, trusted=trusted, group=group)
+    return kind

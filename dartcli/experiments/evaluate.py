@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from dartcli.data.manifest import Prepared
     from dartcli.data.tensors import Interactions
+    from dartcli.training.configuration import Configuration
 
 Split = Literal["train", "valid", "test"]
 
@@ -43,14 +44,8 @@ def evaluate_run(
     UsageError, RunError
         If there is no such run or split, or its files cannot be read.
     """
-    from dartcli.data.tensors import to_interactions
-    from dartcli.training import device as devices
-    from dartcli.training.components import build_model
-    from dartcli.training.scoring import compute_metrics, score
-
     _check(split, top_k)
     run = find_run(run) if isinstance(run, str) else run
-    target = devices.resolve(device)
     configuration = configure(run.settings)
     seeds: list[dict[str, Any]] = []
     baselines: dict[str, list[dict[str, Any]]] = {}
@@ -58,18 +53,11 @@ def evaluate_run(
         data = load_prepared(configuration, seed)
         if not index:
             log_warnings(data)
-        with devices.explained(target):
-            model = build_model(configuration, data, seed, target)
-            load_model_weights(model, run, seed)
-            table = to_interactions(data.split(cast("Split", split)), data.fields, target)
-            found = compute_metrics(score(model, table), table)
-            if top_k is not None:
-                found |= _measure_lists(model, data, table, top_k)
-        seeds.append(_entry(seed, split, found))
-        if top_k is not None:
-            for name, values in _measure_baselines(data, table, top_k).items():
-                baselines.setdefault(name, []).append(_entry(seed, split, values))
-    return {
+        found = _evaluate_seed(run, configuration, data, seed, split, device, top_k)
+        seeds.append(_entry(seed, split, found.pop("model")))
+        for name, values in found.items():
+            baselines.setdefault(name, []).append(_entry(seed, split, values))
+    document = {
         "run": run.name,
         "dataset": run.metrics.dataset,
         "protocol": run.metrics.protocol,
@@ -78,16 +66,40 @@ def evaluate_run(
         "split": split,
         "seeds": seeds,
         "summary": _summarize(seeds),
-    } | (
-        {}
-        if top_k is None
-        else {
-            "baselines": {
-                name: {"seeds": entries, "summary": _summarize(entries)}
-                for name, entries in baselines.items()
-            }
+    }
+    if top_k is not None:
+        document["baselines"] = {
+            name: {"seeds": entries, "summary": _summarize(entries)}
+            for name, entries in baselines.items()
         }
-    )
+    return document
+
+
+def _evaluate_seed(
+    run: Run,
+    configuration: Configuration,
+    data: Prepared,
+    seed: int,
+    split: str,
+    device: str,
+    top_k: int | None,
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of the model (``model``) and, with ``top_k``, of each baseline."""
+    from dartcli.data.tensors import to_interactions
+    from dartcli.training import device as devices
+    from dartcli.training.components import build_model
+    from dartcli.training.scoring import compute_metrics, score
+
+    target = devices.resolve(device)
+    with devices.explained(target):
+        model = build_model(configuration, data, seed, target)
+        load_model_weights(model, run, seed)
+        table = to_interactions(data.split(cast("Split", split)), data.fields, target)
+        found = {"model": compute_metrics(score(model, table), table)}
+        if top_k is not None:
+            found["model"] |= _measure_lists(model, data, table, top_k)
+            found |= _measure_baselines(data, table, top_k)
+    return found
 
 
 def _check(split: str, top_k: int | None) -> None:
