@@ -21,7 +21,8 @@ from dartcli.data.features import Field
 from dartcli.data.logs.scan import scan_file
 from dartcli.data.manifest import Prepared
 from dartcli.errors import DataError, UsageError, first_line
-from dartcli.experiments.configure import configure, load_prepared
+from dartcli.experiments.configure import configure
+from dartcli.experiments.initialize import load_trained_data
 from dartcli.experiments.run import Run, load_model_weights
 from dartcli.experiments.run_index import find_run
 from dartcli.storage.atomic import atomic_write, ensure_directory, temporary_path
@@ -137,7 +138,7 @@ def load_model(run: Run | str, seed: int | None, device: str) -> TrainedModel:
         raise UsageError(f"run {run.name} has no seed {seed}. Its seeds are {known}.")
     target = devices.resolve(device)
     configuration = configure(run.settings)
-    prepared = load_prepared(configuration, seed)
+    prepared = load_trained_data(run, configuration, seed)
     with devices.explained(target):
         model = build_model(configuration, prepared, seed, target)
         load_model_weights(model, run, seed)

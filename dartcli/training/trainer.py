@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dartcli import metrics
 from dartcli.data.manifest import Prepared
@@ -97,6 +97,8 @@ class SeedTraining:
         Where to train.
     writer, position
         As for :class:`dartcli.training.loop.TrainingLoop`.
+    initial
+        Gives the first network its initial weights; None = those of the seed.
 
     Raises
     ------
@@ -114,7 +116,9 @@ class SeedTraining:
         *,
         writer: CheckpointWriter | None = None,
         position: Position | None = None,
+        initial: Callable[[nn.Module], None] | None = None,
     ) -> None:
+        self.initial = initial
         self.configuration, self.prepared = configuration, prepared
         self.seed, self.device = seed, device
         self.writer, self.position = writer, position
@@ -139,6 +143,8 @@ class SeedTraining:
         wanted = self.configuration.settings.deterministic
         with explained(self.device), deterministic(self.device, wanted=wanted):
             components = build_components(self.configuration, self.prepared, self.seed, self.device)
+            if self.initial is not None and self.position is None:
+                self.initial(components.models[0])
             valid = components.valid
             clean = self.configuration.protocol.clean_validation
             loop = TrainingLoop(
