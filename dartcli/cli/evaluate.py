@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -45,28 +45,28 @@ def evaluate(
     if json:
         console.document(documents[0] if len(documents) == 1 else documents)
         return
-    heads = {"auc": "AUC", "auc_without_fp": "without FP", "log_loss": "log loss"}
-    lists = {} if top_k is None else _name_lists(top_k)
+    lists = [] if top_k is None else [f"recall_at_{top_k}", f"ndcg_at_{top_k}"]
+    heads = ["AUC", "without FP", "log loss"] + [f"Recall@{top_k}", f"NDCG@{top_k}"] * bool(lists)
+    keys = [f"{split}_{one}" for one in ("auc", "auc_without_fp", "log_loss", *lists)]
     for found in documents:
-        about = f"{found['model']} on {found['dataset']}, protocol {found['protocol']}"
-        title = f"{found['run']}: {found['strategy']}, {about}, {split} split"
-        _print_metrics(title, found, split, heads | lists)
-        for name, baseline in found.get("baselines", {}).items():
-            _print_metrics(f"{name} on {found['dataset']}, {split} split", baseline, split, lists)
+        rows = [(str(seed["seed"]), *(seed[key] for key in keys)) for seed in found["seeds"]]
+        if len(rows) > 1:
+            rows += [_summarize(statistic, found, keys) for statistic in ("mean", "std")]
+        tables.table(
+            f"{found['run']}: {found['strategy']}, {found['model']} on {found['dataset']}, "
+            f"protocol {found['protocol']}, {split} split",
+            ["seed", *heads],
+            rows,
+            sections=[len(found["seeds"])],
+        )
+        if lists:
+            rows = [
+                (name, *_summarize("mean", one, keys[3:])[1:])
+                for name, one in found["baselines"].items()
+            ]
+            title = f"Other recommenders on {found['dataset']}, {split} split: means"
+            tables.table(title, ["recommender", *heads[3:]], rows)
 
 
-def _name_lists(k: int) -> dict[str, str]:
-    return {f"recall_at_{k}": f"Recall@{k}", f"ndcg_at_{k}": f"NDCG@{k}"}
-
-
-def _print_metrics(
-    title: str, found: Mapping[str, Any], split: str, heads: Mapping[str, str]
-) -> None:
-    keys = [f"{split}_{metric}" for metric in heads]
-    rows = [(str(seed["seed"]), *(seed[key] for key in keys)) for seed in found["seeds"]]
-    if len(rows) > 1:
-        rows += [
-            (statistic, *(found["summary"][key][statistic] for key in keys))
-            for statistic in ("mean", "std")
-        ]
-    tables.table(title, ["seed", *heads.values()], rows, sections=[len(found["seeds"])])
+def _summarize(statistic: str, found: Mapping[str, Any], keys: Sequence[str]) -> tuple[Any, ...]:
+    return (statistic, *(found["summary"][key][statistic] for key in keys))

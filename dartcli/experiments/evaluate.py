@@ -12,8 +12,6 @@ from dartcli.experiments.run_index import find_run
 from dartcli.training.results import compute_spread, finite_or_none
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from dartcli.data.manifest import Prepared
     from dartcli.data.tensors import Interactions
     from dartcli.training.configuration import Configuration
@@ -88,6 +86,7 @@ def _evaluate_seed(
     from dartcli.data.tensors import to_interactions
     from dartcli.training import device as devices
     from dartcli.training.components import build_model
+    from dartcli.training.retrieval import measure_lists
     from dartcli.training.scoring import compute_metrics, score
 
     target = devices.resolve(device)
@@ -97,8 +96,9 @@ def _evaluate_seed(
         table = to_interactions(data.split(cast("Split", split)), data.fields, target)
         found = {"model": compute_metrics(score(model, table), table)}
         if top_k is not None:
-            found["model"] |= _measure_lists(model, data, table, top_k)
-            found |= _measure_baselines(data, table, top_k)
+            train = to_interactions(data.split("train"), data.fields, target)
+            found["model"] |= measure_lists(model, train, table, data, top_k)
+            found |= _measure_baselines(data, train, table, top_k)
     return found
 
 
@@ -123,34 +123,16 @@ def _summarize(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {key: compute_spread([entry[key] for entry in seeds]).model_dump() for key in names}
 
 
-def _measure_lists(
-    model: nn.Module, data: Prepared, table: Interactions, k: int
-) -> dict[str, float]:
-    import torch
-
-    from dartcli.data.tensors import to_interactions
-    from dartcli.training.retrieval import ModelScorer, PairFields, compute_top_k
-
-    device = table.label.device
-    train = to_interactions(data.split("train"), data.fields, device)
-    pairs = PairFields(train.fields[train.label > 0], data.field_sizes)
-    scorer = ModelScorer(model, pairs, torch.arange(data.items, device=device))
-    return compute_top_k(scorer, train, table, (data.users, data.items), k)
-
-
-def _measure_baselines(data: Prepared, table: Interactions, k: int) -> dict[str, dict[str, float]]:
-    import torch
-
-    from dartcli.data.tensors import Interactions, to_interactions
+def _measure_baselines(
+    data: Prepared, train: Interactions, test: Interactions, k: int
+) -> dict[str, dict[str, float]]:
     from dartcli.experiments.baselines import BASELINES
     from dartcli.training.retrieval import compute_top_k
 
-    cpu = torch.device("cpu")
+    train, test = train.cpu(), test.cpu()
     sizes = data.users, data.items
-    train = to_interactions(data.split("train"), data.fields, cpu)
-    table = Interactions(table.fields.cpu(), table.label.cpu(), table.kind.cpu())
     user, item = train.fields[train.label > 0, :2].unbind(1)
     return {
-        name: compute_top_k(make(user, item, *sizes), train, table, sizes, k)
+        name: compute_top_k(make(user, item, *sizes), train, test, sizes, k)
         for name, make in BASELINES.items()
     }

@@ -125,12 +125,12 @@ def _write_onnx(trained: TrainedModel, place: Path) -> tuple[dict[str, Any], flo
 
 def _export_graph(model: nn.Module, fields: Tensor, path: Path) -> None:
     """Write an ONNX graph for any number of rows."""
-    levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript")}
-    for name in levels:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    # it warns of its own internals
+    exporter.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # the exporter warns of its own internals
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 model,
@@ -144,8 +144,7 @@ def _export_graph(model: nn.Module, fields: Tensor, path: Path) -> None:
                 verbose=False,
             )
     finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        exporter.setLevel(level)
 
 
 def _write_embeddings(trained: TrainedModel, place: Path) -> tuple[dict[str, Any], float]:

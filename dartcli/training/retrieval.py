@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dartcli import metrics
+from dartcli.data.manifest import Prepared
 from dartcli.data.tensors import Interactions
 
 BLOCK: Final = 1 << 23
@@ -119,7 +120,7 @@ class ItemScorer:
     @property
     def pairs_at_most(self) -> int:
         """Pairs that can be scored in seconds."""
-        return 1 << 30
+        return 1 << 28
 
     def score(self, user: Tensor) -> Tensor:
         """Return Float[B, C], the scores of the candidates for Long[B] users."""
@@ -183,7 +184,7 @@ class ModelScorer(ItemScorer):
     @property
     def pairs_at_most(self) -> int:
         """Pairs that can be scored in seconds."""
-        return 1 << 24 if self.split is None else super().pairs_at_most
+        return 1 << 23 if self.split is None else super().pairs_at_most
 
     def score(self, user: Tensor) -> Tensor:
         """Return Float[B, C] logits, each user scored alone, in tiles of the same size."""
@@ -271,3 +272,23 @@ def compute_top_k(
         return {f"recall_at_{k}": float("nan"), f"ndcg_at_{k}": float("nan")}
     recall, ndcg = metrics.recall_and_ndcg(torch.cat(found), relevant, k)
     return {f"recall_at_{k}": float(recall.mean()), f"ndcg_at_{k}": float(ndcg.mean())}
+
+
+def measure_lists(
+    model: nn.Module,
+    train: Interactions,
+    test: Interactions,
+    prepared: Prepared,
+    k: int,
+    *,
+    limited: bool = False,
+) -> dict[str, float]:
+    """Return Recall@k and NDCG@k of a model over all known items; see :func:`compute_top_k`.
+
+    ``limited`` measures only as many users as takes seconds.
+    """
+    pairs = PairFields(train.fields[train.label > 0], prepared.field_sizes)
+    scorer = ModelScorer(model, pairs, torch.arange(prepared.items, device=train.label.device))
+    most = scorer.pairs_at_most if limited else None
+    sizes = prepared.users, prepared.items
+    return compute_top_k(scorer, train, test, sizes, k, pairs_at_most=most)

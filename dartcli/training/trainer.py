@@ -24,7 +24,7 @@ from dartcli.training.device import (
 from dartcli.training.epochs import HISTORY_COLUMNS, EpochRecord, Position, epoch_table
 from dartcli.training.loop import Outcome, TrainingLoop, copy_weights
 from dartcli.training.results import SeedMetrics, SeedRecord, finite_or_none
-from dartcli.training.retrieval import ModelScorer, PairFields, compute_top_k
+from dartcli.training.retrieval import measure_lists
 from dartcli.training.scoring import compute_group_metrics, compute_metrics, score, score_table
 
 GROUPS = 5
@@ -192,7 +192,9 @@ class SeedTraining:
         found = {
             **compute_metrics(logits[report], test),
             **compute_group_metrics(logits[report], test, components.counts, GROUPS),
-            **self._measure_lists(components),
+            **measure_lists(
+                model, components.recorded_train, test, self.prepared, TOP_K, limited=True
+            ),
         }
         measured = SeedMetrics(
             seed=self.seed,
@@ -211,14 +213,6 @@ class SeedTraining:
             **_identification(self.epochs[-1].iterations, components),
         )
         return Trained(measured, self.epochs, components, {"valid": valid, "test": logits[report]})
-
-    def _measure_lists(self, components: Components) -> dict[str, float]:
-        train, sizes = components.recorded_train, (self.prepared.users, self.prepared.items)
-        pairs = PairFields(train.fields[train.label > 0], self.prepared.field_sizes)
-        items = torch.arange(sizes[1], device=self.device)
-        scorer = ModelScorer(components.models[0], pairs, items)
-        most = scorer.pairs_at_most
-        return compute_top_k(scorer, train, components.test, sizes, TOP_K, pairs_at_most=most)
 
 
 def _identification(iterations: pl.DataFrame, components: Components) -> dict[str, float | None]:
