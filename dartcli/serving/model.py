@@ -103,14 +103,15 @@ class TrainedModel:
         """
         edges = self.fields[name].edges
         if edges is not None:
-            if not raw.dtype.is_numeric():
+            if not raw.dtype.is_numeric() and raw.count():
                 raise DataError(f"{where}: column `{raw.name}` is {raw.dtype}; expected numbers.")
             # as in training: float32 first, and values at an edge belong to the bin above
-            number = raw.cast(pl.Float32).cast(pl.Float64).fill_nan(None)
+            number = raw.cast(pl.Float32, strict=False).cast(pl.Float64).fill_nan(None)
             place = np.searchsorted(edges, number.fill_null(0).to_numpy(), side="right")
             return pl.Series(place.astype(np.uint32)).set(number.is_null(), None)
         ids, is_text = self.ids[name], _is_text(raw.dtype)
-        if is_text != (ids.schema[RAW] == pl.String) and raw.dtype != pl.Null:
+        # a file without rows has no types
+        if is_text != (ids.schema[RAW] == pl.String) and raw.count():
             raise DataError(
                 f"{where}: column `{raw.name}` is {raw.dtype}, but {ids.schema[RAW]} in the "
                 "training data. Give both the same type."

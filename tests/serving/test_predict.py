@@ -180,6 +180,13 @@ def test_errors_name_the_column_or_file(
 
 
 @pytest.mark.usefixtures("served")
+def test_a_file_without_rows_gives_one_without_rows(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("uid,sku,shop,price\n")
+    assert predict("fm", tmp_path / "in.csv", tmp_path / "out.parquet")["rows"] == 0
+    assert pl.read_parquet(tmp_path / "out.parquet").columns[-2:] == ["logit", "probability"]
+
+
+@pytest.mark.usefixtures("served")
 def test_a_missing_column_or_file_is_an_error(tmp_path: Path) -> None:
     write_rows(tmp_path / "in.parquet")
     pl.read_parquet(tmp_path / "in.parquet").drop("shop").write_parquet(tmp_path / "few.parquet")
