@@ -1,8 +1,9 @@
 """Find and handle false-positive interactions while training recommenders.
 
 The five steps are functions (:func:`download`, :func:`preprocess`, :func:`train`,
-:func:`evaluate`, :func:`analyze`), and so is :func:`sweep`; :func:`strategy` puts a denoising
-strategy into any PyTorch loop. Names are imported when they are first used.
+:func:`evaluate`, :func:`analyze`), and so are :func:`sweep`, :func:`predict`, :func:`recommend`,
+and :func:`export`; :func:`strategy` puts a denoising strategy into any PyTorch loop. Names are
+imported when they are first used.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from dartcli.experiments.train import train_run as train
     from dartcli.reporting.analyze import run_analysis as analyze
     from dartcli.reporting.build import write_report as report
+    from dartcli.serving.export import export
+    from dartcli.serving.predict import predict
+    from dartcli.serving.recommend import recommend
     from dartcli.settings import Settings
 
 _HOME = {
@@ -34,7 +38,10 @@ _HOME = {
     "analyze": "dartcli.reporting.analyze:run_analysis",
     "download": "dartcli.data.prepare:download",
     "evaluate": "dartcli.experiments.evaluate:evaluate_run",
+    "export": "dartcli.serving.export:export",
+    "predict": "dartcli.serving.predict:predict",
     "preprocess": "dartcli.data.prepare:preprocess",
+    "recommend": "dartcli.serving.recommend:recommend",
     "report": "dartcli.reporting.build:write_report",
     "strategy": "dartcli.denoising.denoiser:strategy",
     "sweep": "dartcli.experiments.sweep_runner:run_sweep",
@@ -51,7 +58,10 @@ __all__ = [
     "analyze",
     "download",
     "evaluate",
+    "export",
+    "predict",
     "preprocess",
+    "recommend",
     "report",
     "strategy",
     "sweep",
