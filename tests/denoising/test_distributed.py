@@ -1,5 +1,7 @@
 """Two processes train as one would with the whole batch."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +45,14 @@ def train(model: nn.Module, part: slice, *, group: Any, name: str) -> dict[str, 
 
 def run_process(rank: int, folder: str, name: str) -> None:
     torch.set_num_threads(1)
+    if sys.platform == "linux":
+        # the name of the machine need not resolve to an address that can be reached
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
     found = train(DistributedDataParallel(make_model()), PARTS[rank], group=True, name=name)
     save_file(found, f"{folder}/{rank}.safetensors")
+    # neither process leaves while the other still expects something of it
+    dist.barrier()
     dist.destroy_process_group()
 
 
