@@ -15,7 +15,7 @@ from dartcli.cli.errors import guarded
 from dartcli.errors import UsageError
 from dartcli.experiments.environment import environment
 
-OTHER_MODULES = ("timing",)
+OTHER_MODULES = ("timing", "results")
 
 
 def benchmark_names() -> list[str]:

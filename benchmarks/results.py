@@ -23,6 +23,7 @@ from typing import Annotated
 
 import typer
 
+from dartcli.cli import console
 from dartcli.cli.errors import guarded
 from dartcli.errors import DartError, UsageError
 from dartcli.experiments.run_index import is_run
@@ -65,8 +66,8 @@ def run_dart(words: list[str]) -> str:
     DartError
         If it fails.
     """
-    print("dart", shlex.join(words), file=sys.stderr, flush=True)
-    done = subprocess.run(
+    console.note(f"dart {shlex.join(words)}")
+    done = subprocess.run(  # noqa: S603 - this program, with the words of a page of this repository
         [sys.executable, "-m", "dartcli", *words], stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode:
@@ -83,7 +84,7 @@ def main(
     pages = {path.stem: path for path in sorted(PAGES.glob("*.md"))}
     with_tables = [name for name, path in pages.items() if TABLE.search(path.read_text())]
     if not parts:
-        print("\n".join(with_tables))
+        console.print_line("\n".join(with_tables))
         return
     for part in with_tables if parts == ["all"] else parts:
         if part not in with_tables:
@@ -93,7 +94,7 @@ def main(
             if not is_finished(words):
                 run_dart(words)
         pages[part].write_text(rewrite_tables(page, run_dart))
-        print(f"{pages[part]} holds the tables of {paths.home()}", file=sys.stderr)
+        console.note(f"{pages[part]} holds the tables of {paths.home()}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 The commands are functions: :func:`download`, :func:`preprocess` (:func:`preprocess_log` for your
 own log), :func:`train`, :func:`resume`, :func:`evaluate`, :func:`analyze`, :func:`compare`,
-:func:`sweep`, and :func:`report`. :func:`find_run` opens a finished run, and :func:`strategy` puts
-a denoising strategy into any PyTorch loop. Names are imported when they are first used.
+:func:`sweep`, :func:`report`, :func:`predict`, :func:`recommend`, and :func:`export`.
+:func:`find_run` opens a finished run, and :func:`strategy` puts a denoising strategy into any
+PyTorch loop. Names are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from dartcli.reporting.analyze import compare_runs as compare
     from dartcli.reporting.analyze import run_analysis as analyze
     from dartcli.reporting.build import write_report as report
+    from dartcli.serving.export import export
+    from dartcli.serving.predict import predict
+    from dartcli.serving.recommend import recommend
     from dartcli.settings import Settings
 
 _HOME = {
@@ -43,9 +47,12 @@ _HOME = {
     "compare": "dartcli.reporting.analyze:compare_runs",
     "download": "dartcli.data.prepare:download",
     "evaluate": "dartcli.experiments.evaluate:evaluate_run",
+    "export": "dartcli.serving.export:export",
     "find_run": "dartcli.experiments.run_index:find_run",
+    "predict": "dartcli.serving.predict:predict",
     "preprocess": "dartcli.data.prepare:preprocess",
     "preprocess_log": "dartcli.data.prepare:preprocess_log",
+    "recommend": "dartcli.serving.recommend:recommend",
     "report": "dartcli.reporting.build:write_report",
     "resume": "dartcli.experiments.train:resume_run",
     "strategy": "dartcli.denoising.denoiser:strategy",
@@ -66,9 +73,12 @@ __all__ = [
     "compare",
     "download",
     "evaluate",
+    "export",
     "find_run",
+    "predict",
     "preprocess",
     "preprocess_log",
+    "recommend",
     "report",
     "resume",
     "strategy",

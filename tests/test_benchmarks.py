@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import eval as eval_benchmark
-from benchmarks import timing
+from benchmarks import results, timing
 from benchmarks.__main__ import run_benchmark
 from benchmarks._data import SIZES
 from benchmarks.timing import forget_peak, in_own_process, interleaved, peak_memory
@@ -119,3 +119,39 @@ def test_a_failed_process_is_named() -> None:
 def test_invalid_sizes_are_rejected(rows: str) -> None:
     with pytest.raises(UsageError, match="--rows"):
         run_benchmark("eval", rounds=1, rows=rows)
+
+
+PAGE = """# A page
+
+```sh
+dart sweep --preset table2 \\
+  --seeds 0-9
+dart train synthetic --name one
+dart analyze compare one
+```
+
+<!-- dart analyze compare one --format markdown -->
+an old table
+<!-- end -->
+
+Text.
+"""
+
+
+def test_a_page_of_results_is_made_again_from_its_own_commands() -> None:
+    assert results.read_commands(PAGE) == [
+        ["sweep", "--preset", "table2", "--seeds", "0-9"],
+        ["train", "synthetic", "--name", "one"],
+    ]
+    asked: list[list[str]] = []
+
+    def run(words: list[str]) -> str:
+        asked.append(words)
+        return "| a new table |\n"
+
+    made = results.rewrite_tables(PAGE, run)
+    assert asked == [["analyze", "compare", "one", "--format", "markdown"]]
+    assert "an old table" not in made
+    assert "-->\n\n| a new table |\n\n<!-- end -->\n\nText.\n" in made
+    # the same output changes nothing more
+    assert results.rewrite_tables(made, run) == made

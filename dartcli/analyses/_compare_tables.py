@@ -16,6 +16,7 @@ OTHER_METRICS = (
     "test_auc_inactive_users",
     "identification_precision",
 )
+LIST_METRICS = ("test_recall_at_20", "test_ndcg_at_20")
 PER_TABLE = 4
 """Columns of means per table."""
 
@@ -27,6 +28,7 @@ def build(comparison: Comparison, differences: Sequence[Difference]) -> tuple[Ta
         *_means(comparison, by_cell),
         *(_statistics(comparison, where, differences) for where in comparison.cells),
         *(_other_metrics(comparison, where) for where in comparison.cells),
+        *(_list_metrics(comparison, where) for where in comparison.cells),
     )
 
 
@@ -121,12 +123,26 @@ def _p_cell(p: float | None) -> str | None:
 
 
 def _other_metrics(comparison: Comparison, where: Where) -> Table:
+    title = (
+        f"{' '.join(where)}: other metrics on the test split; precision: share of false "
+        "positives among the interactions flagged in the reported epoch"
+    )
+    return _metrics_table(comparison, where, title, OTHER_METRICS)
+
+
+def _list_metrics(comparison: Comparison, where: Where) -> Table:
+    title = f"{' '.join(where)}: the 20 best of all items but the user's training positives"
+    return _metrics_table(comparison, where, title, LIST_METRICS)
+
+
+def _metrics_table(
+    comparison: Comparison, where: Where, title: str, metrics: Sequence[str]
+) -> Table:
     return Table(
-        title=f"{' '.join(where)}: other metrics on the test split; precision: share of false "
-        "positives among the interactions flagged in the reported epoch",
-        columns=("method", *(METRIC_HEADS[metric] for metric in OTHER_METRICS)),
+        title=title,
+        columns=("method", *(METRIC_HEADS[metric] for metric in metrics)),
         rows=tuple(
-            (label, *(comparison.mean(where, label, metric) for metric in OTHER_METRICS))
+            (label, *(comparison.mean(where, label, metric) for metric in metrics))
             for label in comparison.contenders
             if (where, label) in comparison.metrics
         ),

@@ -83,7 +83,11 @@ def _find_other_differences(comparison: Comparison) -> list[str]:
 
 def _numbers(comparison: Comparison, differences: Sequence[Difference]) -> dict[str, Any]:
     by_cell = {(one.where, one.contender.label): one for one in differences}
-    other_metrics = (*_compare_tables.OTHER_METRICS, "identification_recall")
+    other_metrics = (
+        *_compare_tables.OTHER_METRICS,
+        *_compare_tables.LIST_METRICS,
+        "identification_recall",
+    )
     return {
         "protocol": comparison.protocol,
         "metric": comparison.metric,

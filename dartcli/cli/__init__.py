@@ -16,8 +16,11 @@ from dartcli.cli import (
     doctor,
     download,
     evaluate,
+    export,
     listing,
+    predict,
     preprocess,
+    recommend,
     report,
     resume,
     runs,
@@ -42,6 +45,9 @@ app.command("preprocess")(guarded(preprocess.preprocess))
 app.command("train")(guarded(train.train))
 app.command("resume")(guarded(resume.resume))
 app.command("eval")(guarded(evaluate.evaluate))
+app.command("predict")(guarded(predict.predict))
+app.command("recommend")(guarded(recommend.recommend))
+app.command("export")(guarded(export.export))
 app.command("analyze")(guarded(analyze.analyze))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("report")(guarded(report.report))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +20,14 @@ def evaluate(
             autocompletion=completion.complete_choice("train", "valid", "test"),
         ),
     ] = "test",
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            help="Also rank all items for each user: Recall@K and NDCG@K, beside those of "
+            "popularity and item-based nearest neighbors.",
+        ),
+    ] = None,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -32,6 +41,7 @@ def evaluate(
 
       dart eval run_01
       dart eval run_01 run_02 --split valid
+      dart eval run_01 --top-k 20
     """
     from dartcli.experiments.evaluate import evaluate_run
     from dartcli.experiments.run_index import find_run, last_run
@@ -41,25 +51,35 @@ def evaluate(
         find_run(name)
     with progress.loading_torch():
         import torch  # noqa: F401
-    documents = [evaluate_run(name, split, device=device) for name in chosen]
+    documents = [evaluate_run(name, split, device=device, top_k=top_k) for name in chosen]
     if json:
         console.document(documents[0] if len(documents) == 1 else documents)
         return
     if quiet:
         console.print_names(found["run"] for found in documents)
         return
+    lists = [] if top_k is None else [f"recall_at_{top_k}", f"ndcg_at_{top_k}"]
+    heads = ["AUC", "without FP", "log loss"] + [f"Recall@{top_k}", f"NDCG@{top_k}"] * bool(lists)
+    keys = [f"{split}_{one}" for one in ("auc", "auc_without_fp", "log_loss", *lists)]
     for found in documents:
-        keys = [f"{split}_auc", f"{split}_auc_without_fp", f"{split}_log_loss"]
         rows = [(str(seed["seed"]), *(seed[key] for key in keys)) for seed in found["seeds"]]
         if len(rows) > 1:
-            rows += [
-                (statistic, *(found["summary"][key][statistic] for key in keys))
-                for statistic in ("mean", "std")
-            ]
+            rows += [_summarize(statistic, found, keys) for statistic in ("mean", "std")]
         tables.table(
             f"{found['run']}: {found['strategy']}, {found['model']} on {found['dataset']}, "
             f"protocol {found['protocol']}, {split} split",
-            ["seed", "AUC", "without FP", "log loss"],
+            ["seed", *heads],
             rows,
             sections=[len(found["seeds"])],
         )
+        if lists:
+            rows = [
+                (name, *_summarize("mean", one, keys[3:])[1:])
+                for name, one in found["baselines"].items()
+            ]
+            title = f"Other recommenders on {found['dataset']}, {split} split: means"
+            tables.table(title, ["recommender", *heads[3:]], rows)
+
+
+def _summarize(statistic: str, found: Mapping[str, Any], keys: Sequence[str]) -> tuple[Any, ...]:
+    return (statistic, *(found["summary"][key][statistic] for key in keys))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -54,6 +55,14 @@ Device = Annotated[
         help=DEVICE_HELP,
         autocompletion=completion.complete_choice("auto", "cpu", "cuda"),
     ),
+]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="FILE", help="Parquet file to write."),
+]
+RunSeed = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="SEED", help="Seed of the run." + default("its first")),
 ]
 Protocol = Annotated[
     str | None,

@@ -227,6 +227,15 @@ def train(
             rich_help_panel=REPRODUCIBILITY,
         ),
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Start from the weights of a finished run of the same model. Users and items are "
+            "matched by id; new ones start with fresh weights.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     checkpoint_every: options.CheckpointEvery = "60s",
     resume: Annotated[
         str | None,
@@ -276,6 +285,7 @@ def train(
             "cuda_graph": cuda_graph,
             "snapshots": snapshot or None,
         },
+        "init": init,
         "device": device,
         "deterministic": deterministic,
         "seeds": settings.parse_seeds(seeds) if seeds else None if seed is None else (seed,),

@@ -47,6 +47,10 @@ class Interactions:
         """Return the first ``rows`` rows, or all if there are fewer, as views."""
         return Interactions(self.fields[:rows], self.label[:rows], self.kind[:rows])
 
+    def cpu(self) -> Interactions:
+        """Return the same rows on the CPU."""
+        return Interactions(self.fields.cpu(), self.label.cpu(), self.kind.cpu())
+
     @property
     def clean_label(self) -> Tensor:
         """Float[N]: the label, but 0 for known false positives."""

@@ -122,6 +122,8 @@ class Strategy(nn.Module):
     needs_clean: ClassVar[bool] = False
     """Whether ``context.clean`` is needed: as many rows as the option ``clean_rows`` names are
     moved there from the validation split."""
+    needs_epoch: ClassVar[bool] = False
+    """Whether :meth:`decide` reads ``epoch``, so that your own loop must say how long one is."""
     networks: ClassVar[int] = 1
     """Models to train side by side from different initial weights; the first one is validated,
     evaluated and saved."""

@@ -292,6 +292,7 @@ def _train_in_worker(settings: str, folder: str) -> str | None:
 
 def _train(configuration: Configuration, sweep: Sweep) -> Row:
     """Train one seed and write its row."""
+    from dartcli.experiments.initialize import make_initializer
     from dartcli.training import device as devices
     from dartcli.training.trainer import SeedTraining
 
@@ -299,7 +300,8 @@ def _train(configuration: Configuration, sweep: Sweep) -> Row:
     (seed,) = configuration.settings.seeds
     device = devices.resolve(configuration.settings.device)
     data = load_prepared(configuration, seed)
-    trained = SeedTraining(configuration, data, seed, device).finish()
+    initial = make_initializer(configuration, data, seed)
+    trained = SeedTraining(configuration, data, seed, device, initial=initial).finish()
     row = Row(
         program=__version__,
         device=devices.describe(device),

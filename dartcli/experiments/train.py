@@ -217,6 +217,7 @@ def _train_seed(
     identity: str,
 ) -> Trained:
     """Train one seed from its latest checkpoint, if there is one, and write its folder."""
+    from dartcli.experiments.initialize import make_initializer
     from dartcli.training.checkpoint import CheckpointWriter, load_latest
     from dartcli.training.trainer import SeedTraining
 
@@ -228,7 +229,10 @@ def _train_seed(
     with supervision.stopping() as stop_signal:
         hint = f"Resume with `dart resume {folder.name}`."
         writer = CheckpointWriter(place, identity, supervision.interval, stop_signal, hint)
-        training = SeedTraining(configuration, data, seed, device, writer=writer, position=position)
+        initial = make_initializer(configuration, data, seed)
+        training = SeedTraining(
+            configuration, data, seed, device, writer=writer, position=position, initial=initial
+        )
         for record in training:
             if record.remark and record.remark not in remarks:
                 remarks.add(record.remark)

@@ -1,4 +1,4 @@
-"""Metrics of scored rows (``classification``) and paired comparisons (``statistics``)."""
+"""Metrics of scored rows and of ranked lists, and paired comparisons (``statistics``)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from dartcli.metrics.classification import (
     grouped_auc,
     log_loss,
 )
+from dartcli.metrics.top_k import find_top_k, recall_and_ndcg
 
 __all__ = [
     "auc",
     "auc_by_group",
     "calibration_error",
     "equal_groups",
+    "find_top_k",
     "grouped_auc",
     "log_loss",
+    "recall_and_ndcg",
 ]

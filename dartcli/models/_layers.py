@@ -145,6 +145,21 @@ def pairwise_interactions(factors: Tensor) -> Tensor:
     return 0.5 * (square_of_sum - factors.square().sum(dim=(1, 2)))
 
 
+def split_logit(
+    embedding: FieldEmbedding, fields: Tensor, columns: Sequence[int], *, interact: bool
+) -> tuple[Tensor, Tensor]:
+    """Return Float[N, K] and Float[N], the part of a logit that some fields contribute.
+
+    ``fields`` is Long[N, F]; only ``columns`` are read. For two disjoint sets of columns, first
+    order and pairs sum to ``own_1 + own_2 + <vector_1, vector_2>``. K is 0 unless ``interact``.
+    """
+    chosen = list(columns)
+    rows = embedding.table[fields[:, chosen] + embedding.offsets[chosen]]
+    factors, first_order = rows.split([embedding.factors, 1], dim=-1)
+    own = first_order.sum(dim=(1, 2))
+    return factors.sum(dim=1), own + pairwise_interactions(factors) if interact else own
+
+
 class BatchNorm1d(nn.BatchNorm1d):
     """Batch normalization that also accepts a single row in training."""
 

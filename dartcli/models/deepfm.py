@@ -32,6 +32,8 @@ class DeepFM(FactorizationMachine):
     def __init__(self, field_sizes: Sequence[int], options: Options) -> None:
         super().__init__(field_sizes, options)
         inputs = len(field_sizes) * options.factors
+        # the perceptron is no inner product of two sides
+        self.split_logit = None  # type: ignore[assignment]
         self.perceptron = MultiLayerPerceptron(inputs, options.hidden, options.dropout)
 
     def forward(self, fields: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dartcli import settings
-from dartcli.models._layers import FieldEmbedding
+from dartcli.models._layers import FieldEmbedding, split_logit
 
 
 class LogisticRegression(nn.Module):
@@ -34,6 +34,14 @@ class LogisticRegression(nn.Module):
         """Map Long[N, F] field values to Float[N] logits."""
         logit: Tensor = self.embedding(fields, self.bias)[0]
         return logit
+
+    def split_logit(self, fields: Tensor, columns: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return what ``columns`` contribute; see :func:`dartcli.models._layers.split_logit`.
+
+        The bias belongs to the side of the user, column 0.
+        """
+        vector, own = split_logit(self.embedding, fields, columns, interact=False)
+        return vector, own + self.bias if 0 in columns else own
 
 
 MODEL = LogisticRegression

@@ -12,6 +12,8 @@ METRIC_HEADS: Final = {
     "test_auc_per_user": "AUC per user",
     "test_auc_tail_items": "tail items",
     "test_auc_inactive_users": "inactive users",
+    "test_recall_at_20": "Recall@20",
+    "test_ndcg_at_20": "NDCG@20",
     "test_calibration_error": "calibration error",
     "identification_precision": "precision",
     "identification_recall": "recall",
@@ -26,7 +28,8 @@ THESIS: Final = (
 
 def name_metric(metric: str) -> str:
     """Return the name of a metric in a sentence, such as ``test AUC``."""
-    return metric.replace("_", " ").replace("auc", "AUC").replace("fp", "FP")
+    name = metric.replace("_", " ").replace("auc", "AUC").replace("fp", "FP")
+    return name.replace("recall at ", "Recall@").replace("ndcg at ", "NDCG@")
 
 
 def join_words(words: Iterable[str]) -> str:

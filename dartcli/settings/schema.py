@@ -188,6 +188,8 @@ class Settings(Options):
     """Denoising strategy: how suspected false positives are treated."""
     training: Training = Training()
     """Batches, optimizer, and stopping."""
+    init: str | None = Field(None, min_length=1)
+    """Run whose weights training starts from; None = fresh weights."""
     seeds: tuple[Annotated[int, Field(lt=2**63)], ...] = (0,)
     """One training per seed: initial weights, batches, sampled negatives, split."""
     split_seed: int | None = Field(None, ge=0, lt=2**63)

@@ -8,6 +8,8 @@ the target follows the model if the loss is high. The first epoch is plain train
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,8 @@ from dartcli.denoising import Decision, Observed, Strategy
 
 class Lcd(Strategy):
     """Train on ``w * y + (1 - w) * p``: a high loss keeps the recorded label."""
+
+    needs_epoch: ClassVar[bool] = True
 
     def decide(self, observed: Observed) -> Decision:
         """Return weight 1 and the corrected target; in epoch 1 the recorded label."""

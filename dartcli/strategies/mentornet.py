@@ -7,6 +7,8 @@ average.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -22,6 +24,8 @@ class MentorNet(Strategy):
     state. A batch without ranked rows leaves it unchanged. Epochs up to ``burn_in`` discard
     nothing, but update the average.
     """
+
+    needs_epoch: ClassVar[bool] = True
 
     class Options(settings.Options):
         """Pace of the curriculum."""

@@ -40,6 +40,10 @@ class SeedMetrics(Options):
     """AUC on the rows of the least popular items, which hold a fifth of the training positives."""
     test_auc_inactive_users: float | None = None
     """AUC on the rows of the least active users, who hold a fifth of the training positives."""
+    test_recall_at_20: float | None = None
+    """Recall@20 over all items but the user's training positives, the mean over users."""
+    test_ndcg_at_20: float | None = None
+    """NDCG@20 of the same lists."""
     test_calibration_error: float | None = None
     """Expected calibration error on the test split, 15 equal bins, labels as for ``test_auc``."""
     valid_auc: float | None
@@ -81,6 +85,8 @@ METRIC_NAMES = (
     "test_auc_per_user",
     "test_auc_tail_items",
     "test_auc_inactive_users",
+    "test_recall_at_20",
+    "test_ndcg_at_20",
     "test_auc_best_epoch",
     "test_auc_last_epoch",
     "valid_auc",

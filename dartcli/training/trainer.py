@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dartcli import metrics
 from dartcli.data.manifest import Prepared
@@ -25,10 +25,13 @@ from dartcli.training.device import (
 from dartcli.training.epochs import HISTORY_COLUMNS, EpochRecord, Position, epoch_table
 from dartcli.training.loop import Outcome, TrainingLoop, copy_weights
 from dartcli.training.results import SeedMetrics, SeedRecord, finite_or_none
+from dartcli.training.retrieval import measure_lists
 from dartcli.training.scoring import compute_group_metrics, compute_metrics, score, score_table
 
 GROUPS = 5
 """Users, and items, are divided by activity into this many groups with equal positives."""
+TOP_K = 20
+"""Length of the lists whose recall and NDCG are measured."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ class SeedTraining:
         Where to train.
     writer, position
         As for :class:`dartcli.training.loop.TrainingLoop`.
+    initial
+        Gives the first network its initial weights; None = those of the seed.
 
     Raises
     ------
@@ -118,7 +123,9 @@ class SeedTraining:
         *,
         writer: CheckpointWriter | None = None,
         position: Position | None = None,
+        initial: Callable[[nn.Module], None] | None = None,
     ) -> None:
+        self.initial = initial
         self.configuration, self.prepared = configuration, prepared
         self.seed, self.device = seed, device
         self.writer, self.position = writer, position
@@ -143,6 +150,8 @@ class SeedTraining:
         wanted = self.configuration.settings.deterministic
         with explained(self.device), deterministic(self.device, wanted=wanted):
             components = build_components(self.configuration, self.prepared, self.seed, self.device)
+            if self.initial is not None and self.position is None:
+                self.initial(components.models[0])
             valid = components.valid
             clean = self.configuration.protocol.clean_validation
             loop = TrainingLoop(
@@ -190,6 +199,9 @@ class SeedTraining:
         found = {
             **compute_metrics(logits[report], test),
             **compute_group_metrics(logits[report], test, components.counts, GROUPS),
+            **measure_lists(
+                model, components.recorded_train, test, self.prepared, TOP_K, limited=True
+            ),
         }
         measured = SeedMetrics(
             seed=self.seed,

@@ -71,6 +71,22 @@ def test_eval_without_a_name_uses_the_last_run_and_knows_other_splits() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("trained")
+def test_eval_repeats_the_lists_of_training_and_adds_baselines() -> None:
+    document = json.loads(succeed("eval", "one", "--top-k", "20", "--json").stdout)
+    stored = find_run("one").metrics
+    for seed, again in zip(stored.seeds, document["seeds"], strict=True):
+        assert again["test_recall_at_20"] == seed.test_recall_at_20
+        assert again["test_ndcg_at_20"] == seed.test_ndcg_at_20
+    assert set(document["baselines"]) == {"popularity", "itemknn"}
+    summary = document["baselines"]["itemknn"]["summary"]
+    assert 0 < summary["test_ndcg_at_20"]["mean"] < 1
+    printed = succeed("eval", "one", "--top-k", "5", "--split", "valid").stdout
+    assert printed.count("Recall@5") == 2
+    assert "popularity" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
 def test_analysis_of_base_ranks_what_was_not_flagged(trained: Path) -> None:
     result = succeed("analyze", "precision-recall", "two")
     assert "never discarded or relabeled an interaction" in " ".join(result.stdout.split())
