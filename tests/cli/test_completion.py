@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import succeed
 from terminal import open_terminal, read_until
 
 from dartcli import catalog
@@ -126,4 +125,10 @@ def test_bash_completes_a_value_in_a_terminal(home: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_scripts_for_other_shells_name_the_command(shell: str) -> None:
-    assert "_DART_COMPLETE" in succeed("--show-completion", shell).stdout
+    environment = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "dartcli", "--show-completion", shell],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert f"complete_{shell}" in done.stdout
+    assert "_DART_COMPLETE" in done.stdout

@@ -289,7 +289,10 @@ def test_describe_promises_what_preparation_does(
 
 @pytest.mark.parametrize(
     ("changes", "error"),
-    [({"split": "temporal"}, "needs timestamps"), ({"item": "nul"}, "row 8, column `nul`")],
+    [
+        ({"split": "temporal"}, "needs timestamps"),
+        ({"item": "nul"}, "row 8( of a.parquet)?, column `nul`"),
+    ],
 )
 def test_describe_fails_where_preparation_fails(
     home: Path, tmp_path: Path, changes: Any, error: str
