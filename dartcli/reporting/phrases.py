@@ -15,6 +15,7 @@ METRIC_HEADS: Final = {
     "test_recall_at_20": "Recall@20",
     "test_ndcg_at_20": "NDCG@20",
     "test_calibration_error": "calibration error",
+    "flagged_share": "flagged",
     "identification_precision": "precision",
     "identification_recall": "recall",
 }

@@ -62,6 +62,8 @@ class SeedMetrics(Options):
     """Iterations."""
     stopped: Literal["patience", "epochs"]
     """Why training ended: no improvement within ``patience`` epochs, or the last epoch."""
+    flagged_share: float | None = None
+    """Share of the positives that were flagged in the reported epoch."""
     identification_precision: float | None = None
     """Share of known false positives among the interactions flagged in the reported epoch."""
     identification_recall: float | None = None
@@ -92,6 +94,7 @@ METRIC_NAMES = (
     "valid_auc",
     "valid_auc_recorded",
     "valid_log_loss",
+    "flagged_share",
     "identification_precision",
     "identification_recall",
 )

@@ -223,13 +223,14 @@ class SeedTraining:
 
 
 def _identification(iterations: pl.DataFrame, components: Components) -> dict[str, float | None]:
-    """Return precision and recall of what an epoch flagged; None if they are not defined."""
-    flagged, correct, false = (
+    """Return share, precision, and recall of what an epoch flagged; None if not defined."""
+    flagged, correct, false, positives = (
         int(iterations[name].sum())
-        for name in ("flagged", "flagged_false_positives", "false_positives")
+        for name in ("flagged", "flagged_false_positives", "false_positives", "positives")
     )
     known = bool((components.training.recorded.kind == FALSE_POSITIVE).any())
     return {
+        "flagged_share": flagged / positives if positives else None,
         "identification_precision": correct / flagged if known and flagged else None,
         "identification_recall": correct / false if known and false else None,
     }

@@ -92,8 +92,9 @@ def test_identification_belongs_to_the_reported_epoch(home: Path) -> None:
         table = pl.read_parquet(run.seed_folder(seed.seed) / "iterations.parquet")
         rows = [row for row in table.to_dicts() if row["epoch"] == seed.reported_epoch]
         mine = [sum(row[name] for row in rows) for name in (
-            "flagged_false_positives", "flagged", "false_positives",
+            "flagged_false_positives", "flagged", "false_positives", "positives",
         )]  # fmt: skip
+        assert seed.flagged_share == mine[1] / mine[3]
         assert seed.identification_recall == mine[0] / mine[2]
         if mine[1]:
             assert seed.identification_precision == mine[0] / mine[1]
