@@ -24,8 +24,8 @@ FALSE_POSITIVE: Final = 2
 UNKNOWN_POSITIVE: Final = 3
 """Kinds of rows; for an unknown positive, there is no record of whether the user liked it."""
 
-BATCHES_PER_BLOCK: Final = 256
-"""Batches gathered at once; limits the memory for an epoch's copy of a large table."""
+ROWS_PER_BLOCK: Final = 1 << 16
+"""Rows gathered at once, in whole batches; limits the memory for an epoch's copy of the table."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Epoch:
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield the mini-batches in order; the last may be smaller."""
-        block = size * BATCHES_PER_BLOCK
+        block = size * max(ROWS_PER_BLOCK // size, 1)
         for start in range(0, len(self.table), block):
             fields, label, row = self._gather(start, min(start + block, len(self.table)))
             parts = zip(fields.t().split(size), label.split(size), row.split(size), strict=True)

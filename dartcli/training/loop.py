@@ -105,6 +105,8 @@ class TrainingLoop:
         self.item_counts = torch.bincount(
             recorded.fields[:, 1][recorded.label > 0], minlength=training.items
         )
+        # one for all epochs: allocating it anew leaves holes in the heap
+        self.recorder = recorder.Recorder(len(training), plan.batch_size, self.device)
         self.finished: list[EpochRecord] = []
         self.best = copy_weights(self.model)
         self.best_valid = self.last_valid = torch.empty(0, device=self.device)
@@ -150,7 +152,8 @@ class TrainingLoop:
         if inside is None:
             program.strategy.study(number, self.model, recorded.fields, recorded.label)
         epoch = self.training.epoch(self.seed, number)
-        record = recorder.Recorder(len(epoch.table), self.plan.batch_size, self.device)
+        record = self.recorder
+        record.restart()
         snapshots: dict[int, Tensor] = {}
         self.stepper.epoch.fill_(number)
         for network in (*program.models, program.strategy):

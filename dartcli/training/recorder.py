@@ -28,7 +28,7 @@ BLOCK: Final = 1 << 17
 
 
 class Recorder:
-    """The record of one epoch of ``rows`` rows in batches of ``size``."""
+    """The record of an epoch of ``rows`` rows in batches of ``size``."""
 
     def __init__(self, rows: int, size: int, device: torch.device | None = None) -> None:
         # a batch larger than the epoch only holds the epoch
@@ -40,6 +40,10 @@ class Recorder:
         self.objective = torch.zeros(self.iterations, device=device)
         # views made once, because making one takes as long as copying a batch
         self._places = list(zip(self.columns.unbind(), self.objective.unbind(), strict=True))
+
+    def restart(self) -> None:
+        """Start the record of another epoch."""
+        self.done = 0
 
     def record(self, loss: Tensor, decision: Decision, objective: Tensor) -> None:
         """Copy the loss, the decision, and the objective of the next step."""

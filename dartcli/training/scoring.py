@@ -12,7 +12,7 @@ from dartcli.data.columns import ITEM, LABEL, NOISY, RATING, USER
 from dartcli.data.tensors import FALSE_POSITIVE, TRUE_POSITIVE, UNKNOWN_POSITIVE, Interactions
 from dartcli.denoising import TrainingTable
 
-CHUNK = 1 << 17
+CHUNK = 1 << 14
 """Rows scored at once."""
 
 

@@ -235,8 +235,9 @@ def test_blocks_of_batches_do_not_change_what_an_epoch_visits(
 ) -> None:
     epoch = training_set().epoch(0, 1)
     whole = [batch.row.tolist() for batch in epoch.batches(64)]
-    monkeypatch.setattr("dartcli.data.tensors.BATCHES_PER_BLOCK", 2)
-    assert [batch.row.tolist() for batch in epoch.batches(64)] == whole
+    for rows in (1, 100, 128):
+        monkeypatch.setattr("dartcli.data.tensors.ROWS_PER_BLOCK", rows)
+        assert [batch.row.tolist() for batch in epoch.batches(64)] == whole
 
 
 def test_seeds_for_different_purposes_differ() -> None:
