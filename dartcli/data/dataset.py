@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
 import polars as pl
+from pydantic import field_validator
 
 from dartcli import settings
 
 BIN_PREFIX: Final = "bin:"
 """Prefix of a numeric column that is replaced by quantile bins when the data are split."""
+
+
+def absolute_paths(files: Iterable[str]) -> tuple[str, ...]:
+    """Return ``files`` with absolute paths, so that they can be read from anywhere."""
+    return tuple(str(Path(path).expanduser().absolute()) for path in files)
 
 
 class DataOptions(settings.Options):
@@ -21,6 +27,14 @@ class DataOptions(settings.Options):
     split: Literal["random", "temporal", "leave-last-out"] = "random"
     """``random``: 80/10/10. ``temporal``: train on the earliest 80%, test on the latest 10%.
     ``leave-last-out``: test on each user's last interaction, validate on the one before."""
+    labels: tuple[str, ...] = ()
+    """Files of trusted labels (``user``, ``item``, ``wanted``), which say for some interactions
+    whether they are false positives, instead of the source. The last file counts."""
+
+    @field_validator("labels")
+    @classmethod
+    def _make_labels_absolute(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return absolute_paths(value)
 
 
 @dataclass(frozen=True)

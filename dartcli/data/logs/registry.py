@@ -81,7 +81,9 @@ def register_log(name: str, options: LogOptions) -> None:
         If the name is invalid, or that of a dataset in the catalog.
     """
     check_log_name(name)
-    write_document(_log_path(name), {NAME: name, **options.model_dump(mode="json")})
+    # labels are registered separately, for logs and other datasets alike
+    described = options.model_dump(mode="json", exclude={"labels"})
+    write_document(_log_path(name), {NAME: name, **described})
 
 
 def check_log(options: LogOptions) -> None:
