@@ -16,6 +16,7 @@ from dartcli.cli import (
     doctor,
     download,
     evaluate,
+    label,
     listing,
     preprocess,
     report,
@@ -39,6 +40,7 @@ app = typer.Typer(
 
 app.command("download")(guarded(download.download))
 app.command("preprocess")(guarded(preprocess.preprocess))
+app.command("label")(guarded(label.label))
 app.command("train")(guarded(train.train))
 app.command("resume")(guarded(resume.resume))
 app.command("eval")(guarded(evaluate.evaluate))

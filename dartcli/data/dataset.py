@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -131,5 +131,8 @@ class Dataset:
     """Where a row of the user's files is, for error messages; rows are counted from 0."""
     column_names: Callable[[DataOptions], Mapping[str, str]] = _same_names
     """Names that columns have in the source, if different, for error messages."""
+    read_details: Callable[[Path, DataOptions, Sequence[str]], pl.LazyFrame] | None = None
+    """(raw folder, options, names) -> the named columns beside ``user`` and ``item``, or beside
+    ``item`` alone: what a person who labels interactions is shown. Never the ground truth."""
     unknown_ids: bool = False
     """Ids that occur only outside the training split share one additional code per field."""
