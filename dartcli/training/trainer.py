@@ -212,10 +212,16 @@ class SeedTraining:
 
 def _identification(iterations: pl.DataFrame, components: Components) -> dict[str, float | None]:
     """Return precision and recall of what an epoch flagged; None if they are not defined."""
-    flagged, correct, false = (
+    flagged, unknown, correct, false = (
         int(iterations[name].sum())
-        for name in ("flagged", "flagged_false_positives", "false_positives")
+        for name in (
+            "flagged",
+            "flagged_unknown_positives",
+            "flagged_false_positives",
+            "false_positives",
+        )
     )
+    flagged -= unknown
     known = bool((components.training.recorded.kind == FALSE_POSITIVE).any())
     return {
         "identification_precision": correct / flagged if known and flagged else None,
