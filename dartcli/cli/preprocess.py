@@ -345,7 +345,7 @@ def _print_summary(manifest: Manifest) -> None:
     labeled = counts.true_positives + counts.false_positives
     partial = " (partial)" if manifest.complete is False else ""
     # between all and nothing known, the other positives are counted, too
-    unknown = [("without ground truth", counts.unknown)] if labeled and counts.unknown else []
+    unknown = [("unknown", counts.unknown)] if labeled and counts.unknown else []
     tables.table(
         f"{manifest.dataset}{partial}, protocol {manifest.protocol}, "
         f"split seed {manifest.split_seed}",
