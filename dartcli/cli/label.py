@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from dartcli.cli import completion, console, options
 from dartcli.errors import UsageError
-
-if TYPE_CHECKING:
-    from dartcli.data.manifest import Prepared
 
 
 def label(
@@ -78,38 +76,33 @@ def label(
       dart label shop -o ask.csv --number 200
       dart label shop --answers ask.csv
     """
-    given = [output is not None, answers is not None, forget]
-    if sum(given) != 1:
+    if [output is not None, answers is not None, forget].count(True) != 1:
         raise UsageError(
             "name one of -o FILE (write questions), --answers FILE (read answers), and --forget."
         )
     if output is None and (run is not None or show or by != "random"):
         raise UsageError("RUN, --show, and --by choose questions. Add `-o FILE`, or drop them.")
     if output is not None:
-        _ask(
-            dataset, output, number, quiet=quiet, json=json,
-            by=by, run=run, show=show or [], seed=seed,
-        )  # fmt: skip
+        document, sentence = _ask(dataset, output, number, run, by=by, show=show or [], seed=seed)
+        following = ["dart", "label", dataset, "--answers", str(output)]
     elif answers is not None:
-        from dartcli.data import prepare
-
-        _print_answers(prepare.preprocess(dataset, labels=[str(answers)]), quiet=quiet, json=json)
+        document, sentence = _read_answers(dataset, answers)
+        following = ["dart", "train", dataset]
     else:
-        _forget(dataset, quiet=quiet, json=json)
+        document, sentence = _forget(dataset)
+        following = ["dart", "preprocess", dataset]
+    if json:
+        console.document(document)
+    elif quiet:
+        console.print_line(document.get("file", dataset))
+    else:
+        console.print_line(sentence)
+        console.next_command(shlex.join(following))
 
 
 def _ask(
-    dataset: str,
-    output: Path,
-    number: int,
-    *,
-    run: str | None,
-    quiet: bool,
-    json: bool,
-    **how: Any,
-) -> None:
-    import shlex
-
+    dataset: str, output: Path, number: int, run: str | None, **how: Any
+) -> tuple[dict[str, Any], str]:
     from dartcli.experiments.labeling import check_output, choose_questions, write_questions
     from dartcli.experiments.run_index import find_run
 
@@ -117,55 +110,33 @@ def _ask(
     found = None if run is None else find_run(run)
     questions, candidates = choose_questions(dataset, number, run=found, **how)
     write_questions(questions, output)
-    if json:
-        document = {"dataset": dataset, "file": str(output), "questions": len(questions)}
-        console.document({**document, "candidates": candidates})
-        return
-    if quiet:
-        console.print_line(str(output))
-        return
-    console.print_line(
+    document = {"dataset": dataset, "file": str(output), "questions": len(questions)}
+    return {**document, "candidates": candidates}, (
         f"{output}: {len(questions):,} of {candidates:,} training interactions. Write 1 (wanted) "
         "or 0 (not wanted) into the column `wanted`."
     )
-    console.next_command(shlex.join(["dart", "label", dataset, "--answers", str(output)]))
 
 
-def _print_answers(data: Prepared, *, quiet: bool, json: bool) -> None:
-    manifest = data.manifest
+def _read_answers(dataset: str, answers: Path) -> tuple[dict[str, Any], str]:
+    from dartcli.data.prepare import preprocess
+
+    manifest = preprocess(dataset, labels=[str(answers)]).manifest
+    for warning in manifest.warnings:
+        console.warning(warning)
     # the last file is the one that was added
     file = manifest.options["labels"][-1]
     counts = manifest.labels[file]
-    for warning in manifest.warnings:
-        console.warning(warning)
-    if json:
-        console.document({"dataset": manifest.dataset, "file": file, **counts.model_dump()})
-        return
-    if quiet:
-        console.print_line(file)
-        return
-    console.print_line(
-        f"{Path(file).name}: {counts.answered:,} interactions labeled; of {counts.rows:,} rows, "
+    return {"dataset": dataset, "file": file, **counts.model_dump()}, (
+        f"{answers.name}: {counts.answered:,} interactions labeled; of {counts.rows:,} rows, "
         f"{counts.empty:,} have no answer, {counts.contradicting:,} contradict another, and "
-        f"{counts.unknown:,} have no interaction in {manifest.dataset}."
+        f"{counts.unknown:,} have no interaction in {dataset}."
     )
-    console.next_command(f"dart train {manifest.dataset}")
 
 
-def _forget(dataset: str, *, quiet: bool, json: bool) -> None:
-    from dartcli.data.logs.labels import label_path, load_labels, register_labels
+def _forget(dataset: str) -> tuple[dict[str, Any], str]:
+    from dartcli.data.logs.labels import register_labels
     from dartcli.data.registry import find_dataset
-    from dartcli.errors import DataError
 
     find_dataset(dataset)
-    try:
-        files = list(load_labels(dataset))
-    except DataError:
-        files = [str(label_path(dataset))]
     register_labels(dataset, ())
-    if json:
-        console.document({"dataset": dataset, "forgotten": files})
-    elif quiet:
-        console.print_names(files)
-    else:
-        console.print_line(f"{len(files):,} files of labels of {dataset} are no longer used.")
+    return {"dataset": dataset}, f"the labels of {dataset} are no longer used."

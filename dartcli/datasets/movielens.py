@@ -6,7 +6,7 @@ text of the thesis says "greater than or equal to 3", but its Table 1 and its pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,6 @@ from dartcli.datasets._text import read_lines, whole_numbers
 from dartcli.errors import DataError
 
 TITLE: Final = "title"
-Details = Callable[[Path, DataOptions, Sequence[str]], pl.LazyFrame]
 COLUMNS: Final = (USER, ITEM, RATING, TIME)
 CITATION: Final = (
     "F. M. Harper and J. A. Konstan. The MovieLens Datasets: History and Context. "
@@ -46,22 +45,26 @@ def read_1m(folder: Path, options: DataOptions) -> pl.LazyFrame:
     return _mark_noisy(whole_numbers(folder / "ml-1m/ratings.dat", COLUMNS, "::"), options)
 
 
-def _make_details(path: str, separator: str) -> Details:
-    def read_details(folder: Path, _options: DataOptions, names: Sequence[str]) -> pl.LazyFrame:
-        """Return item and title of every film."""
-        for name in names:
-            if name != TITLE:
-                raise DataError(f"no column `{name}` to show. Use `--show {TITLE}`.")
-        if not (folder / path).is_file():
-            raise DataError(
-                f"cannot show titles: {folder / path} is missing. Run `dart download "
-                f"{folder.name}`, or drop `--show`."
-            )
-        cells = pl.Series(read_lines(folder / path)).str.split(separator)
-        item = cells.list.get(0, null_on_oob=True).cast(pl.Int64, strict=False)
-        return pl.LazyFrame({ITEM: item, TITLE: cells.list.get(1, null_on_oob=True)})
+def read_titles(folder: Path, _options: DataOptions, names: Sequence[str]) -> pl.LazyFrame:
+    """Return the item and title of every film.
 
-    return read_details
+    Raises
+    ------
+    DataError
+        If another column is named, or the file is missing.
+    """
+    for name in names:
+        if name != TITLE:
+            raise DataError(f"no column `{name}` to show. Use `--show {TITLE}`.")
+    path = folder / "ml-100k/u.item"
+    if not path.is_file():
+        raise DataError(
+            f"cannot show titles: {path} is missing. Run `dart download {folder.name}`, or drop "
+            "`--show`."
+        )
+    cells = pl.Series(read_lines(path)).str.split("|")
+    item = cells.list.get(0, null_on_oob=True).cast(pl.Int64, strict=False)
+    return pl.LazyFrame({ITEM: item, TITLE: cells.list.get(1, null_on_oob=True)})
 
 
 def _mark_noisy(table: pl.DataFrame, options: Options) -> pl.LazyFrame:
@@ -109,7 +112,7 @@ DATASET = {
         options=Options,
         read=read,
         expected=expected,
-        read_details=_make_details("ml-100k/u.item", "|"),
+        read_details=read_titles,
     ),
     "movielens-1m": Dataset(
         name="movielens-1m",
@@ -123,16 +126,9 @@ DATASET = {
                 urls=("https://files.grouplens.org/datasets/movielens/ml-1m.zip",),
                 limit=100_000_000,
             ),
-            SourceFile(
-                path="ml-1m/movies.dat",
-                urls=("https://files.grouplens.org/datasets/movielens/ml-1m.zip",),
-                required=False,
-                limit=10_000_000,
-            ),
         ),
         options=Options,
         read=read_1m,
         expected=expected_1m,
-        read_details=_make_details("ml-1m/movies.dat", "::"),
     ),
 }

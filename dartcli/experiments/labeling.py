@@ -11,12 +11,12 @@ import polars as pl
 
 from dartcli.data import prepare
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER, WANTED
-from dartcli.data.encode import CODE, RAW
+from dartcli.data.encode import RAW
 from dartcli.data.logs.labels import load_labels, match_labels
-from dartcli.data.manifest import Prepared, load_manifest, read_encoded
+from dartcli.data.manifest import Prepared
 from dartcli.data.registry import find_dataset
 from dartcli.errors import DataError, UsageError, first_line
-from dartcli.experiments.configure import load_run_data
+from dartcli.experiments.configure import load_run_data, read_interactions
 from dartcli.experiments.run import Run
 from dartcli.settings import validate
 from dartcli.storage import paths
@@ -80,10 +80,11 @@ def choose_questions(
     elif run is not None:
         chosen += _find_uncertain(candidates, run, drawn)[: number - drawn]
     asked = candidates[random.permutation(chosen)]
-    for name in (USER, ITEM):
-        ids = prepared.ids(name).select(pl.col(CODE).alias(name), RAW)
-        asked = asked.join(ids, on=name, how="left", maintain_order="left")
-        asked = asked.with_columns(pl.col(RAW).alias(name)).drop(RAW)
+    raw = [
+        prepared.ids(name)[RAW].gather(asked[name]).alias(name)  # ids are ordered by code
+        for name in (USER, ITEM)
+    ]
+    asked = pl.DataFrame(raw)
     if show:
         asked = _add_details(asked, dataset, prepared, show)
     return asked.with_columns(pl.lit(None, pl.Int8).alias(WANTED)), len(candidates)
@@ -113,11 +114,7 @@ def _find_candidates(dataset: str, prepared: Prepared) -> pl.DataFrame:
     positives = prepared.split("train").filter(pl.col(LABEL) > 0).select(USER, ITEM, NOISY)
     unknown = positives.filter(pl.col(NOISY).is_null())
     candidates = (positives if unknown.is_empty() else unknown).drop(NOISY)
-    home = prepared.folder.parent.parent
-    manifest = load_manifest(home)
-    if manifest is None:
-        raise DataError(f"{home} is incomplete. Run `dart doctor --repair`.")
-    interactions, _ = read_encoded(home, manifest)
+    interactions = read_interactions(prepared)
     ids = {name: prepared.ids(name) for name in (USER, ITEM)}
     for file in load_labels(dataset):
         labeled, _, _ = match_labels(Path(file), interactions, ids)
@@ -130,18 +127,18 @@ def _find_candidates(dataset: str, prepared: Prepared) -> pl.DataFrame:
 def _cover(candidates: pl.DataFrame, drawn: int, number: int) -> list[int]:
     """Return positions after the first ``drawn``: both ids new, then one, then the others."""
     pairs = candidates.rows()
-    seen = {code: {pair[side] for pair in pairs[:drawn]} for side, code in enumerate((USER, ITEM))}
+    users, items = ({pair[side] for pair in pairs[:drawn]} for side in (0, 1))
     chosen: dict[int, None] = {}
     for needed in (2, 1, 0):
         for position in range(drawn, len(pairs)):
             if drawn + len(chosen) == number:
                 return list(chosen)
             user, item = pairs[position]
-            new = (user not in seen[USER]) + (item not in seen[ITEM])
+            new = (user not in users) + (item not in items)
             if new >= needed and position not in chosen:
                 chosen[position] = None
-                seen[USER].add(user)
-                seen[ITEM].add(item)
+                users.add(user)
+                items.add(item)
     return list(chosen)
 
 

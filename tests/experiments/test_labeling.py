@@ -239,3 +239,18 @@ def test_movielens_has_titles(mirrored_home: Path) -> None:
     assert asked["title"].null_count() == 0
     with pytest.raises(DataError, match="Use `--show title`"):
         choose_questions("movielens-100k", 50, show=["rating"])
+
+
+@pytest.mark.realdata
+def test_without_titles_a_sentence_says_how_to_get_them(mirrored_home: Path) -> None:
+    prepare.preprocess("movielens-100k")
+    path = mirrored_home / "raw/movielens-100k/ml-100k/u.item"
+    path.unlink()
+    with pytest.raises(DataError, match="u.item is missing. Run `dart download movielens-100k`"):
+        choose_questions("movielens-100k", 5, show=["title"])
+    assert len(choose_questions("movielens-100k", 5)[0]) == 5
+
+
+def test_a_dataset_without_details_has_nothing_to_show(home: Path) -> None:
+    with pytest.raises(UsageError, match="synthetic has no columns to show"):
+        choose_questions("synthetic", 5, show=["title"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -12,11 +12,10 @@ import polars as pl
 
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER, WANTED
 from dartcli.data.encode import CODE, RAW, SHOWN, Encoded
-from dartcli.data.logs.scan import SEPARATORS, file_format
-from dartcli.data.logs.text import SEPARATORS as CHARACTERS
+from dartcli.data.logs.scan import file_format
 from dartcli.data.logs.text import open_text
-from dartcli.errors import DataError, UsageError, first_line
-from dartcli.settings import Options, validate
+from dartcli.errors import DataError, first_line
+from dartcli.settings import Options
 from dartcli.storage import paths
 from dartcli.storage.atomic import os_reason
 from dartcli.storage.checksums import read_document, write_document
@@ -41,15 +40,6 @@ class LabelCounts(Options):
     """Rows with an answer whose user and item have no interaction in the dataset."""
 
 
-class Registered(Options):
-    """The files of labels of one dataset."""
-
-    dataset: str
-    """Its name."""
-    labels: tuple[str, ...]
-    """Files; of several answers about an interaction, that of the last file counts."""
-
-
 def load_labels(dataset: str) -> tuple[str, ...]:
     """Return the registered files of labels of ``dataset``, in the order in which they apply.
 
@@ -58,22 +48,16 @@ def load_labels(dataset: str) -> tuple[str, ...]:
     DataError
         If their list is corrupt.
     """
-    path = label_path(dataset)
-    if not path.is_file():
-        return ()
-    try:
-        return validate(Registered, read_document(path), str(path)).labels
-    except UsageError as error:
-        raise DataError(f"{error} Run `dart label {dataset} --forget`.") from error
+    path = _label_path(dataset)
+    return tuple(read_document(path)["files"]) if path.is_file() else ()
 
 
 def register_labels(dataset: str, files: Sequence[str]) -> None:
     """Use ``files`` whenever ``dataset`` is prepared from now on; none forgets those before."""
     if files:
-        document = Registered(dataset=dataset, labels=tuple(files)).model_dump(mode="json")
-        write_document(label_path(dataset), document)
+        write_document(_label_path(dataset), {"files": list(files)})
     else:
-        label_path(dataset).unlink(missing_ok=True)
+        _label_path(dataset).unlink(missing_ok=True)
 
 
 def add_labels(dataset: str, files: Sequence[str]) -> tuple[str, ...]:
@@ -82,8 +66,7 @@ def add_labels(dataset: str, files: Sequence[str]) -> tuple[str, ...]:
     return (*(file for file in known if file not in files), *dict.fromkeys(files))
 
 
-def label_path(dataset: str) -> Path:
-    """Return the file that lists the registered labels of ``dataset``."""
+def _label_path(dataset: str) -> Path:
     return paths.home() / "labels" / f"{dataset}.json"
 
 
@@ -155,27 +138,24 @@ def match_labels(
         )
     pairs = interactions.filter(pl.col(LABEL) > 0).select(USER, ITEM)
     coded = given.with_columns(_find_codes(given[name], ids[name]) for name in (USER, ITEM))
-    known = coded.join(pairs, on=[USER, ITEM], how="semi", maintain_order="left")
-    unknown = coded.filter(~pl.col(LINE).is_in(known[LINE].implode()))
+    known = coded.join(pairs, on=[USER, ITEM], how="semi")
+    unknown = coded.join(known, on=LINE, how="anti")
     differ = known.filter(pl.col(WANTED).n_unique().over(USER, ITEM) > 1)
-    answers = known.join(differ, on=LINE, how="anti").unique([USER, ITEM]).drop(LINE)
-    place = "row" if file_format(path) == "parquet" else "line"
+    answers = known.join(differ, on=LINE, how="anti").unique([USER, ITEM])
     if known.is_empty():
         raise DataError(
-            f"{path} labels no interaction: the user and item of {_list_places(unknown, place)} "
+            f"{path} labels no interaction: the user and item of {_list_places(path, unknown)} "
             "have none in the dataset. Give the raw ids of the source."
         )
-    warnings = []
-    if len(differ):
-        warnings.append(
-            f"{path.name} has different answers about the same interaction, which are ignored: "
-            f"{_list_places(differ, place)}."
-        )
-    if len(unknown):
-        warnings.append(
-            f"{path.name} has answers about a user and item without an interaction, which are "
-            f"ignored: {_list_places(unknown, place)}."
-        )
+    problems = {
+        "different answers about the same interaction": differ,
+        "answers about a user and item without an interaction": unknown,
+    }
+    warnings = [
+        f"{path.name} has {what}, which are ignored: {_list_places(path, rows)}."
+        for what, rows in problems.items()
+        if len(rows)
+    ]
     counts = LabelCounts(
         rows=len(table),
         answered=len(answers),
@@ -186,7 +166,8 @@ def match_labels(
     return answers.select(USER, ITEM, WANTED), counts, warnings
 
 
-def _list_places(rows: pl.DataFrame, place: str) -> str:
+def _list_places(path: Path, rows: pl.DataFrame) -> str:
+    place = "row" if file_format(path) == "parquet" else "line"
     lines = [f"{line:,}" for line in rows[LINE].sort()]
     if len(lines) > SHOWN:
         lines = [*lines[:SHOWN], f"and {len(lines) - SHOWN:,} more"]
@@ -220,68 +201,53 @@ def read_labels(path: Path) -> pl.DataFrame:
     DataError
         If the file cannot be read, a column is missing, or an answer is neither 0 nor 1.
     """
+    kind = file_format(path)
     try:
-        table = _read_text(path)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {os_reason(error)}.") from error
-    except (*READ_ERRORS, csv.Error) as error:
-        raise DataError(f"cannot read {path}: {first_line(error)}.") from error
+        table = _read_parquet(path) if kind == "parquet" else _read_text(path)
     except UnicodeError as error:
         raise DataError(f"{path} is not UTF-8 text. Save it as UTF-8.") from error
+    except (*READ_ERRORS, csv.Error) as error:
+        cause = os_reason(error) if isinstance(error, OSError) else first_line(error)
+        raise DataError(f"cannot read {path}: {cause}.") from error
     answer = table[WANTED].fill_null("").str.strip_chars().str.to_lowercase()
     values = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
     wanted = answer.replace_strict(values, default=None, return_dtype=pl.Boolean)
     invalid = (wanted.is_null() & (answer != "")).arg_true()
     if len(invalid):
-        places = _list_places(table[invalid], "row" if file_format(path) == "parquet" else "line")
         raise DataError(
-            f"{path}, {places}, column `{WANTED}`: found {table[WANTED][invalid[0]]!r}, expected 1 "
-            "(wanted), 0 (not wanted), or an empty cell."
+            f"{path}, {_list_places(path, table[invalid])}, column `{WANTED}`: found "
+            f"{table[WANTED][invalid[0]]!r}, expected 1 (wanted), 0 (not wanted), or an empty cell."
         )
     return table.with_columns(wanted.alias(WANTED))
 
 
+def _read_parquet(path: Path) -> pl.DataFrame:
+    table = pl.read_parquet(path, glob=False)
+    _check_columns(path, table.columns)
+    number = pl.int_range(1, pl.len() + 1).alias(LINE)
+    return table.select(number, pl.col(REQUIRED).cast(pl.String))
+
+
 def _read_text(path: Path) -> pl.DataFrame:
-    """Return ``line`` and the three columns as text."""
-    kind = file_format(path)
-    if kind == "parquet":
-        table = pl.read_parquet(path, glob=False)
-        _check_columns(path, table.columns)
-        return table.select(
-            pl.int_range(1, pl.len() + 1).alias(LINE), pl.col(REQUIRED).cast(pl.String)
+    with open_text(path, "utf-8-sig") as file:
+        header = file.readline()
+        file.seek(0)
+        # also the separator that a spreadsheet uses where the comma is for decimals
+        rows = csv.DictReader(file, delimiter=max(",\t;|", key=header.count))
+        _check_columns(path, rows.fieldnames or [])
+        cells = [(rows.line_num, *_pick_cells(path, row, rows.line_num)) for row in rows]
+    schema = {LINE: pl.Int64, **dict.fromkeys(REQUIRED, pl.String)}
+    return pl.DataFrame(cells, schema, orient="row")
+
+
+def _pick_cells(path: Path, row: Mapping[str, str], line: int) -> list[str]:
+    """Return the required cells of a row that has as many as the header."""
+    if None in row or None in row.values():
+        raise DataError(
+            f"{path}, line {line:,}: not as many cells as in the header. Quote texts that contain "
+            "the separator."
         )
-    if kind not in SEPARATORS:
-        raise DataError(f"{path} is {kind}, but labels must be in a Parquet or CSV file.")
-    with open_text(path, "utf-8-sig") as file:
-        separator = _find_separator(file.readline())
-    with open_text(path, "utf-8-sig") as file:
-        rows = list(_read_cells(path, csv.reader(file, delimiter=separator)))
-    return pl.DataFrame(
-        rows, schema={LINE: pl.Int64, **dict.fromkeys(REQUIRED, pl.String)}, orient="row"
-    )
-
-
-def _find_separator(header: str) -> str:
-    for one in CHARACTERS:
-        if USER in next(csv.reader([header.strip()], delimiter=one), []):
-            return one
-    return ","
-
-
-def _read_cells(path: Path, rows: Iterator[list[str]]) -> Iterator[tuple[int | str, ...]]:
-    """Yield the line and the three cells of every row that is not blank."""
-    header = [name.strip() for name in next(rows, [])]
-    _check_columns(path, header)
-    places = [header.index(name) for name in REQUIRED]
-    for row in rows:
-        line: int = rows.line_num  # type: ignore[attr-defined]
-        if row and len(row) != len(header):
-            raise DataError(
-                f"{path}, line {line:,}: found {len(row)} cells, but the header has {len(header)}. "
-                "Quote texts that contain the separator."
-            )
-        if row:
-            yield (line, *(row[place] for place in places))
+    return [row[name] for name in REQUIRED]
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
