@@ -99,7 +99,9 @@ def _check_request(dataset: str, by: Rule, run: Run | None, show: Sequence[str])
             "--by uncertainty`."
         )
     if by != "uncertainty" and run is not None:
-        raise UsageError(f"a run is used only by --by uncertainty. Add it, or drop {run.name}.")
+        raise UsageError(
+            f"run {run.name} is used only by --by uncertainty. Add the rule, or drop the run."
+        )
     if run is not None and run.metrics.dataset != dataset:
         raise UsageError(
             f"{run.name} was trained on {run.metrics.dataset}. Name a run on {dataset}."

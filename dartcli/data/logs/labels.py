@@ -12,7 +12,6 @@ import polars as pl
 
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER, WANTED
 from dartcli.data.encode import CODE, RAW, SHOWN, Encoded
-from dartcli.data.logs.scan import file_format
 from dartcli.data.logs.text import open_text
 from dartcli.errors import DataError, first_line
 from dartcli.settings import Options
@@ -61,9 +60,16 @@ def register_labels(dataset: str, files: Sequence[str]) -> None:
 
 
 def add_labels(dataset: str, files: Sequence[str]) -> tuple[str, ...]:
-    """Return the registered files of ``dataset``, and then ``files``, each once."""
-    known = load_labels(dataset)
-    return (*(file for file in known if file not in files), *dict.fromkeys(files))
+    """Return the registered files of ``dataset``, and then ``files``, each once.
+
+    Raises
+    ------
+    DataError
+        If one of ``files`` is invalid, which is found here before anything is prepared.
+    """
+    for file in files:
+        read_labels(Path(file))
+    return (*(file for file in load_labels(dataset) if file not in files), *dict.fromkeys(files))
 
 
 def _label_path(dataset: str) -> Path:
@@ -167,7 +173,7 @@ def match_labels(
 
 
 def _list_places(path: Path, rows: pl.DataFrame) -> str:
-    place = "row" if file_format(path) == "parquet" else "line"
+    place = "row" if _is_parquet(path) else "line"
     lines = [f"{line:,}" for line in rows[LINE].sort()]
     if len(lines) > SHOWN:
         lines = [*lines[:SHOWN], f"and {len(lines) - SHOWN:,} more"]
@@ -201,9 +207,8 @@ def read_labels(path: Path) -> pl.DataFrame:
     DataError
         If the file cannot be read, a column is missing, or an answer is neither 0 nor 1.
     """
-    kind = file_format(path)
     try:
-        table = _read_parquet(path) if kind == "parquet" else _read_text(path)
+        table = _read_parquet(path) if _is_parquet(path) else _read_text(path)
     except UnicodeError as error:
         raise DataError(f"{path} is not UTF-8 text. Save it as UTF-8.") from error
     except (*READ_ERRORS, csv.Error) as error:
@@ -219,6 +224,10 @@ def read_labels(path: Path) -> pl.DataFrame:
             f"{table[WANTED][invalid[0]]!r}, expected 1 (wanted), 0 (not wanted), or an empty cell."
         )
     return table.with_columns(wanted.alias(WANTED))
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() in (".parquet", ".pq")
 
 
 def _read_parquet(path: Path) -> pl.DataFrame:
