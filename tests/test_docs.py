@@ -25,6 +25,7 @@ from dartcli.settings import PROTOCOLS
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OWN_LOG = ROOT / "docs/how-to/your-own-data.md"
+LABELS = ROOT / "docs/how-to/label.md"
 BENCHMARK = ["python", "-m", "benchmarks"]
 
 
@@ -79,7 +80,7 @@ def run_python(page: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if blocks(page, "python") and page != OWN_LOG],
+    [page for page in PAGES if blocks(page, "python") and page not in (OWN_LOG, LABELS)],
     ids=lambda page: page.stem,
 )
 def test_python_blocks_run(
@@ -141,9 +142,10 @@ SHORTER = {
 }  # fmt: skip
 
 
-def run_page(page: Path, folder: Path) -> None:
-    """Run the Python and shell blocks of a page in order."""
+def run_page(page: Path, folder: Path) -> str:
+    """Run the Python and shell blocks of a page in order; return what the commands print."""
     namespace: dict[str, Any] = {}
+    printed = ""
     text = page.read_text("utf-8")
     for language, block in re.findall(r"^```(sh|python)\n(.*?)^```$", text, re.M | re.S):
         if language == "python":
@@ -159,6 +161,8 @@ def run_page(page: Path, folder: Path) -> None:
             more = ["--jobs", "1", "--no-tune-base"] if words[1] == "sweep" else []
             done = CliRunner().invoke(app, [*words[1:], *more])
             assert done.exit_code == 0, (page.name, line, done.stderr)
+            printed += done.stdout
+    return printed
 
 
 def test_pages_run_top_to_bottom_in_one_home(
@@ -216,6 +220,19 @@ def test_the_page_on_your_own_log_shows_what_its_commands_print(
     assert rows
     assert [row for row in rows if row not in printed] == []
     assert (home / "runs/shop-dart/analysis/precision-recall/numbers.json").is_file()
+
+
+def test_the_page_on_labels_shows_what_its_commands_print(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed = " ".join(run_page(LABELS, tmp_path).split())
+    for block in blocks(LABELS, "text"):
+        assert " ".join(block.split()) in printed, block
+    # the shown file was answered since
+    (shown,) = blocks(LABELS, "csv")
+    asked = [line.rstrip("01") for line in (tmp_path / "ask.csv").read_text("utf-8").splitlines()]
+    assert asked[: shown.count("\n")] == shown.splitlines()
 
 
 def test_the_components_of_the_how_to_pages_work_and_keep_the_contracts(

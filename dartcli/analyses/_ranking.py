@@ -44,11 +44,15 @@ def rank(run: Run) -> dict[str, Any]:
     user activity (log item count minus log user count, ascending); the last two need no model.
     Ties share their false positives evenly.
     """
-    return {"shares": SHARES.tolist(), "seeds": [_rank_seed(run, seed) for seed in run.seeds]}
+    # if few interactions have ground truth, a split may have none of them
+    seeds = [one for seed in run.seeds if (one := _rank_seed(run, seed)) is not None]
+    return {"shares": SHARES.tolist(), "seeds": seeds}
 
 
-def _rank_seed(run: Run, seed: int) -> dict[str, Any]:
+def _rank_seed(run: Run, seed: int) -> dict[str, Any] | None:
     table = load_positives(run, seed, "train").filter(pl.col(NOISY).is_not_null())
+    if table.is_empty():
+        return None
     noisy = table[NOISY].to_numpy(writable=True)
     logit, items, users = (
         table[name].cast(pl.Float64).to_numpy(writable=True)

@@ -147,7 +147,8 @@ def _sentence(label: str, one: dict[str, Any]) -> str:
     )
     start = f"{start}, {percent(one['false_positives'] / known)} are false positives"
     if low["false_positive_share"] == high["false_positive_share"]:
-        return f"{start}, at every item popularity alike. {tail}"
+        known_there = " with ground truth" if len(groups) < len(one["item"]["groups"]) else ""
+        return f"{start}, at every item popularity{known_there} alike. {tail}"
     return (
         f"{start}. By item "
         f"popularity, the share is lowest for items with {_range(low)} positives "

@@ -44,16 +44,28 @@ COUNTS = (
     "flagged_false_positives",
     "rarest_false_positives",
 )
+KNOWN = {
+    "known_rows": ("rows", "unknown_positives"),
+    "known_positives": ("positives", "unknown_positives"),
+    "known_flagged": ("flagged", "flagged_unknown_positives"),
+    "known_rarest": ("flagged", "rarest_unknown_positives"),
+}
+"""Count of rows with ground truth -> count of all, and of those without."""
+POOLED = (*COUNTS, *KNOWN)
 RATIOS = {
-    "precision": ("flagged_false_positives", "flagged"),
+    "precision": ("flagged_false_positives", "known_flagged"),
     "recall": ("flagged_false_positives", "false_positives"),
-    "precision_random_among_positives": ("false_positives", "positives"),
-    "precision_thesis_noise_share_of_batch": ("false_positives", "rows"),
-    "precision_item_popularity": ("rarest_false_positives", "flagged"),
+    "precision_random_among_positives": ("false_positives", "known_positives"),
+    "precision_thesis_noise_share_of_batch": ("false_positives", "known_rows"),
+    "precision_item_popularity": ("rarest_false_positives", "known_rarest"),
     "recall_random_among_positives": ("flagged", "positives"),
     "recall_item_popularity": ("rarest_false_positives", "false_positives"),
+    "share_with_ground_truth": ("known_positives", "positives"),
 }
-"""Every curve is a ratio of two counts, pooled over windows and epochs instead of averaged."""
+"""Every curve is a ratio of two counts, pooled over windows and epochs instead of averaged.
+
+Precision is that of the rows with ground truth. Recall needs no other rows.
+"""
 BASELINES = {
     "random_among_positives": "random positives",
     "item_popularity": "rarest items",
@@ -125,6 +137,8 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
 
 def _counts(iterations: pl.DataFrame) -> dict[str, Any]:
     counts: dict[str, Any] = {name: iterations[name].cast(pl.Float64).to_numpy() for name in COUNTS}
+    for name, (every, unknown) in KNOWN.items():
+        counts[name] = counts[every] - iterations[unknown].cast(pl.Float64).to_numpy()
     return counts | {"epoch": iterations["epoch"].to_numpy()}
 
 
@@ -135,7 +149,7 @@ def _has_flagged(seeds: Seeds) -> bool:
 def _numbers(counts: dict[str, Any]) -> dict[str, Any]:
     """Return the curves; a long training is pooled over windows, named by their last iteration."""
     ends = [*(window_starts(len(counts["iteration"]))[1:] - 1), -1]
-    pooled = {name: pool_windows(counts[name]) for name in COUNTS}
+    pooled = {name: pool_windows(counts[name]) for name in POOLED}
     with np.errstate(invalid="ignore", divide="ignore"):
         curves = {
             name: nan_to_none(np.where(pooled[below] > 0, pooled[above] / pooled[below], np.nan))
@@ -167,10 +181,10 @@ def _moments(run: Run) -> dict[str, dict[int, int]]:
 
 def _summarize(seeds: Seeds, epochs: Mapping[int, int]) -> dict[str, float | None]:
     """Return each ratio over one epoch per seed, pooled over the seeds."""
-    totals = dict.fromkeys(COUNTS, 0.0)
+    totals = dict.fromkeys(POOLED, 0.0)
     for seed, counts in seeds.items():
         chosen = counts["epoch"] == epochs[seed]
-        for name in COUNTS:
+        for name in POOLED:
             totals[name] += float(counts[name][chosen].sum())
     summary: dict[str, float | None] = {
         name: totals[above] / totals[below] if totals[below] else None
@@ -185,15 +199,22 @@ def _sentence(name: str, moment: str, summary: Mapping[str, Any]) -> str:
     precision, lift = summary["precision"], summary["lift"]
     rarest, recall = summary["precision_item_popularity"], summary["recall"]
     start = f"{name}: in the {moment} {name_epochs(summary['epochs'].values())}"
-    if precision is None:
+    if not summary["recall_random_among_positives"]:
         return f"{start}, no interaction was flagged."
-    if lift is None or rarest is None or recall is None:
+    if precision is None:
+        return f"{start}, no flagged interaction has ground truth."
+    if lift is None or recall is None:
         return f"{start}, no positive was a known false positive."
+    known = " with ground truth" if summary["share_with_ground_truth"] < 1 else ""
+    against = ""
+    if rarest is not None:
+        against = f", and {relation(precision, rarest, 3)} the {percent(rarest)} among the same "
+        against += "number of rarest items"
     return (
-        f"{start}, {percent(precision)} of the flagged interactions are known false positives: "
-        f"{lift:.2f} times the {percent(summary['precision_random_among_positives'])} among all "
-        f"positives, and {relation(precision, rarest, 3)} the {percent(rarest)} among the same "
-        f"number of rarest items. {percent(recall)} of the known false positives were flagged."
+        f"{start}, {percent(precision)} of the flagged interactions{known} are known false "
+        f"positives: {lift:.2f} times the "
+        f"{percent(summary['precision_random_among_positives'])} among all positives{known}"
+        f"{against}. {percent(recall)} of the known false positives were flagged."
     )
 
 

@@ -17,6 +17,7 @@ from dartcli.cli import (
     download,
     evaluate,
     export,
+    label,
     listing,
     predict,
     preprocess,
@@ -42,6 +43,7 @@ app = typer.Typer(
 
 app.command("download")(guarded(download.download))
 app.command("preprocess")(guarded(preprocess.preprocess))
+app.command("label")(guarded(label.label))
 app.command("train")(guarded(train.train))
 app.command("resume")(guarded(resume.resume))
 app.command("eval")(guarded(evaluate.evaluate))

@@ -45,6 +45,14 @@ def preprocess(
             help="Option of the dataset, such as dataset.tp_threshold=3. Repeatable.",
         ),
     ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Parquet or CSV file with the columns user, item, and wanted (1 or 0), which says "
+            "for some interactions whether they were wanted. Remembered. Repeatable.",
+        ),
+    ] = None,
     inputs: Annotated[
         list[str] | None,
         typer.Option(
@@ -188,6 +196,7 @@ def preprocess(
         raise UsageError(
             f"--set {other[0]} does not apply to preprocessing. Use `--set dataset.KEY=VALUE`."
         )
+    protocol = protocol or "strict"
     chosen: dict[str, Any] = dict(tree.get("dataset", {}).get("options", {}))
     if split is not None:
         chosen["split"] = split
@@ -210,20 +219,19 @@ def preprocess(
         _print_proposal(inputs, user, item, json=json)
         return
     if inputs:
-        log = _build_log_options(dataset, inputs, columns | chosen, named=bool(name) or describe)
+        given = {**columns, "labels": labels, **chosen}
+        log = _build_log_options(dataset, inputs, given, named=bool(name) or describe)
         if describe:
-            _print_preview(log, protocol or "strict", split_seed, json=json)
+            _print_preview(name, log, protocol, split_seed, json=json)
             return
         assert name is not None  # noqa: S101 - _build_log_options checked it
-        data = prepare.preprocess_log(
-            name, log, protocol=protocol or "strict", split_seed=split_seed
-        )
+        data = prepare.preprocess_log(name, log, protocol=protocol, split_seed=split_seed)
     else:
         _refuse_log_flags({**columns, "name": name, "describe": describe})
         if dataset is None:
             raise UsageError("no dataset given. Name one, or pass your own log with `--input`.")
         data = prepare.preprocess(
-            dataset, protocol=protocol or "strict", split_seed=split_seed, options=chosen
+            dataset, protocol=protocol, split_seed=split_seed, options=chosen, labels=labels or ()
         )
     _print_prepared(data, quiet=quiet, json=json)
     console.next_command(f"dart train {data.manifest.dataset}")
@@ -288,12 +296,17 @@ def _print_proposal(inputs: list[str], user: str | None, item: str | None, *, js
     console.next_command(shlex.join(["dart", "preprocess", *given, *flags, "--describe"]))
 
 
-def _print_preview(log: LogOptions, protocol: str, split_seed: int, *, json: bool) -> None:
+def _print_preview(
+    name: str | None, log: LogOptions, protocol: str, split_seed: int, *, json: bool
+) -> None:
+    from dartcli.data.logs.labels import add_labels
     from dartcli.data.logs.preview import preview_log
     from dartcli.settings import PROTOCOLS
 
     if protocol not in PROTOCOLS:
         raise UsageError(f"no protocol named {protocol!r}. Choose {' or '.join(PROTOCOLS)}.")
+    if name is not None:
+        log = log.model_copy(update={"labels": add_labels(name, log.labels)})
     found = preview_log(log, PROTOCOLS[protocol], split_seed)
     if json:
         console.document(found)
@@ -331,20 +344,26 @@ def _print_summary(manifest: Manifest) -> None:
     counts = manifest.counts
     labeled = counts.true_positives + counts.false_positives
     partial = " (partial)" if manifest.complete is False else ""
+    # between all and nothing known, the other positives are counted, too
+    unknown = [("unknown", counts.unknown)] if labeled and counts.unknown else []
     tables.table(
         f"{manifest.dataset}{partial}, protocol {manifest.protocol}, "
         f"split seed {manifest.split_seed}",
-        ["users", "items", "true positives", "false positives", "FP share"],
+        [
+            "users", "items", "true positives", "false positives",
+            *(head for head, _ in unknown), "FP share",
+        ],
         [
             (
                 counts.users,
                 counts.items,
                 counts.true_positives if labeled else None,
                 counts.false_positives if labeled else None,
+                *(count for _, count in unknown),
                 counts.false_positives / labeled if labeled else None,
             )
         ],
-    )
+    )  # fmt: skip
     rows = ", ".join(f"{name} {count:,}" for name, count in manifest.rows.items())
     console.stdout().print(f"rows: {rows}", markup=False)
     features = [f"{field.name} ({field.size:,})" for field in manifest.fields[2:]]

@@ -84,9 +84,11 @@ def _report_flagged(run: Run, warning: str | None) -> None:
     )
     if precision is not None and recall is not None:
         epochs = name_epochs(seed.reported_epoch for seed in run.metrics.seeds)
+        unknown = any(run.iterations(seed)["unknown_positives"].sum() for seed in run.seeds)
+        of_these = " of those with ground truth" if unknown else ""
         console.note(
-            f"flagged in the reported {epochs}: {percent(precision)} are known false positives; "
-            f"{percent(recall)} of the known false positives were flagged"
+            f"flagged in the reported {epochs}: {percent(precision)}{of_these} are known false "
+            f"positives; {percent(recall)} of the known false positives were flagged"
         )
     if warning is not None:
         console.warning(warning)

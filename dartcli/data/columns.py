@@ -19,6 +19,9 @@ NOISY: Final = "noisy"
 RATING: Final = "rating"
 """Explicit feedback on the scale of the source (stars, -10 to 10, ...); null if there is none."""
 
+WANTED: Final = "wanted"
+"""Answer in a file of labels: 1 = the user wanted the item, 0 = not; ``noisy`` is its negation."""
+
 TIME: Final = "time"
 """Time of the interaction, in the type of the source."""
 

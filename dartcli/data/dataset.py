@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
 import polars as pl
+from pydantic import field_validator
 
 from dartcli import settings
 
 BIN_PREFIX: Final = "bin:"
 """Prefix of a numeric column that is replaced by quantile bins when the data are split."""
+
+
+def absolute_paths(files: Iterable[str]) -> tuple[str, ...]:
+    """Return ``files`` with absolute paths, so that they can be read from anywhere."""
+    return tuple(str(Path(path).expanduser().absolute()) for path in files)
 
 
 class DataOptions(settings.Options):
@@ -21,6 +27,14 @@ class DataOptions(settings.Options):
     split: Literal["random", "temporal", "leave-last-out"] = "random"
     """``random``: 80/10/10. ``temporal``: train on the earliest 80%, test on the latest 10%.
     ``leave-last-out``: test on each user's last interaction, validate on the one before."""
+    labels: tuple[str, ...] = ()
+    """Files of trusted labels (``user``, ``item``, ``wanted``), which say for some interactions
+    whether they are false positives, instead of the source. The last file counts."""
+
+    @field_validator("labels")
+    @classmethod
+    def _make_labels_absolute(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return absolute_paths(value)
 
 
 @dataclass(frozen=True)
@@ -117,5 +131,8 @@ class Dataset:
     """Where a row of the user's files is, for error messages; rows are counted from 0."""
     column_names: Callable[[DataOptions], Mapping[str, str]] = _same_names
     """Names that columns have in the source, if different, for error messages."""
+    read_details: Callable[[Path, DataOptions, Sequence[str]], pl.LazyFrame] | None = None
+    """(raw folder, options, names) -> the named columns beside ``user`` and ``item``, or beside
+    ``item`` alone: what a person who labels interactions is shown. Never the ground truth."""
     unknown_ids: bool = False
     """Ids that occur only outside the training split share one additional code per field."""

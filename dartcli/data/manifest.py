@@ -14,6 +14,7 @@ import pydantic
 
 from dartcli.data.counts import DataCounts
 from dartcli.data.features import Field
+from dartcli.data.logs.labels import LabelCounts
 from dartcli.errors import DataError, UsageError
 from dartcli.settings import Options, validate
 from dartcli.storage import paths
@@ -61,6 +62,8 @@ class Manifest(Options):
     """Whether the counts are those of the complete dataset; null = unknown."""
     warnings: tuple[str, ...]
     """What to know before relying on the data."""
+    labels: dict[str, LabelCounts] = pydantic.Field(default_factory=dict)
+    """File of labels -> what it contains."""
     duplicates_dropped: int
     """Interactions replaced by a later one of the same user and item."""
     fields: tuple[Field, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from dartcli.data.counts import (
     warn_of_missing_negatives,
     warn_of_swapped_columns,
 )
-from dartcli.data.dataset import DataOptions, Dataset
+from dartcli.data.dataset import DataOptions, Dataset, absolute_paths
 from dartcli.data.download import fetch_dataset
 from dartcli.data.encode import Encoded, InvalidRowsError, encode, encode_rows
 from dartcli.data.features import Field, fit_features
+from dartcli.data.logs.labels import add_labels, apply_labels, register_labels
 from dartcli.data.logs.registry import check_log, check_log_name, log_dataset, register_log
 from dartcli.data.logs.scan import explain_unreadable
 from dartcli.data.logs.schema import FileFormat, LogOptions
@@ -105,10 +106,13 @@ def _write_encoded(
     """Read and encode the source files; write the result to ``home``."""
     encoded, test = _encode(dataset, options, sources)
     sizes = {name: len(ids) for name, ids in encoded.ids.items()}
-    counts = count_rows(encoded.interactions, sizes)
-    complete, warnings = compare_counts(dataset, options, counts)
+    recorded = count_rows(encoded.interactions, sizes)
+    complete, warnings = compare_counts(dataset, options, recorded)
     if dataset.local_files is not None:
-        warnings += warn_of_swapped_columns(counts)
+        warnings += warn_of_swapped_columns(recorded)
+    encoded, labels, unusable = apply_labels(encoded, options.labels)
+    check_unchanged(dataset, sources)
+    counts = count_rows(encoded.interactions, sizes)
     with atomic_directory(home) as place:
         write_table(encoded.interactions, place / INTERACTIONS)
         (place / IDS).mkdir()
@@ -125,7 +129,8 @@ def _write_encoded(
             sources={name: source.sha256 for name, source in sources.items()},
             counts=counts,
             complete=complete,
-            warnings=warnings,
+            warnings=warnings + unusable,
+            labels=labels,
             duplicates_dropped=encoded.duplicates_dropped,
             fields=tuple(Field(name=name, size=n, values=n) for name, n in sizes.items()),
             sampled_negatives=counts.impressions == 0,
@@ -155,7 +160,6 @@ def _encode(
         files = [source.path for source in sources.values()] if dataset.local_files else []
         form = options if isinstance(options, FileFormat) else FileFormat()
         raise DataError(explain_unreadable(name, files, error, form)) from error
-    check_unchanged(dataset, sources)
     return encoded, test
 
 
@@ -261,7 +265,9 @@ def check_complete(name: str) -> tuple[bool | None, tuple[str, ...], DataCounts]
     """
     dataset = find_dataset(name)
     options = dataset.options()
-    encoded, _ = _encode(dataset, options, find_sources(dataset, options))
+    sources = find_sources(dataset, options)
+    encoded, _ = _encode(dataset, options, sources)
+    check_unchanged(dataset, sources)
     counts = count_rows(
         encoded.interactions, {field: len(ids) for field, ids in encoded.ids.items()}
     )
@@ -278,7 +284,8 @@ def preprocess_log(
     name
         Its name from now on.
     log
-        Its files and columns; relative paths start at the working directory.
+        Its files and columns; relative paths start at the working directory. Labels are added to
+        those that the dataset has.
     protocol, split_seed
         As for :func:`preprocess`.
 
@@ -290,10 +297,12 @@ def preprocess_log(
         If a file, column, or value is missing or invalid.
     """
     check_log_name(name)
-    log = log.make_absolute()
+    labels = add_labels(name, log.labels)
+    log = log.make_absolute().model_copy(update={"labels": labels})
     check_log(log)
     prepared = prepare_split(log_dataset(name), log, find_protocol(protocol), split_seed)
     register_log(name, log)
+    register_labels(name, labels)
     return prepared
 
 
@@ -303,6 +312,7 @@ def preprocess(
     protocol: str = "strict",
     split_seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    labels: Sequence[str] = (),
 ) -> Prepared:
     """Encode and split dataset ``name``, unless the result is cached.
 
@@ -316,6 +326,8 @@ def preprocess(
         Seed of the split, and of the negatives of valid and test.
     options
         Options of the dataset, such as ``{"tp_threshold": 3}``.
+    labels
+        Files of labels to add to those that the dataset has; they are remembered.
 
     Raises
     ------
@@ -325,9 +337,11 @@ def preprocess(
         If the sources are missing or invalid.
     """
     known = find_dataset(name)
-    return prepare_split(
-        known,
-        validate(known.options, {**registered_options(name), **(options or {})}, "dataset"),
-        find_protocol(protocol),
-        split_seed,
-    )
+    tree = {**registered_options(name), **(options or {})}
+    if labels:
+        tree["labels"] = add_labels(name, absolute_paths(labels))
+    chosen = validate(known.options, tree, "dataset")
+    prepared = prepare_split(known, chosen, find_protocol(protocol), split_seed)
+    if labels:
+        register_labels(name, chosen.labels)
+    return prepared

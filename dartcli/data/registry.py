@@ -8,6 +8,7 @@ from typing import Any, Final
 from dartcli import catalog
 from dartcli.data.dataset import Dataset
 from dartcli.data.download import fetched_sizes
+from dartcli.data.logs.labels import load_labels, register_labels
 from dartcli.data.logs.registry import forget_log, list_logs, load_log, log_dataset
 from dartcli.data.manifest import is_complete
 from dartcli.errors import DataError, UsageError
@@ -53,8 +54,9 @@ def remember_prepared(name: str) -> None:
 
 
 def forget_dataset(name: str) -> None:
-    """Remove the description of a log, and the record that it was prepared last."""
+    """Remove the description of a log, its labels, and the record that it was prepared last."""
     forget_log(name)
+    register_labels(name, ())
     if last_prepared() == name:
         _record_path().unlink(missing_ok=True)
 
@@ -111,6 +113,7 @@ def _add_sizes(sizes: list[int | None]) -> int | None:
 
 
 def registered_options(name: str) -> dict[str, Any]:
-    """Return the registered options of the log ``name``, or none for a dataset in the catalog."""
-    options = load_log(name)
-    return {} if options is None else options.model_dump(mode="json")
+    """Return the registered options of ``name``: those of a log, and files of labels, if any."""
+    options, labels = load_log(name), load_labels(name)
+    described = {} if options is None else options.model_dump(mode="json")
+    return {**described, "labels": list(labels)} if labels else described

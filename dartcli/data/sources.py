@@ -34,23 +34,31 @@ class Source:
 def find_sources(dataset: Dataset, options: DataOptions) -> dict[str, Source]:
     """Return name -> source file; download missing files of the catalog.
 
-    Names are absolute for a user's own files, else relative to the raw folder.
+    Names are absolute for a user's own files, labels included, else relative to the raw folder.
 
     Raises
     ------
     DataError, DownloadError
         If a file is missing.
     """
+    for file in options.labels:
+        if not Path(file).is_file():
+            raise DataError(
+                f"no labels of {dataset.name} in {file}: no such file. Restore it, or run "
+                f"`dart label {dataset.name} --forget`."
+            )
+    labels = hash_local_files([Path(file) for file in options.labels])
     if dataset.local_files is not None:
-        return hash_local_files(dataset.local_files(options))
+        return hash_local_files(dataset.local_files(options)) | labels
     if not is_readable(dataset):
         logger.info(f"downloading {dataset.name}")
         fetch_dataset(dataset)
     folder = paths.raw_data(dataset.name)
-    return {
+    fetched = {
         name: Source(folder / name, sha256, _read_stamp(folder / name), hashed_now=False)
         for name, sha256 in source_hashes(dataset).items()
     }
+    return fetched | labels
 
 
 def hash_local_files(files: Sequence[Path]) -> dict[str, Source]:
@@ -87,7 +95,7 @@ def check_unchanged(dataset: Dataset, sources: Mapping[str, Source]) -> None:
     DataError
         If a file has changed or disappeared.
     """
-    for source in sources.values():
+    for name, source in sources.items():
         try:
             is_same = _read_stamp(source.path) == source.stamp and (
                 source.hashed_now or hash_file(source.path) == source.sha256
@@ -96,7 +104,7 @@ def check_unchanged(dataset: Dataset, sources: Mapping[str, Source]) -> None:
             is_same = False
         if not is_same:
             remedy = f"Remove it and run `dart download {dataset.name}`."
-            if dataset.local_files is not None:
+            if Path(name).is_absolute():
                 remedy = "Run the command again when no other program writes to it."
             raise DataError(f"{source.path} changed since it was last verified. {remedy}")
 

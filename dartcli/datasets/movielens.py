@@ -6,6 +6,7 @@ text of the thesis says "greater than or equal to 3", but its Table 1 and its pr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,10 @@ from pydantic import Field
 
 from dartcli.data.columns import ITEM, NOISY, RATING, TIME, USER
 from dartcli.data.dataset import Counts, DataOptions, Dataset, SourceFile
-from dartcli.datasets._text import whole_numbers
+from dartcli.datasets._text import read_lines, whole_numbers
+from dartcli.errors import DataError
 
+TITLE: Final = "title"
 COLUMNS: Final = (USER, ITEM, RATING, TIME)
 CITATION: Final = (
     "F. M. Harper and J. A. Konstan. The MovieLens Datasets: History and Context. "
@@ -40,6 +43,28 @@ def read_1m(folder: Path, options: DataOptions) -> pl.LazyFrame:
     """Return the same for MovieLens-1M."""
     assert isinstance(options, Options)  # noqa: S101 - options of DATASET
     return _mark_noisy(whole_numbers(folder / "ml-1m/ratings.dat", COLUMNS, "::"), options)
+
+
+def read_titles(folder: Path, _options: DataOptions, names: Sequence[str]) -> pl.LazyFrame:
+    """Return the item and title of every film.
+
+    Raises
+    ------
+    DataError
+        If another column is named, or the file is missing.
+    """
+    for name in names:
+        if name != TITLE:
+            raise DataError(f"no column `{name}` to show. Use `--show {TITLE}`.")
+    path = folder / "ml-100k/u.item"
+    if not path.is_file():
+        raise DataError(
+            f"cannot show titles: {path} is missing. Run `dart download {folder.name}`, or drop "
+            "`--show`."
+        )
+    cells = pl.Series(read_lines(path)).str.split("|")
+    item = cells.list.get(0, null_on_oob=True).cast(pl.Int64, strict=False)
+    return pl.LazyFrame({ITEM: item, TITLE: cells.list.get(1, null_on_oob=True)})
 
 
 def _mark_noisy(table: pl.DataFrame, options: Options) -> pl.LazyFrame:
@@ -75,10 +100,19 @@ DATASET = {
                 size=1_979_173,
                 limit=10_000_000,
             ),
+            SourceFile(
+                path="ml-100k/u.item",
+                urls=("https://files.grouplens.org/datasets/movielens/ml-100k.zip",),
+                sha256="553841ebc7de3a0fd0d6b62a204ea30c1e651aacfb2814c7a6584ac52f2c5701",
+                size=236_344,
+                required=False,
+                limit=10_000_000,
+            ),
         ),
         options=Options,
         read=read,
         expected=expected,
+        read_details=read_titles,
     ),
     "movielens-1m": Dataset(
         name="movielens-1m",

@@ -19,6 +19,7 @@ from dartcli import catalog
 from dartcli._version import __version__
 from dartcli.data.dataset import Dataset
 from dartcli.data.download import fetch_dataset, load_record
+from dartcli.data.logs.labels import load_labels, read_labels
 from dartcli.data.logs.registry import HASHES, list_logs, load_log
 from dartcli.data.logs.scan import expand_patterns
 from dartcli.data.manifest import SPLIT_FOLDER, check_files, read_manifest
@@ -43,13 +44,13 @@ def run_checks(*, repair: bool = False) -> Iterator[Finding]:
     """Yield one finding per check; ``repair`` repairs what can be repaired."""
     for check in (
         check_installation, check_devices, check_directories, check_downloads, check_caches,
-        check_prepared_data, check_logs, check_runs, check_sweeps, check_leftovers,
+        check_prepared_data, check_logs, check_labels, check_runs, check_sweeps, check_leftovers,
     ):  # fmt: skip
         for finding in check():
             yield repair_finding(finding) if repair else finding
 
 
-def _count(found: Sequence[Path], noun: str) -> str:
+def _count(found: Sequence[object], noun: str) -> str:
     return f"{len(found)} {noun}{'s' * (len(found) != 1)}"
 
 
@@ -214,6 +215,21 @@ def check_logs() -> Iterator[Finding]:
             yield Finding("data", name, "error", get_cause(error), remedy)
             continue
         yield Finding("data", name, "ok", f"your own log, {_count(files, 'file')}")
+
+
+def check_labels() -> Iterator[Finding]:
+    """Read every registered file of labels."""
+    for path in sorted((paths.home() / "labels").glob("*.json")):
+        name = path.stem
+        try:
+            files = load_labels(name)
+            for file in files:
+                read_labels(Path(file))
+        except DartError as error:
+            remedy = f"Restore the file, or run `dart label {name} --forget`."
+            yield Finding("data", name, "error", get_cause(error), remedy)
+            continue
+        yield Finding("data", name, "ok", f"trusted labels, {_count(files, 'file')}")
 
 
 def check_runs() -> Iterator[Finding]:

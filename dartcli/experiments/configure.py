@@ -14,7 +14,7 @@ from dartcli.data.download import is_readable
 from dartcli.data.manifest import Prepared, load_manifest, read_encoded
 from dartcli.data.prepare import prepare_split
 from dartcli.data.registry import find_dataset, registered_options
-from dartcli.errors import DartError, RunError, UsageError
+from dartcli.errors import DartError, DataError, RunError, UsageError
 from dartcli.experiments.run import Run
 from dartcli.experiments.run_writer import training_identity
 from dartcli.settings import (
@@ -160,10 +160,8 @@ def load_prepared(configuration: Configuration, seed: int) -> Prepared:
     )
 
 
-def load_run_interactions(run: Run) -> pl.DataFrame:
-    """Return the recorded interactions that a finished run was split from, before splitting.
-
-    They have dense codes for every id of the source, also for those that are not in training.
+def load_run_data(run: Run) -> Prepared:
+    """Return the prepared data of the first seed of a finished run.
 
     Raises
     ------
@@ -176,11 +174,6 @@ def load_run_interactions(run: Run) -> pl.DataFrame:
             name = configuration.dataset.name
             raise RunError(f"its files are missing. Run `dart download {name}`.")
         prepared = load_prepared(configuration, run.seeds[0])
-        home = prepared.folder.parent.parent
-        whole = load_manifest(home)
-        if whole is None:
-            raise RunError(f"{home} is incomplete. Run `dart doctor --repair`.")
-        interactions, _ = read_encoded(home, whole)
     except DartError as error:
         raise RunError(f"{run.name}: cannot read its dataset: {error}") from error
     if training_identity(run.settings, prepared.digest) != run.identity(run.seeds[0]):
@@ -188,6 +181,34 @@ def load_run_interactions(run: Run) -> pl.DataFrame:
             f"{run.name}: the dataset {run.metrics.dataset} has changed since the run was trained. "
             "Restore its files, or train the run again."
         )
+    return prepared
+
+
+def load_run_interactions(run: Run) -> pl.DataFrame:
+    """Return the recorded interactions that a finished run was split from, before splitting.
+
+    They have dense codes for every id of the source, also for those that are not in training.
+    Raises RunError as :func:`load_run_data` does.
+    """
+    try:
+        return read_interactions(load_run_data(run))
+    except DataError as error:
+        raise RunError(f"{run.name}: cannot read its dataset: {error}") from error
+
+
+def read_interactions(prepared: Prepared) -> pl.DataFrame:
+    """Return the interactions that ``prepared`` was split from.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or corrupt.
+    """
+    home = prepared.folder.parent.parent
+    whole = load_manifest(home)
+    if whole is None:
+        raise DataError(f"{home} is incomplete. Run `dart doctor --repair`.")
+    interactions, _ = read_encoded(home, whole)
     return interactions
 
 

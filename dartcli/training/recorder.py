@@ -74,7 +74,8 @@ class Recorder:
         NaN if an iteration has no row of that kind. A positive is *flagged* if its weight is zero
         (discarded) or its target is below one half (relabeled). ``flagged_false_positives`` counts
         the known false positives among them, ``rarest_false_positives`` those among as many
-        positives with the rarest items.
+        positives with the rarest items; ``flagged_unknown_positives`` and
+        ``rarest_unknown_positives`` count positives without ground truth in the same way.
         """
         # minus the position in the batch below: the rarest item first, then the earliest row
         rarity = -item_counts.to(torch.int64) * self.size
@@ -114,8 +115,9 @@ class Recorder:
             "discarded": count[:, TRUE_POSITIVE:, DISCARDED].sum(1),
             "relabeled": count[:, TRUE_POSITIVE:, RELABELED].sum(1),
             "flagged_false_positives": flagged[:, FALSE_POSITIVE],
+            "flagged_unknown_positives": flagged[:, UNKNOWN_POSITIVE],
         }
-        result["rarest_false_positives"] = self._count_rarest(
+        result["rarest_false_positives"], result["rarest_unknown_positives"] = self._count_rarest(
             kind, epoch.in_order(epoch.table.fields[:, 1], rows), rarity, result["flagged"]
         )
         for name, kinds in (
@@ -127,18 +129,22 @@ class Recorder:
             result[name] = total[:, kinds].sum(1) / of_kind[:, kinds].sum(1)
         return result
 
-    def _count_rarest(self, kind: Tensor, item: Tensor, rarity: Tensor, flagged: Tensor) -> Tensor:
-        """Return the false positives among the ``flagged`` positives with the rarest items."""
+    def _count_rarest(
+        self, kind: Tensor, item: Tensor, rarity: Tensor, flagged: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Count false and unknown positives among the ``flagged`` ones with the rarest items."""
         most = int(flagged.max())
         if not most:
-            return torch.zeros_like(flagged)
+            return torch.zeros_like(flagged), torch.zeros_like(flagged)
         keys = self._grid(rarity.index_select(0, item), len(flagged))
         kinds = self._grid(kind, len(flagged), fill=NEGATIVE)
         position = torch.arange(self.size, device=item.device)
         keys = (keys - position).masked_fill_(kinds == NEGATIVE, torch.iinfo(torch.int64).min)
         rarest = keys.topk(most).indices
         taken = position[:most] < flagged.unsqueeze(1)
-        return ((kinds.gather(1, rarest) == FALSE_POSITIVE) & taken).count_nonzero(1)
+        found = kinds.gather(1, rarest).masked_fill_(~taken, NEGATIVE)
+        false, unknown = (found == one for one in (FALSE_POSITIVE, UNKNOWN_POSITIVE))
+        return false.count_nonzero(1), unknown.count_nonzero(1)
 
     def _grid(self, values: Tensor, iterations: int, fill: int = 0) -> Tensor:
         """Return ``values`` as [iterations, size], the last row padded with ``fill``."""

@@ -65,7 +65,8 @@ class SeedMetrics(Options):
     flagged_share: float | None = None
     """Share of the positives that were flagged in the reported epoch."""
     identification_precision: float | None = None
-    """Share of known false positives among the interactions flagged in the reported epoch."""
+    """Share of false positives among the interactions that were flagged in the reported epoch and
+    have ground truth."""
     identification_recall: float | None = None
     """Share of the known false positives that were flagged in the reported epoch."""
 

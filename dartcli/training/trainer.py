@@ -224,13 +224,20 @@ class SeedTraining:
 
 def _identification(iterations: pl.DataFrame, components: Components) -> dict[str, float | None]:
     """Return share, precision, and recall of what an epoch flagged; None if not defined."""
-    flagged, correct, false, positives = (
+    flagged, unknown, correct, false, positives = (
         int(iterations[name].sum())
-        for name in ("flagged", "flagged_false_positives", "false_positives", "positives")
+        for name in (
+            "flagged",
+            "flagged_unknown_positives",
+            "flagged_false_positives",
+            "false_positives",
+            "positives",
+        )
     )
+    judged = flagged - unknown
     known = bool((components.training.recorded.kind == FALSE_POSITIVE).any())
     return {
         "flagged_share": flagged / positives if positives else None,
-        "identification_precision": correct / flagged if known and flagged else None,
+        "identification_precision": correct / judged if known and judged else None,
         "identification_recall": correct / false if known and false else None,
     }

@@ -8,8 +8,10 @@ import polars as pl
 import pytest
 
 import dartcli
+from dartcli import LogOptions
 from dartcli.experiments.run import Run
 from dartcli.reporting import figures
+from dartcli.reporting.analyze import run_analysis
 
 SMALL = {"users": 80, "items": 90, "interactions": 1500}
 
@@ -76,6 +78,62 @@ def test_precision_and_recall_follow_from_the_recorded_counts(run: Run) -> None:
     assert summary["recall"] == pytest.approx(hits / false)
     assert summary["precision_item_popularity"] == pytest.approx(rare / flagged)
     assert summary["lift"] == pytest.approx((hits / flagged) / (false / positives))
+
+
+def test_precision_is_that_of_the_interactions_with_ground_truth(
+    home: Path, tmp_path: Path
+) -> None:
+    """In the known third every positive is false, so precision is 1 and lift 1 by construction."""
+    rows = [(i % 40, (i * 7) % 31, i % 3 or None) for i in range(1200)]
+    log = pl.DataFrame(rows, schema=["user", "item", "dwell"], orient="row")
+    log = log.unique(["user", "item"], keep="first", maintain_order=True)
+    log.write_parquet(tmp_path / "log.parquet")
+    options = LogOptions(
+        inputs=(str(tmp_path / "log.parquet"),), user="user", item="item",
+        noisy_if="CASE WHEN dwell = 1 THEN TRUE ELSE NULL END",
+    )  # fmt: skip
+    dartcli.preprocess_log("shop", options)
+    run = dartcli.train(
+        "shop", strategy={"name": "dart", "options": {"tau_m": 0.5, "t_i": 0, "t_m": 1}}, epochs=2
+    )
+    assert run.metrics.seeds[0].identification_precision == 1
+    found = numbers(run, "precision-recall")["runs"][0]["last_epoch"]  # type: ignore[index]
+    names = ("precision", "precision_random_among_positives", "precision_item_popularity", "lift")
+    assert [found[name] for name in names] == [1, 1, 1, 1]
+    (train,) = [run.scores(0).filter((pl.col("split") == "train") & (pl.col("label") > 0))]
+    share = train["noisy"].count() / len(train)
+    assert found["share_with_ground_truth"] == pytest.approx(share)
+    (sentence, *_) = run_analysis("precision-recall", [run]).sentences
+    assert "100.0% of the flagged interactions with ground truth are known false" in sentence
+    assert "1.00 times the 100.0% among all positives with ground truth" in sentence
+
+
+def test_a_seed_whose_training_split_has_no_ground_truth_is_left_out(
+    home: Path, tmp_path: Path
+) -> None:
+    rows = [(i % 40, (i * 7) % 31) for i in range(600)]
+    pl.DataFrame(rows, schema=["user", "item"], orient="row").unique(maintain_order=True).write_csv(
+        tmp_path / "log.csv"
+    )
+    (tmp_path / "labels.csv").write_text("user,item,wanted\n0,0,0\n")
+    options = LogOptions(
+        inputs=(str(tmp_path / "log.csv"),), user="user", item="item",
+        labels=(str(tmp_path / "labels.csv"),),
+    )  # fmt: skip
+    dartcli.preprocess_log("shop", options)
+    run = dartcli.train("shop", strategy="dart", epochs=1, seeds=range(12))
+    has = [
+        seed
+        for seed in run.seeds
+        if run.scores(seed).filter(pl.col("split") == "train")["noisy"].any()
+    ]
+    assert 0 < len(has) < 12
+    found = run_analysis("precision-recall", [run])
+    assert [seed["seed"] for seed in found.numbers["runs"][0]["ranking"]["seeds"]] == has
+    json.dumps(found.numbers, allow_nan=False)
+    assert not any("nan" in sentence for sentence in found.sentences)
+    for what in ("memorization", "dataset", "user-activity"):
+        json.dumps(run_analysis(what, [run]).numbers, allow_nan=False)
 
 
 def test_identification_belongs_to_the_reported_epoch(home: Path) -> None:

@@ -65,6 +65,7 @@ def test_summary_equals_sums_written_as_loops(rows: int, size: int, shuffled: bo
         }
         flagged = discarded | relabeled
         false = {position for position in positive if kinds[position] == FALSE_POSITIVE}
+        unknown = {position for position in positive if kinds[position] == UNKNOWN_POSITIVE}
         chosen = rarest([(position, item[position]) for position in positive], counts, len(flagged))
         expected = {
             "rows": len(positions),
@@ -76,6 +77,8 @@ def test_summary_equals_sums_written_as_loops(rows: int, size: int, shuffled: bo
             "relabeled": len(relabeled),
             "flagged_false_positives": len(flagged & false),
             "rarest_false_positives": len(chosen & false),
+            "flagged_unknown_positives": len(flagged & unknown),
+            "rarest_unknown_positives": len(chosen & unknown),
         }
         assert {name: int(summary[name][step]) for name in expected} == expected
         assert float(summary["objective"][step]) == step

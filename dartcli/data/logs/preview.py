@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -9,6 +10,7 @@ import polars as pl
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER
 from dartcli.data.counts import warn_of_missing_negatives
 from dartcli.data.encode import Encoded, encode, encode_rows
+from dartcli.data.logs.labels import LabelCounts, apply_labels
 from dartcli.data.logs.reader import read_log
 from dartcli.data.logs.scan import expand_patterns, explain_unreadable, scan
 from dartcli.data.logs.schema import LogOptions
@@ -41,19 +43,8 @@ def preview_log(
     from dartcli.data.split import split
 
     files = expand_patterns(options.inputs, options)
-    frame, names = read_log(options, options.inputs), options.column_names()
-    where = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
-    try:
-        head = frame.head(5).collect()
-        encoded = encode(frame, where, names)
-        test = None
-        if options.test_clean:
-            test = encode_rows(read_log(options, options.test_clean), encoded.ids, where, names)
-    except READ_ERRORS as error:
-        every = (
-            [*files, *expand_patterns(options.test_clean, options)] if options.test_clean else files
-        )
-        raise DataError(explain_unreadable(where, every, error, options)) from error
+    head, encoded, test = _read(options, files)
+    encoded, labels, warnings = apply_labels(encoded, options.labels)
     schema, kept = scan(files, options).collect_schema(), encoded.interactions
     parts = split(
         kept,
@@ -73,11 +64,33 @@ def preview_log(
         "splits": {name: len(part) for name, part in parts.items()},
         "plan": [
             *_describe_rows(options, encoded),
+            *(_describe_labels(file, one) for file, one in labels.items()),
+            *warnings,
             *_describe_truth(options, positives),
             *_describe_split(options, kept, parts, protocol),
             _describe_fields(options),
         ],
     }
+
+
+def _read(
+    options: LogOptions, files: list[Path]
+) -> tuple[pl.DataFrame, Encoded, pl.DataFrame | None]:
+    """Return the first rows, the encoded interactions, and the clean test table, if any."""
+    frame, names = read_log(options, options.inputs), options.column_names()
+    where = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
+    try:
+        head = frame.head(5).collect()
+        encoded = encode(frame, where, names)
+        test = None
+        if options.test_clean:
+            test = encode_rows(read_log(options, options.test_clean), encoded.ids, where, names)
+    except READ_ERRORS as error:
+        every = (
+            [*files, *expand_patterns(options.test_clean, options)] if options.test_clean else files
+        )
+        raise DataError(explain_unreadable(where, every, error, options)) from error
+    return head, encoded, test
 
 
 def _count(options: LogOptions, encoded: Encoded, positives: pl.DataFrame) -> dict[str, int]:
@@ -89,7 +102,7 @@ def _count(options: LogOptions, encoded: Encoded, positives: pl.DataFrame) -> di
     }
     if options.label:
         counts["positives"] = len(positives)
-    if options.noisy_if:
+    if options.noisy_if or options.labels:
         counts["noisy"] = int(positives[NOISY].sum())
     return counts
 
@@ -123,28 +136,40 @@ def _describe_rows(options: LogOptions, encoded: Encoded) -> list[str]:
     return plan
 
 
+def _describe_labels(file: str, counts: LabelCounts) -> str:
+    """Return what a file of labels adds."""
+    empty = f"; {counts.empty:,} rows have no answer" if counts.empty else ""
+    return f"labels of {Path(file).name}: {counts.answered:,} interactions{empty}."
+
+
 def _describe_truth(options: LogOptions, positives: pl.DataFrame) -> list[str]:
-    if not options.noisy_if:
+    condition = options.noisy_if
+    if not (condition or options.labels):
         return ["no false positives are known: precision and recall cannot be computed."]
     false, unknown = int(positives[NOISY].sum()), positives[NOISY].null_count()
     known = len(positives) - unknown
     plan = []
     if unknown:
+        null = f", because {condition} is null" if condition and not options.labels else ""
         plan.append(
-            f"without ground truth, because {options.noisy_if} is null: {unknown:,} of the "
-            f"{len(positives):,} interactions."
+            f"without ground truth{null}: {unknown:,} of the {len(positives):,} interactions."
         )
     if known and false in (0, known):
         share = "none" if not false else "all"
+        found = f"{share} of the {known:,} interactions with ground truth are false positives"
+        # with labels, the condition alone does not decide
+        is_condition = condition and not options.labels
+        cause = f": {condition} is {'never' if not false else 'always'} true. Check the condition"
+        plan.append(f"{found}{cause if is_condition else ''}.")
+    elif known:
+        by = f" ({condition})" if condition else ""
+        use = "to measure results"
+        # a strategy such as `clean` refuses data of which it does not know everything
+        if not unknown:
+            use += ", and by strategies that need clean labels, such as `clean`"
         plan.append(
-            f"{share} of the {known:,} interactions with ground truth are false positives: "
-            f"{options.noisy_if} is {'never' if not false else 'always'} true. Check the condition."
-        )
-    else:
-        plan.append(
-            f"known false positives ({options.noisy_if}): {false:,} of the {len(positives):,} "
-            "interactions. They are used to measure results, and by strategies that need clean "
-            "labels, such as `clean`."
+            f"known false positives{by}: {false:,} of the {known:,} interactions"
+            f"{' with ground truth' if unknown else ''}. They are used {use}."
         )
     return plan
 

@@ -65,6 +65,41 @@ def read_log(options: LogOptions, inputs: Sequence[str]) -> pl.LazyFrame:
     return frame.select(columns)
 
 
+def read_details(options: LogOptions, names: Sequence[str]) -> pl.LazyFrame:
+    """Return ``user``, ``item``, and the columns ``names`` of a log, as they are in its files.
+
+    Raises
+    ------
+    DataError
+        If a file or column is missing.
+    UsageError
+        If ``noisy_if`` refers to one of the columns, which would reveal the ground truth.
+    """
+    frame = scan(expand_patterns(options.inputs, options), options)
+    schema = frame.collect_schema()
+    truth = pl.sql_expr(options.noisy_if).meta.root_names() if options.noisy_if else []
+    for name in names:
+        check_column(name, list(schema))
+        if name in truth:
+            raise UsageError(
+                f"cannot show column `{name}`: --noisy-if uses it, so it would reveal the ground "
+                "truth. Choose another `--show`."
+            )
+    ids = [
+        _id_column(name, schema, "the log").alias(role)
+        for role, name in ((USER, options.user), (ITEM, options.item))
+    ]
+    return frame.select(*ids, *names)
+
+
+def check_column(name: str, columns: Sequence[str]) -> None:
+    """Raise DataError, with a suggestion, if there is no column ``name`` to show."""
+    if name not in columns:
+        close = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
+        hint = f"Did you mean `{close[0]}`?" if close else f"It has {', '.join(columns)}."
+        raise DataError(f"no column `{name}` to show. {hint}")
+
+
 def _check_names(options: LogOptions, schema: pl.Schema, where: str) -> None:
     further = [*options.fields, *options.numeric_fields]
     for name in [*options.column_names().values(), *further]:

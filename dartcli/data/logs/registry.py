@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from dartcli import catalog
 from dartcli.data.dataset import DataOptions, Dataset
-from dartcli.data.logs.reader import read_log
+from dartcli.data.logs.reader import read_details, read_log
 from dartcli.data.logs.scan import expand_patterns, locate_row
 from dartcli.data.logs.schema import LogOptions
 from dartcli.errors import DataError, UsageError
@@ -42,6 +42,7 @@ def log_dataset(name: str) -> Dataset:
         read_test=_read_test,
         column_names=_column_names,
         locate_row=_locate_row,
+        read_details=_read_details,
         unknown_ids=True,
     )
 
@@ -54,6 +55,11 @@ def _read(_folder: Path, options: DataOptions) -> pl.LazyFrame:
 def _read_test(options: DataOptions) -> pl.LazyFrame | None:
     assert isinstance(options, LogOptions)  # noqa: S101 - options of log_dataset
     return read_log(options, options.test_clean) if options.test_clean else None
+
+
+def _read_details(_folder: Path, options: DataOptions, names: Sequence[str]) -> pl.LazyFrame:
+    assert isinstance(options, LogOptions)  # noqa: S101 - options of log_dataset
+    return read_details(options, names)
 
 
 def _list_files(options: DataOptions) -> list[Path]:
@@ -81,7 +87,9 @@ def register_log(name: str, options: LogOptions) -> None:
         If the name is invalid, or that of a dataset in the catalog.
     """
     check_log_name(name)
-    write_document(_log_path(name), {NAME: name, **options.model_dump(mode="json")})
+    # labels are registered separately, for logs and other datasets alike
+    described = options.model_dump(mode="json", exclude={"labels"})
+    write_document(_log_path(name), {NAME: name, **described})
 
 
 def check_log(options: LogOptions) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator
 
-from dartcli.data.dataset import DataOptions
+from dartcli.data.dataset import DataOptions, absolute_paths
 
 Format = Literal["parquet", "csv", "tsv", "txt", "jsonl"]
 
@@ -85,10 +84,7 @@ class LogOptions(FileFormat):
 
     def make_absolute(self) -> Self:
         """Return the same log with absolute paths, so that it can be read from anywhere."""
-        paths = {
-            name: tuple(str(Path(path).expanduser().absolute()) for path in getattr(self, name))
-            for name in ("inputs", "test_clean")
-        }
+        paths = {name: absolute_paths(getattr(self, name)) for name in ("inputs", "test_clean")}
         return self.model_copy(update=paths)
 
     def column_names(self) -> dict[str, str]:
