@@ -54,8 +54,8 @@ class Detection:
 
     @property
     def is_informative(self) -> bool:
-        """Whether the detector predicts left-out labels better than the prior does."""
-        return self.log_loss < self.prior_log_loss
+        """Whether it predicts left-out labels better than the prior, by one standard error."""
+        return self.prior_log_loss - self.log_loss > self.error
 
 
 def detect(found: Evidence, rows: Tensor, false: Tensor) -> Detection | None:

@@ -39,7 +39,9 @@ def draw_false(found: Evidence, seed: int = 0) -> torch.Tensor:
 
 
 def draw_rows(number: int, seed: int = 0) -> torch.Tensor:
-    return torch.randperm(ROWS, generator=torch.Generator().manual_seed(seed))[:number].sort().values
+    return (
+        torch.randperm(ROWS, generator=torch.Generator().manual_seed(seed))[:number].sort().values
+    )
 
 
 def found_by(found: Evidence, rows: torch.Tensor, false: torch.Tensor) -> Detection:
@@ -61,7 +63,9 @@ def test_a_signal_gives_every_row_a_finite_suspicion_and_keeps_its_evidence(name
 
 def test_signals_equal_plain_loops() -> None:
     found = make_evidence()
-    signals = {name: catalog.load("signals", name).compute(found) for name in catalog.names("signals")}
+    signals = {
+        name: catalog.load("signals", name).compute(found) for name in catalog.names("signals")
+    }
     loss = [math.log1p(math.exp(-logit)) for logit in found.logit.tolist()]
     for row in range(0, ROWS, 97):
         user, item = int(found.user[row]), int(found.item[row])
