@@ -21,6 +21,7 @@ from dartcli.cli import (
     report,
     resume,
     runs,
+    score,
     sweep,
     train,
 )
@@ -42,6 +43,7 @@ app.command("preprocess")(guarded(preprocess.preprocess))
 app.command("train")(guarded(train.train))
 app.command("resume")(guarded(resume.resume))
 app.command("eval")(guarded(evaluate.evaluate))
+app.command("score")(guarded(score.score))
 app.command("analyze")(guarded(analyze.analyze))
 app.command("sweep")(guarded(sweep.sweep))
 app.command("report")(guarded(report.report))

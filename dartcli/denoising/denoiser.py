@@ -122,7 +122,7 @@ def strategy(
     ------
     UsageError
         If there is no such strategy or option, or the strategy cannot be used as a loss: it needs
-        known false positives, a clean sample, several networks, or several trainings.
+        known false positives, a clean sample, several networks, or several stages.
 
     Examples
     --------
