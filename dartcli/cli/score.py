@@ -80,19 +80,13 @@ def score(
     elif output is None and not quiet:
         shown = found.table.head(top or SHOWN)
         # a terminal has no room for every column
-        shown = shown.select(*scoring.IDS, found.ranked_by, "rank", "rank_in_user", *scoring.COUNTS)
+        shown = shown.select(*scoring.IDS, found.ranked_by, "rank_in_user", *scoring.COUNTS)
         tables.table(
             f"{found.run}, seed {found.seed}: {len(shown):,} of {len(found.found.table):,} "
             "training interactions, the most doubtful first",
-            shown.columns,
-            [tuple(map(_to_cell, row)) for row in shown.iter_rows()],
+            [column.replace("_positives", "s rows").replace("_", " ") for column in shown.columns],
+            [(str(user), str(item), *rest) for user, item, *rest in shown.iter_rows()],
         )
     elif output not in (None, "-"):
         console.print_line(str(output))
     console.note(found.describe())
-
-
-def _to_cell(value: object) -> str | int | float | None:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if isinstance(value, int | float | None) else str(value)

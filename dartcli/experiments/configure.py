@@ -160,10 +160,8 @@ def load_prepared(configuration: Configuration, seed: int) -> Prepared:
     )
 
 
-def load_run_interactions(run: Run) -> pl.DataFrame:
-    """Return the recorded interactions that a finished run was split from, before splitting.
-
-    They have dense codes for every id of the source, also for those that are not in training.
+def load_run_data(run: Run, seed: int) -> tuple[Configuration, Prepared]:
+    """Return the configuration of a finished run, and the data that ``seed`` was trained with.
 
     Raises
     ------
@@ -175,19 +173,36 @@ def load_run_interactions(run: Run) -> pl.DataFrame:
         if configuration.dataset.local_files is None and not is_readable(configuration.dataset):
             name = configuration.dataset.name
             raise RunError(f"its files are missing. Run `dart download {name}`.")
-        prepared = load_prepared(configuration, run.seeds[0])
-        home = prepared.folder.parent.parent
+        prepared = load_prepared(configuration, seed)
+    except DartError as error:
+        raise RunError(f"{run.name}: cannot read its dataset: {error}") from error
+    if training_identity(run.settings, prepared.digest) != run.identity(seed):
+        raise RunError(
+            f"{run.name}: the dataset {run.metrics.dataset} has changed since the run was trained. "
+            "Restore its files, or train the run again."
+        )
+    return configuration, prepared
+
+
+def load_run_interactions(run: Run) -> pl.DataFrame:
+    """Return the recorded interactions that a finished run was split from, before splitting.
+
+    They have dense codes for every id of the source, also for those that are not in training.
+
+    Raises
+    ------
+    RunError
+        If the data cannot be prepared again, or have changed since the run was trained.
+    """
+    _, prepared = load_run_data(run, run.seeds[0])
+    home = prepared.folder.parent.parent
+    try:
         whole = load_manifest(home)
         if whole is None:
             raise RunError(f"{home} is incomplete. Run `dart doctor --repair`.")
         interactions, _ = read_encoded(home, whole)
     except DartError as error:
         raise RunError(f"{run.name}: cannot read its dataset: {error}") from error
-    if training_identity(run.settings, prepared.digest) != run.identity(run.seeds[0]):
-        raise RunError(
-            f"{run.name}: the dataset {run.metrics.dataset} has changed since the run was trained. "
-            "Restore its files, or train the run again."
-        )
     return interactions
 
 

@@ -10,8 +10,7 @@ import polars as pl
 from dartcli import catalog
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER
 from dartcli.errors import RunError, UsageError
-from dartcli.experiments.configure import configure, load_prepared
-from dartcli.experiments.run_writer import training_identity
+from dartcli.experiments.configure import load_run_data
 
 if TYPE_CHECKING:
     from dartcli.data.manifest import Prepared
@@ -60,19 +59,13 @@ def identify_run(run: Run, seed: int, device: str = "auto") -> Suspicions:
     if seed not in run.seeds:
         trained = ", ".join(map(str, run.seeds))
         raise UsageError(f"run {run.name} has no seed {seed}. Its seeds: {trained}.")
-    configuration = configure(run.settings)
+    configuration, prepared = load_run_data(run, seed)
     if configuration.strategy.reads_noisy:
         raise RunError(
             f"cannot score {run.name}: strategy `{run.metrics.strategy}` was trained on the known "
             "false positives. Score a run of `base` or `trusted`."
         )
     target = devices.resolve(device)
-    prepared = load_prepared(configuration, seed)
-    if training_identity(run.settings, prepared.digest) != run.identity(seed):
-        raise RunError(
-            f"{run.name}: the dataset {run.metrics.dataset} has changed since the run was trained. "
-            "Restore its files, or train the run again."
-        )
     with devices.explained(target):
         components = build_components(configuration, prepared, seed, target)
         model = components.models[0]
