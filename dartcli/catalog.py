@@ -1,9 +1,10 @@
 """Find a component by name: the file name is the option name.
 
 Every file in ``dartcli/<kind>/`` defines one constant (``DATASET``, ``MODEL``, ``STRATEGY``,
-``ANALYSIS``). It is either the component, named after the file with dashes for underscores, or a
-mapping from names to components. Names in a mapping begin with the file's name (``dart``,
-``dart-disc``, ``dart-rel`` in ``dart.py``), so a component is found without importing other files.
+``SIGNAL``, ``ANALYSIS``). It is either the component, named after the file with dashes for
+underscores, or a mapping from names to components. Names in a mapping begin with the file's name
+(``dart``, ``dart-disc``, ``dart-rel`` in ``dart.py``), so a component is found without importing
+other files.
 Other packages add components through the entry-point group ``dartcli.<kind>``.
 
 Names and descriptions are read from the source of these files without importing it, because help
@@ -26,18 +27,20 @@ from typing import Any, Final, Literal
 
 from dartcli.errors import UsageError
 
-Kind = Literal["datasets", "models", "strategies", "analyses"]
+Kind = Literal["datasets", "models", "strategies", "signals", "analyses"]
 
 CONSTANT: Final[dict[Kind, str]] = {
     "datasets": "DATASET",
     "models": "MODEL",
     "strategies": "STRATEGY",
+    "signals": "SIGNAL",
     "analyses": "ANALYSIS",
 }
 SINGULAR: Final[dict[Kind, str]] = {
     "datasets": "dataset",
     "models": "model",
     "strategies": "strategy",
+    "signals": "signal",
     "analyses": "analysis",
 }
 

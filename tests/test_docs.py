@@ -114,7 +114,7 @@ def test_an_invalid_command_does_not_parse() -> None:
             parse(shlex.split(line))
 
 
-@pytest.mark.parametrize("kind", ["strategies", "models"])
+@pytest.mark.parametrize("kind", ["strategies", "signals", "models"])
 def test_the_page_of_components_has_the_line_of_each(kind: catalog.Kind) -> None:
     text = (ROOT / "docs/reference/components.md").read_text("utf-8")
     section = text.partition(f"## {kind.capitalize()}\n")[2].partition("\n## ")[0]

@@ -72,14 +72,14 @@ def _rank_seed(run: Run, seed: int) -> dict[str, Any] | None:
                 "auc": finite_or_none(
                     metrics.auc(torch.from_numpy(score), torch.from_numpy(noisy))
                 ),
-                "precision": _precision(score, noisy).tolist(),
+                "precision": precision_curve(score, noisy).tolist(),
             }
             for name, score in scores.items()
         },
     }
 
 
-def _precision(score: Floats, noisy: np.ndarray[Any, Any]) -> Floats:
+def precision_curve(score: Floats, noisy: np.ndarray[Any, Any]) -> Floats:
     """Return the precision of the highest scores at every share; ties count their mean."""
     order = np.argsort(-score, kind="stable")
     hits = np.concatenate([[0.0], np.cumsum(noisy[order])])
@@ -104,7 +104,8 @@ def _mean_auc(ranking: dict[str, Any], name: str) -> float | None:
     return None if None in values else float(np.mean(values))
 
 
-def _place(share: float) -> int:
+def find_place(share: float) -> int:
+    """Return the position of a share in a curve."""
     return round(share * len(SHARES)) - 1
 
 
@@ -119,7 +120,7 @@ def sentence(name: str, ranking: dict[str, Any]) -> str:
     if loss is None or rarity is None:
         return f"{start} of a seed, all or none are false positives, so ranking has no AUC."
     return (
-        f"{start}, {percent(_mean_curve(ranking, 'loss')[_place(0.04)])} of the 4% with the "
+        f"{start}, {percent(_mean_curve(ranking, 'loss')[find_place(0.04)])} of the 4% with the "
         f"highest final loss are false positives ({percent(_false_positive_share(ranking))} of "
         f"all). Ranking by loss has an AUC of {loss:.3f}, {relation(loss, rarity, 3)} ranking by "
         f"item rarity ({rarity:.3f})."
@@ -133,7 +134,7 @@ def table(rankings: dict[str, dict[str, Any]]) -> Table:
         # the baselines depend on the data only, so one run is enough
         for key in SCORES if number == 0 else ["loss"]:
             curve = _mean_curve(ranking, key)
-            top = (float(curve[_place(share)]) for share in TABLE_SHARES)
+            top = (float(curve[find_place(share)]) for share in TABLE_SHARES)
             rows.append((name, SCORES[key], _mean_auc(ranking, key), *top))
     return Table(
         title="Precision at the top of the ranked training positives, mean over seeds",

@@ -25,6 +25,7 @@ from dartcli.cli import (
     report,
     resume,
     runs,
+    score,
     sweep,
     train,
 )
@@ -47,6 +48,7 @@ app.command("label")(guarded(label.label))
 app.command("train")(guarded(train.train))
 app.command("resume")(guarded(resume.resume))
 app.command("eval")(guarded(evaluate.evaluate))
+app.command("score")(guarded(score.score))
 app.command("predict")(guarded(predict.predict))
 app.command("recommend")(guarded(recommend.recommend))
 app.command("export")(guarded(export.export))

@@ -46,7 +46,7 @@ class EpochBar:
         # a complete configuration states the number of epochs
         self.epochs, self.seeds = settings.training.epochs or 0, settings.seeds
         self.best = 0.0
-        self.seed: int | None = None
+        self.place = -1
         self.estimate = TimeLeft(self.epochs, len(self.seeds))
         self.progress = _make_bar(TextColumn("{task.fields[text]}"), width=10)
         self.task = self.progress.add_task(
@@ -55,16 +55,20 @@ class EpochBar:
 
     def __call__(self, seed: int, record: EpochRecord) -> None:
         """Show one more epoch of ``seed``."""
-        if seed != self.seed:
-            self.seed, self.best = seed, 0.0
+        # a strategy of several stages trains each seed several times
+        place = self.seeds.index(seed) * record.stages + record.stage - 1
+        if place != self.place:
+            self.place, self.best = place, 0.0
         self.best = max(self.best, record.valid_auc)
-        place = self.seeds.index(seed)
+        self.estimate.trainings = len(self.seeds) * record.stages
         left = self.estimate.update(place, record.epoch)
+        stage = f"stage {record.stage}/{record.stages}, " if record.stages > 1 else ""
         self.progress.update(
             self.task,
             description=self._name_seed(seed),
+            total=self.epochs * self.estimate.trainings,
             completed=place * self.epochs + record.epoch,
-            text=f"epoch {record.epoch}/{self.epochs}, AUC {record.valid_auc:.4f} "
+            text=f"{stage}epoch {record.epoch}/{self.epochs}, AUC {record.valid_auc:.4f} "
             f"(best {self.best:.4f}), {left}",
         )
 
@@ -74,27 +78,27 @@ class EpochBar:
 
 
 class TimeLeft:
-    """Estimate the time that the epochs left will take.
+    """Estimate the time that the epochs left of several trainings will take.
 
-    Seeds that stop early have fewer epochs; as soon as one has ended, the others are expected to
-    need as many on average.
+    Trainings that stop early have fewer epochs; as soon as one has ended, the others are expected
+    to need as many on average.
     """
 
     def __init__(
-        self, epochs: int, seeds: int, clock: Callable[[], float] = time.monotonic
+        self, epochs: int, trainings: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.epochs, self.seeds, self.clock = epochs, seeds, clock
+        self.epochs, self.trainings, self.clock = epochs, trainings, clock
         self.started = clock()
         self.reached: dict[int, int] = {}
         self.trained = 0
 
     def update(self, place: int, epoch: int) -> str:
-        """Return the time left after ``epoch`` of the seed number ``place``, counted from 0."""
+        """Return the time left after ``epoch`` of the training ``place``, counted from 0."""
         self.reached[place] = epoch
         self.trained += 1
-        ended = [last for seed, last in self.reached.items() if seed != place]
+        ended = [last for other, last in self.reached.items() if other != place]
         expected = sum(ended) / len(ended) if ended else self.epochs
-        left = max(expected - epoch, 0) + (self.seeds - place - 1) * expected
+        left = max(expected - epoch, 0) + (self.trainings - place - 1) * expected
         seconds = round(left * (self.clock() - self.started) / self.trained)
         limit = "about" if ended else "at most"
         return f"{limit} {format_duration(seconds)} left"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dartcli.experiments.run import Run
 
 STRATEGY = "Strategy (defaults are those of dart)"
+TRUSTED = "Trusted labels"
 TRAINING = "Training"
 SEEDS = "Seeds"
 REPRODUCIBILITY = "Reproducibility"
@@ -117,6 +118,24 @@ def train(
             + options.default("positives"),
             autocompletion=completion.complete_choice("positives", "batch"),
             rich_help_panel=STRATEGY,
+        ),
+    ] = None,
+    trusted: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Number of training interactions whose ground truth may be trained on, or all. "
+            "Used by the strategy trusted and by `dart score`." + options.default("0"),
+            rich_help_panel=TRUSTED,
+        ),
+    ] = None,
+    trusted_valid: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Number of validation interactions whose ground truth may be used to select the "
+            "epoch." + options.default("0"),
+            rich_help_panel=TRUSTED,
         ),
     ] = None,
     epochs: Annotated[
@@ -286,6 +305,8 @@ def train(
             "snapshots": snapshot or None,
         },
         "init": init,
+        "trusted": trusted,
+        "trusted_valid": trusted_valid,
         "device": device,
         "deterministic": deterministic,
         "seeds": settings.parse_seeds(seeds) if seeds else None if seed is None else (seed,),

@@ -8,6 +8,7 @@ step can be captured in a CUDA graph.
 
 from __future__ import annotations
 
+from dartcli.denoising.evidence import Evidence, Signal, mean_by_code
 from dartcli.denoising.loss import bce, denoised_loss, objective_gradient, observe
 from dartcli.denoising.ramp import RampStrategy, compute_rate
 from dartcli.denoising.ranking import (
@@ -32,8 +33,10 @@ __all__ = [
     "CleanSample",
     "Context",
     "Decision",
+    "Evidence",
     "Observed",
     "RampStrategy",
+    "Signal",
     "Strategy",
     "TrainingTable",
     "bce",
@@ -44,6 +47,7 @@ __all__ = [
     "find_top_keys",
     "mask_highest",
     "mask_ranked",
+    "mean_by_code",
     "objective_gradient",
     "observe",
 ]

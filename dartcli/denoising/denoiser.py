@@ -298,7 +298,7 @@ def strategy(
     ------
     UsageError
         If there is no such strategy or option, or the strategy cannot be used as a loss: it needs
-        known false positives, a clean sample, or several networks.
+        known false positives, a clean sample, several networks, or several stages.
 
     Examples
     --------
@@ -328,11 +328,13 @@ def _load_loss(name: str) -> type[Strategy]:
             f"cannot use the strategy {name!r} as a loss: it only prepares the training table. "
             "Drop or relabel the known false positives in your own data."
         )
-    if kind.needs_clean or kind.networks > 1:
+    if kind.needs_clean or kind.networks > 1 or kind.stages > 1:
         reason = (
             "inspects the whole model between epochs"
             if kind.needs_clean
             else f"trains {kind.networks} networks at once"
+            if kind.networks > 1
+            else f"needs {kind.stages} trainings in a row"
         )
         raise UsageError(
             f"cannot use the strategy {name!r} as a loss: it {reason}. "

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dartcli import settings
+from dartcli.denoising.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,9 @@ class Strategy(nn.Module):
     networks: ClassVar[int] = 1
     """Models to train side by side from different initial weights; the first one is validated,
     evaluated and saved."""
+    stages: ClassVar[int] = 1
+    """Trainings in a row, each by a new strategy from the same initial weights; the last one is
+    reported. :meth:`begin_stage` receives what the one before found."""
 
     def __init__(self, options: settings.Options, context: Context) -> None:
         super().__init__()
@@ -144,6 +148,24 @@ class Strategy(nn.Module):
     def prepare(cls, interactions: pl.DataFrame) -> pl.DataFrame:
         """Return the interactions to train or validate on (default: as recorded)."""
         return interactions
+
+    def begin_stage(self, stage: int, found: Evidence, probability: Tensor | None) -> bool:
+        """Prepare for training number ``stage``; return whether it should take place.
+
+        If not, the training before is the last one. It is called before the first epoch of every
+        stage but the first, on a new strategy.
+
+        Parameters
+        ----------
+        stage : int
+            From 2.
+        found : Evidence
+            What the finished model of the stage before tells about the training positives.
+        probability : Float[P], optional
+            Probability that each is a false positive, from the trusted labels; for a trusted one 0
+            or 1. None if none are granted, or they tell nothing about the others.
+        """
+        raise NotImplementedError
 
     def link(self, logit: Tensor) -> Tensor:
         """Map the logit of a preference to that of the recorded label (default: identity).

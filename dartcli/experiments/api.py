@@ -128,16 +128,17 @@ class _ProgressLine:
 
     def __init__(self, settings: Settings) -> None:
         self.epochs, self.best = settings.training.epochs, 0.0
-        self.seed: int | None = None
+        self.training: tuple[int, int] | None = None
         self.width = 0
 
     def __call__(self, seed: int, record: EpochRecord) -> None:
-        if seed != self.seed:
+        if (seed, record.stage) != self.training:
             self.end()
-            self.seed, self.best = seed, 0.0
+            self.training, self.best = (seed, record.stage), 0.0
         self.best = max(self.best, record.valid_auc)
+        stage = f"stage {record.stage}/{record.stages}, " if record.stages > 1 else ""
         text = (
-            f"seed {seed}, epoch {record.epoch}/{self.epochs}: "
+            f"seed {seed}, {stage}epoch {record.epoch}/{self.epochs}: "
             f"valid AUC {record.valid_auc:.4f} (best {self.best:.4f})"
         )
         sys.stderr.write("\r" + text.ljust(self.width))

@@ -160,8 +160,8 @@ def load_prepared(configuration: Configuration, seed: int) -> Prepared:
     )
 
 
-def load_run_data(run: Run) -> Prepared:
-    """Return the prepared data of the first seed of a finished run.
+def load_run_data(run: Run, seed: int) -> tuple[Configuration, Prepared]:
+    """Return the configuration of a finished run, and the data that ``seed`` was trained with.
 
     Raises
     ------
@@ -173,15 +173,15 @@ def load_run_data(run: Run) -> Prepared:
         if configuration.dataset.local_files is None and not is_readable(configuration.dataset):
             name = configuration.dataset.name
             raise RunError(f"its files are missing. Run `dart download {name}`.")
-        prepared = load_prepared(configuration, run.seeds[0])
+        prepared = load_prepared(configuration, seed)
     except DartError as error:
         raise RunError(f"{run.name}: cannot read its dataset: {error}") from error
-    if training_identity(run.settings, prepared.digest) != run.identity(run.seeds[0]):
+    if training_identity(run.settings, prepared.digest) != run.identity(seed):
         raise RunError(
             f"{run.name}: the dataset {run.metrics.dataset} has changed since the run was trained. "
             "Restore its files, or train the run again."
         )
-    return prepared
+    return configuration, prepared
 
 
 def load_run_interactions(run: Run) -> pl.DataFrame:
@@ -190,8 +190,9 @@ def load_run_interactions(run: Run) -> pl.DataFrame:
     They have dense codes for every id of the source, also for those that are not in training.
     Raises RunError as :func:`load_run_data` does.
     """
+    _, prepared = load_run_data(run, run.seeds[0])
     try:
-        return read_interactions(load_run_data(run))
+        return read_interactions(prepared)
     except DataError as error:
         raise RunError(f"{run.name}: cannot read its dataset: {error}") from error
 

@@ -69,7 +69,7 @@ def choose_questions(
         If there are no candidates, a column cannot be shown, or the run does not fit.
     """
     _check_request(dataset, by, run, show)
-    prepared = prepare.preprocess(dataset) if run is None else load_run_data(run)
+    prepared = prepare.preprocess(dataset) if run is None else load_run_data(run, run.seeds[0])[1]
     random = np.random.default_rng(seed)
     candidates = _find_candidates(dataset, prepared)
     candidates = candidates[random.permutation(len(candidates))]

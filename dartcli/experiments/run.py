@@ -12,6 +12,7 @@
         history.parquet     one row per epoch
         iterations.parquet  one row per iteration
         model.safetensors   the reported weights
+        identified.safetensors  weights that the last stage's labels come from, with such a strategy
         scores.parquet      scores of the reported weights: validation, test, training positives
         snapshots/          scores of the validation split after chosen iterations, if requested
       checkpoints/        while the run is being trained or was interrupted
@@ -50,6 +51,7 @@ ENVIRONMENT = "environment.json"
 HISTORY = "history.parquet"
 ITERATIONS = "iterations.parquet"
 MODEL = "model.safetensors"
+IDENTIFIED = "identified.safetensors"
 SCORES = "scores.parquet"
 SNAPSHOTS = "snapshots"
 CHECKPOINTS = "checkpoints"
@@ -297,12 +299,20 @@ class Run:
 
     def weights(self, seed: int) -> dict[str, Tensor]:
         """Return the reported weights of ``seed``, on the CPU."""
+        return self._load_weights(seed, MODEL)
+
+    def identifying_weights(self, seed: int) -> dict[str, Tensor]:
+        """Return the weights that know no trusted label: of the stage before the last, if any."""
+        has_stages = IDENTIFIED in self.seed_files(seed)
+        return self._load_weights(seed, IDENTIFIED if has_stages else MODEL)
+
+    def _load_weights(self, seed: int, name: str) -> dict[str, Tensor]:
         from safetensors import SafetensorError
         from safetensors.torch import load
 
-        path = self.seed_folder(seed) / MODEL
+        path = self.seed_folder(seed) / name
         try:
-            return load(read_verified(path, self.seed_files(seed).get(MODEL)))
+            return load(read_verified(path, self.seed_files(seed).get(name)))
         except (DataError, SafetensorError) as error:
             raise RunError(self._explain_corrupt(error)) from error
 

@@ -19,6 +19,7 @@ from dartcli.experiments.run import (
     FILES,
     FORMAT,
     HISTORY,
+    IDENTIFIED,
     IDENTITY,
     ITERATIONS,
     METRICS,
@@ -89,11 +90,16 @@ def _create_folder(folder: Path, settings: Settings, environment: Mapping[str, A
 
 def write_seed(folder: Path, record: SeedRecord, identity: str) -> None:
     """Write the folder of one finished seed atomically; see :func:`training_identity`."""
-    weights = {name: value.cpu().contiguous() for name, value in record.weights.items()}
+    weights, identified = (
+        {name: value.cpu().contiguous() for name, value in tensors.items()}
+        for tensors in (record.weights, record.identified)
+    )
     with atomic_directory(folder / f"seed_{record.metrics.seed}") as place:
         write_table(record.history, place / HISTORY)
         write_table(record.iterations, place / ITERATIONS)
         write_tensors(weights, place / MODEL)
+        if identified:
+            write_tensors(identified, place / IDENTIFIED)
         write_table(record.scores, place / SCORES)
         if record.snapshots:
             (place / SNAPSHOTS).mkdir()

@@ -136,6 +136,30 @@ def iterations(duration: int | str, iterations_per_epoch: int | None) -> float:
     return float(duration.removesuffix("ep")) * iterations_per_epoch
 
 
+def check_number(value: object) -> int | str:
+    """Return a number of trusted labels, or ``"all"``.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or negative.
+    """
+    if value == "all":
+        return "all"
+    text = str(value).strip()
+    if (
+        isinstance(value, int | str)
+        and not isinstance(value, bool)
+        and re.fullmatch(r"\d{1,16}", text)
+    ):
+        return int(text)
+    raise ValueError("must be a number of labels, 0 or greater, or all")
+
+
+Number = Annotated[int | str, PlainValidator(check_number)]
+"""A number of trusted labels (``500``), or ``"all"``."""
+
+
 COMPONENTS: Final = ("dataset", "model", "strategy")
 """Settings that are a component: a name and options."""
 
@@ -190,6 +214,12 @@ class Settings(Options):
     """Batches, optimizer, and stopping."""
     init: str | None = Field(None, min_length=1)
     """Run whose weights training starts from; None = fresh weights."""
+    trusted: Number = 0
+    """Training positives whose ground truth may be trained on, or ``all`` that have one. They are
+    drawn by the seed; the first 200 are among the first 500."""
+    trusted_valid: int = Field(0, ge=0, lt=2**53)
+    """Validation positives whose ground truth may be used to select the epoch under ``strict``,
+    drawn by the seed."""
     seeds: tuple[Annotated[int, Field(lt=2**63)], ...] = (0,)
     """One training per seed: initial weights, batches, sampled negatives, split."""
     split_seed: int | None = Field(None, ge=0, lt=2**63)

@@ -39,7 +39,7 @@ from dartcli.training.program import add_prefix, strip_prefix
 
 logger = logging.getLogger(__name__)
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 STATE = "state.safetensors"
 EPOCHS = "epochs.parquet"
 ITERATIONS = "iterations.parquet"
@@ -53,6 +53,8 @@ SCALARS: Final[Mapping[str, type[pl.DataType]]] = {
     "seconds": pl.Float64,
     "engine": pl.String,
     "remark": pl.String,
+    "stage": pl.Int64,
+    "stages": pl.Int64,
 }
 """Columns of ``epochs.parquet``: the fields of an epoch record that are a number or text."""
 
@@ -64,6 +66,8 @@ class CheckpointDocument(Options):
     """Version of the folder."""
     identity: str
     """Hash of the settings and the data of the training."""
+    stage: int
+    """Current stage, from 1."""
     epoch: int
     """Current epoch, from 1."""
     step: int
@@ -178,15 +182,19 @@ def write_checkpoint(place: Path, position: Position, identity: str) -> None:
     tensors = {name: _detach(value) for name, value in position.tensors.items()}
     for record in position.finished:
         past = {number: _detach(logits) for number, logits in record.snapshots.items()}
-        tensors |= add_prefix(f"snapshots.{record.epoch}.", past)
+        tensors |= add_prefix(f"snapshots.{record.stage}.{record.epoch}.", past)
     with atomic_directory(place) as folder:
         write_tensors(tensors, folder / STATE)
         write_table(epoch_table(position.finished, SCALARS), folder / EPOCHS)
-        iterations = [record.iterations for record in position.finished]
+        iterations = [
+            record.iterations.with_columns(pl.lit(record.stage).alias("stage"))
+            for record in position.finished
+        ]
         write_table(pl.concat(iterations) if iterations else pl.DataFrame(), folder / ITERATIONS)
         document = CheckpointDocument(
             format=FORMAT,
             identity=identity,
+            stage=position.stage,
             epoch=position.epoch,
             step=position.step,
             files={name: hash_file(folder / name) for name in FILES},
@@ -260,7 +268,7 @@ def _read(place: Path, document: CheckpointDocument, device: torch.device) -> Po
         if not name.startswith("snapshots.")
     }
     return Position(
-        epoch=document.epoch, step=document.step, tensors=tensors, finished=tuple(finished)
+        document.epoch, document.step, tensors, finished=tuple(finished), stage=document.stage
     )
 
 
@@ -270,10 +278,11 @@ def _read_record(
     stored: Mapping[str, Tensor],
     device: torch.device,
 ) -> EpochRecord:
-    past = strip_prefix(stored, f"snapshots.{row['epoch']}.")
+    past = strip_prefix(stored, f"snapshots.{row['stage']}.{row['epoch']}.")
+    own = (pl.col("stage") == row["stage"]) & (pl.col("epoch") == row["epoch"])
     return EpochRecord(
         **row,
-        iterations=iterations.filter(pl.col("epoch") == row["epoch"]),
+        iterations=iterations.filter(own).drop("stage"),
         snapshots={number: past[str(number)].to(device) for number in sorted(map(int, past))},
     )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dartcli.data.columns import LABEL, NOISY, RATING
 from dartcli.data.manifest import Prepared
@@ -18,6 +18,7 @@ from dartcli.denoising import CleanSample, Context, Strategy, TrainingTable
 from dartcli.errors import TrainingError, UsageError
 from dartcli.training.configuration import Configuration
 from dartcli.training.device import check_room
+from dartcli.training.grants import draw_trusted
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Components:
     """The test split."""
     counts: TrainingTable
     """Statistics of the recorded training interactions."""
+    trusted: Tensor
+    """Long[T], rows of ``recorded_train`` whose ground truth is granted."""
+    trusted_valid: Tensor | None
+    """Long[T], rows of ``valid`` whose ground truth selects the epoch; None if none is granted."""
     ratings: Mapping[str, pl.Series]
     """Split -> explicit feedback of its rows, if the source has any."""
 
@@ -84,20 +89,53 @@ def build_components(
         table=_statistics(train, prepared, len(training)),
         clean=clean,
     )
+    models, strategy = _build_modules(configuration, prepared, context, seed, device)
+    valid = _prepare(kind, valid_frame, valid, prepared, device)
+    settings = configuration.settings
     return Components(
-        models=[
-            build_model(configuration, prepared, seed, device, network)
-            for network in range(kind.networks)
-        ],
-        strategy=_build_strategy(configuration, context, seed).to(device),
+        models=models,
+        strategy=strategy,
         training=training,
-        valid=_prepare(kind, valid_frame, valid, prepared, device),
+        valid=valid,
         recorded_train=recorded["train"],
         recorded_valid=recorded["valid"],
         test=recorded["test"],
         counts=_statistics(recorded["train"], prepared, len(training)),
+        trusted=draw_trusted(recorded["train"], settings.trusted, seed, "trusted"),
+        trusted_valid=(
+            draw_trusted(valid, settings.trusted_valid, seed, "trusted_valid")
+            if settings.trusted_valid and not protocol.clean_validation
+            else None
+        ),
         ratings={name: frame[RATING] for name, frame in frames.items() if RATING in frame.columns},
     )
+
+
+def restart(
+    components: Components, configuration: Configuration, prepared: Prepared, seed: int
+) -> Components:
+    """Return ``components`` with models and strategy as they were before any training."""
+    context, device = components.strategy.context, components.test.label.device
+    models, strategy = _build_modules(configuration, prepared, context, seed, device)
+    return replace(components, models=models, strategy=strategy)
+
+
+def _build_modules(
+    configuration: Configuration,
+    prepared: Prepared,
+    context: Context,
+    seed: int,
+    device: torch.device,
+) -> tuple[list[nn.Module], Strategy]:
+    """Return the networks and the strategy, with the initial weights of ``seed``."""
+    models = [
+        build_model(configuration, prepared, seed, device, network)
+        for network in range(configuration.strategy.networks)
+    ]
+    with torch.random.fork_rng([]):
+        torch.manual_seed(derived_seed(seed, 4))
+        strategy = configuration.strategy(configuration.strategy_options, context)
+    return models, strategy.to(device)
 
 
 def _prepare(
@@ -135,12 +173,6 @@ def _check_room(configuration: Configuration, prepared: Prepared, device: torch.
         # nothing is allocated, only counted
         outline = configuration.model(prepared.field_sizes, configuration.model_options)
     check_room(sum(parameter.numel() for parameter in outline.parameters()), device)
-
-
-def _build_strategy(configuration: Configuration, context: Context, seed: int) -> Strategy:
-    with torch.random.fork_rng([]):
-        torch.manual_seed(derived_seed(seed, 4))
-        return configuration.strategy(configuration.strategy_options, context)
 
 
 def _statistics(table: Interactions, prepared: Prepared, rows: int) -> TrainingTable:

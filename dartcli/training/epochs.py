@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import polars as pl
@@ -40,6 +40,23 @@ class EpochRecord:
     """How the last full batch was processed."""
     remark: str | None
     """Why steps are eager although something faster was requested."""
+    stage: int = 1
+    """The training in a row of the strategy's that the epoch belongs to, from 1."""
+    stages: int = 1
+    """How many the strategy has."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the trainings in a row that a strategy declares."""
+
+    number: int = 1
+    """Its number, from 1."""
+    earlier: Sequence[EpochRecord] = ()
+    """The epochs of the stages before."""
+    weights: State = field(default_factory=dict)
+    """The reported weights of the stage before, which determine what it handed on; empty in the
+    first stage."""
 
 
 HISTORY_COLUMNS: Final[Mapping[str, type[pl.DataType]]] = {
@@ -62,6 +79,10 @@ def epoch_table(
     return pl.DataFrame(values, schema=dict(columns))
 
 
+EARLIER: Final = "earlier."
+"""Prefix of :attr:`Stage.weights` in :attr:`Position.tensors`."""
+
+
 @dataclass(frozen=True)
 class Position:
     """Everything that the rest of a training depends on, between two steps."""
@@ -74,14 +95,16 @@ class Position:
     """Weights, optimizer, strategy, counters, best weights and their validation logits; within an
     epoch also the random state, the recorder's columns, and the snapshots."""
     finished: Sequence[EpochRecord]
-    """The epochs before."""
+    """The epochs before, including those of earlier stages."""
+    stage: int = 1
+    """Current stage, from 1."""
 
     @property
     def iteration(self) -> int:
-        """Iterations so far."""
+        """Iterations so far, including those of earlier stages."""
         return iterations_in(self.finished) + self.step
 
 
 def iterations_in(finished: Sequence[EpochRecord]) -> int:
-    """Return the number of iterations in ``finished`` epochs."""
-    return finished[-1].iteration if finished else 0
+    """Return the number of iterations in ``finished`` epochs, of one stage or several."""
+    return sum({record.stage: record.iteration for record in finished}.values())

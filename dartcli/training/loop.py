@@ -23,7 +23,8 @@ from dartcli.errors import TrainingError
 from dartcli.settings import Training
 from dartcli.training import recorder, scoring
 from dartcli.training.checkpoint import CheckpointWriter
-from dartcli.training.epochs import EpochRecord, Position, iterations_in
+from dartcli.training.epochs import EARLIER, EpochRecord, Position, Stage, iterations_in
+from dartcli.training.grants import estimate_clean_auc
 from dartcli.training.program import Program, State, add_prefix, strip_prefix
 from dartcli.training.step import Stepper
 
@@ -67,6 +68,10 @@ class TrainingLoop:
         Determines batches, sampled negatives, and dropout together with the number of the epoch.
     watched
         The rows that snapshots score; None = those of ``valid``.
+    trusted
+        Long[T], rows of ``valid`` whose ground truth selects the epoch; None = ``valid_label``.
+    stage
+        Which of the strategy's trainings this is; None = the first.
     writer
         Asked after every step and every epoch whether to write a checkpoint.
     position
@@ -89,15 +94,17 @@ class TrainingLoop:
         seed: int,
         *,
         watched: Interactions | None = None,
+        trusted: Tensor | None = None,
+        stage: Stage | None = None,
         writer: CheckpointWriter | None = None,
         position: Position | None = None,
     ) -> None:
         if plan.epochs is None or plan.patience is None or plan.weight_decay is None:
             raise ValueError("the plan must state weight decay, epochs, and patience")
         self.training, self.valid, self.valid_label = training, valid, valid_label
-        self.watched = watched or valid
+        self.watched, self.trusted = watched or valid, trusted
         self.plan, self.epochs, self.patience, self.seed = plan, plan.epochs, plan.patience, seed
-        self.writer = writer
+        self.stage, self.writer = stage or Stage(), writer
         self.model = models[0]
         self.device = valid.label.device
         self.stepper = Stepper(Program(models, strategy), plan, self.device)
@@ -197,7 +204,10 @@ class TrainingLoop:
         summary = record.summary(epoch, self.item_counts)
         self._check_finite(summary["objective"])
         self.last_valid = scoring.score(self.model, self.valid)
-        valid_auc = metrics.auc(self.last_valid, self.valid_label)
+        if self.trusted is None:
+            valid_auc = metrics.auc(self.last_valid, self.valid_label)
+        else:
+            valid_auc = estimate_clean_auc(self.last_valid, self.valid, self.trusted)
         if valid_auc != valid_auc:  # noqa: PLR0124 - true for NaN only
             raise TrainingError(
                 f"validation AUC is not a number after epoch {number}: the validation split has "
@@ -217,6 +227,8 @@ class TrainingLoop:
             snapshots=snapshots,
             engine=self.stepper.engine,
             remark=self.stepper.remark,
+            stage=self.stage.number,
+            stages=self.stepper.program.strategy.stages,
         )
         self.finished.append(ended)
         if ended.improved:
@@ -247,19 +259,21 @@ class TrainingLoop:
 
     def _restore(self, position: Position) -> None:
         """Go to ``position``; what belongs to an epoch in progress is left to the epoch."""
-        self.finished = list(position.finished)
+        self.finished = [one for one in position.finished if one.stage == self.stage.number]
         self.best = strip_prefix(position.tensors, "best.")
         self.best_valid = position.tensors["best_valid"]
-        self.stepper.restore(position.tensors, position.iteration)
+        self.stepper.restore(position.tensors, self.iteration + position.step)
 
     def _current_position(self, epoch: int, step: int, within: State | None = None) -> Position:
         tensors = {
             **self.stepper.state(),
             **add_prefix("best.", self.best),
             "best_valid": self.best_valid,
+            **add_prefix(EARLIER, self.stage.weights),
             **(within or {}),
         }
-        return Position(epoch, step, tensors, tuple(self.finished))
+        finished = (*self.stage.earlier, *self.finished)
+        return Position(epoch, step, tensors, finished, self.stage.number)
 
     def _check_finite(self, objective: Tensor) -> None:
         """Raise TrainingError if the loss of a step of the current epoch is not finite."""

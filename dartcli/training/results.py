@@ -69,6 +69,11 @@ class SeedMetrics(Options):
     have ground truth."""
     identification_recall: float | None = None
     """Share of the known false positives that were flagged in the reported epoch."""
+    detector_log_loss: float | None = None
+    """Log loss of the detector on trusted labels of users and items that were left out; null
+    without trusted labels, or with a strategy of a single stage."""
+    detector_prior_log_loss: float | None = None
+    """Log loss of their share of false positives on the same labels."""
 
 
 class Spread(Options):
@@ -132,6 +137,8 @@ class SeedRecord:
     """One row per iteration."""
     weights: Mapping[str, Tensor]
     """The reported weights."""
+    identified: Mapping[str, Tensor]
+    """Weights of the model that the last stage's labels come from; empty with a single stage."""
     scores: pl.DataFrame
     """As :meth:`dartcli.experiments.run.Run.scores` returns them."""
     snapshots: Mapping[int, pl.DataFrame]

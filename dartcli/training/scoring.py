@@ -31,6 +31,13 @@ def score(model: nn.Module, table: Interactions) -> Tensor:
         model.train(was_training)
 
 
+def score_positives(model: nn.Module, table: Interactions) -> tuple[Tensor, Tensor]:
+    """Return Long[P], the rows of the positives, and Float[P], their logits."""
+    row = torch.nonzero(table.label > 0)[:, 0]
+    part = Interactions(table.fields[row], table.label[row], table.kind[row])
+    return row, score(model, part)
+
+
 def compute_metrics(logit: Tensor, table: Interactions) -> dict[str, float]:
     """Return the metrics of a scored split against its clean labels.
 

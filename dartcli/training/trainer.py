@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from dartcli import metrics
 from dartcli.data.manifest import Prepared
 from dartcli.data.tensors import FALSE_POSITIVE, Interactions
+from dartcli.signals._detector import Detection
 from dartcli.training.checkpoint import CheckpointWriter
-from dartcli.training.components import Components, build_components
+from dartcli.training.components import Components, build_components, build_model, restart
 from dartcli.training.configuration import Configuration
 from dartcli.training.device import (
     deterministic,
@@ -22,11 +23,20 @@ from dartcli.training.device import (
     keeping_freed_memory,
     threads_for,
 )
-from dartcli.training.epochs import HISTORY_COLUMNS, EpochRecord, Position, epoch_table
+from dartcli.training.epochs import (
+    EARLIER,
+    HISTORY_COLUMNS,
+    EpochRecord,
+    Position,
+    Stage,
+    epoch_table,
+)
 from dartcli.training.loop import Outcome, TrainingLoop, copy_weights
+from dartcli.training.program import strip_prefix
 from dartcli.training.results import SeedMetrics, SeedRecord, finite_or_none
 from dartcli.training.retrieval import measure_lists
 from dartcli.training.scoring import compute_group_metrics, compute_metrics, score, score_table
+from dartcli.training.stages import identify, report_detection
 
 GROUPS = 5
 """Users, and items, are divided by activity into this many groups with equal positives."""
@@ -43,6 +53,8 @@ class Trained:
     components: Components
     logits: Mapping[str, Tensor]
     """``valid`` and ``test`` -> Float[N], logits of the reported weights."""
+    identified: Mapping[str, Tensor]
+    """Weights of the model that the last stage's labels come from; empty with a single stage."""
 
     def measure_speed(self) -> dict[str, float]:
         """Return the median seconds of an epoch, validation included, and the rows per second."""
@@ -66,6 +78,7 @@ class Trained:
             history=epoch_table(self.epochs, HISTORY_COLUMNS),
             iterations=pl.concat([epoch.iterations for epoch in self.epochs]),
             weights=copy_weights(model),
+            identified=self.identified,
             scores=pl.concat(
                 self._scores(name, table, logit) for name, (table, logit) in tables.items()
             ),
@@ -129,7 +142,10 @@ class SeedTraining:
         self.configuration, self.prepared = configuration, prepared
         self.seed, self.device = seed, device
         self.writer, self.position = writer, position
-        self.epochs: list[EpochRecord] = list(position.finished) if position else []
+        self.epochs: list[EpochRecord] = []
+        """The finished epochs of the current stage."""
+        self.detection: Detection | None = None
+        """What was detected before the current stage."""
         self._outcome: Trained | None = None
 
     @property
@@ -150,27 +166,78 @@ class SeedTraining:
         wanted = self.configuration.settings.deterministic
         with explained(self.device), deterministic(self.device, wanted=wanted):
             components = build_components(self.configuration, self.prepared, self.seed, self.device)
-            if self.initial is not None and self.position is None:
-                self.initial(components.models[0])
-            valid = components.valid
-            clean = self.configuration.protocol.clean_validation
-            loop = TrainingLoop(
-                components.models,
-                components.strategy,
-                components.training,
-                valid,
-                valid.clean_label if clean else valid.label,
-                self.configuration.settings.training,
-                self.seed,
-                watched=components.recorded_valid,
-                writer=self.writer,
-                position=self.position,
-            )
+            if self.position is None:
+                self._initialize(components)
             with threads_for(components.models[0]), keeping_freed_memory():
-                for record in loop:
-                    self.epochs.append(record)
-                    yield record
-                self._outcome = self._measure(components, loop.outcome)
+                yield from self._train_stages(components)
+
+    def _train_stages(self, components: Components) -> Iterator[EpochRecord]:
+        """Train the stages of the strategy, each with what the one before handed on."""
+        stage, position = Stage(), self.position
+        if position is not None and position.stage > 1:
+            weights = strip_prefix(position.tensors, EARLIER)
+            earlier = [one for one in position.finished if one.stage < position.stage]
+            stage = Stage(position.stage, earlier, weights)
+            following, self.detection = self._hand_on(components, stage)
+            assert following is not None  # noqa: S101 - this stage has begun before
+            components = following
+        while True:
+            loop = self._build_loop(components, stage, position)
+            self.epochs = list(loop.finished)
+            for record in loop:
+                self.epochs.append(record)
+                yield record
+            if stage.number == components.strategy.stages:
+                break
+            reports_best = self.configuration.protocol.report == "best"
+            weights = loop.outcome.best if reports_best else copy_weights(components.models[0])
+            following_stage = Stage(stage.number + 1, [*stage.earlier, *self.epochs], weights)
+            following, self.detection = self._hand_on(components, following_stage)
+            if following is None:
+                break
+            components, stage, position = following, following_stage, None
+        self._outcome = self._measure(components, loop.outcome, stage)
+
+    def _initialize(self, components: Components) -> None:
+        if self.initial is not None:
+            self.initial(components.models[0])
+
+    def _build_loop(
+        self, components: Components, stage: Stage, position: Position | None
+    ) -> TrainingLoop:
+        valid, plan = components.valid, self.configuration.settings.training
+        if stage.number < components.strategy.stages:
+            # snapshots are of the last stage
+            plan = plan.model_copy(update={"snapshots": ()})
+        clean = self.configuration.protocol.clean_validation
+        return TrainingLoop(
+            components.models,
+            components.strategy,
+            components.training,
+            valid,
+            valid.clean_label if clean else valid.label,
+            plan,
+            self.seed,
+            watched=components.recorded_valid,
+            trusted=components.trusted_valid,
+            stage=stage,
+            writer=self.writer,
+            position=position,
+        )
+
+    def _hand_on(
+        self, components: Components, stage: Stage
+    ) -> tuple[Components | None, Detection | None]:
+        """Return what ``stage`` is trained with, None if it is not; and what was detected."""
+        model = build_model(self.configuration, self.prepared, self.seed, self.device)
+        model.load_state_dict(stage.weights)
+        found = identify(model, components)
+        if self.position is None or self.position.stage < stage.number:
+            report_detection(found)
+        following = restart(components, self.configuration, self.prepared, self.seed)
+        self._initialize(following)
+        begins = following.strategy.begin_stage(stage.number, found.evidence, found.probability)
+        return following if begins else None, found.detection
 
     def finish(self) -> Trained:
         """Train to the end and return the outcome."""
@@ -178,7 +245,7 @@ class SeedTraining:
             pass
         return self.outcome
 
-    def _measure(self, components: Components, outcome: Outcome) -> Trained:
+    def _measure(self, components: Components, outcome: Outcome, stage: Stage) -> Trained:
         """Measure the last and the best epoch; leave the reported weights in the model."""
         model, test = components.models[0], components.test
         report = self.configuration.protocol.report
@@ -218,8 +285,16 @@ class SeedTraining:
             iterations=self.epochs[-1].iteration,
             stopped=outcome.stopped,
             **_identification(epoch.iterations, components),
+            detector_log_loss=self.detection and self.detection.log_loss,
+            detector_prior_log_loss=self.detection and self.detection.prior_log_loss,
         )
-        return Trained(measured, self.epochs, components, {"valid": valid, "test": logits[report]})
+        return Trained(
+            measured,
+            self.epochs,
+            components,
+            {"valid": valid, "test": logits[report]},
+            stage.weights,
+        )
 
 
 def _identification(iterations: pl.DataFrame, components: Components) -> dict[str, float | None]:

@@ -50,7 +50,8 @@ def test_one_bar_shows_all_seeds_in_one_line(width: int, monkeypatch: pytest.Mon
     settings = Settings.model_validate({"seeds": range(10), "training": {"epochs": 200}})
     bar = progress.EpochBar(settings)
     for seed in (0, 1, 9):
-        bar(seed, SimpleNamespace(epoch=20, valid_auc=0.75 - seed / 100))  # type: ignore[arg-type]
+        record = SimpleNamespace(epoch=20, valid_auc=0.75 - seed / 100, stage=1, stages=1)
+        bar(seed, record)  # type: ignore[arg-type]
         terminal.print(bar.progress.get_renderable())
     shown = terminal.export_text().splitlines()
     assert len(shown) == 3
@@ -59,6 +60,21 @@ def test_one_bar_shows_all_seeds_in_one_line(width: int, monkeypatch: pytest.Mon
     assert "epoch 20/200, AUC 0.6600 (best 0.6600), about" in shown[2]
     # the seeds before have stopped after a tenth of their epochs; the bar counts them as done
     assert bar.progress.tasks[0].percentage == pytest.approx(91.0)
+
+
+def test_the_bar_counts_the_epochs_of_all_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(width=80, force_terminal=True, record=True, stderr=True)
+    monkeypatch.setattr(console, "_shared", terminal)
+    settings = Settings.model_validate({"seeds": range(2), "training": {"epochs": 10}})
+    bar = progress.EpochBar(settings)
+    for seed, stage, epoch, done in ((0, 1, 5, 5), (0, 2, 1, 11), (1, 1, 4, 24), (1, 2, 10, 40)):
+        record = SimpleNamespace(epoch=epoch, valid_auc=0.75, stage=stage, stages=2)
+        bar(seed, record)  # type: ignore[arg-type]
+        assert (bar.progress.tasks[0].completed, bar.progress.tasks[0].total) == (done, 40)
+        terminal.print(bar.progress.get_renderable())
+    shown = terminal.export_text().splitlines()
+    assert max(map(len, shown)) <= 80
+    assert "stage 2/2, epoch 1/10" in shown[1]
 
 
 def environment(home: Path) -> dict[str, str]:

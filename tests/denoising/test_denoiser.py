@@ -69,7 +69,7 @@ def test_a_model_trained_on_noisy_labels_learns_the_true_ones() -> None:
 @pytest.mark.parametrize("name", catalog.names("strategies"))
 def test_a_strategy_is_a_loss_unless_it_needs_more_than_a_batch(name: str) -> None:
     kind = catalog.load("strategies", name)
-    if kind.reads_noisy or kind.needs_clean or kind.networks > 1:
+    if kind.reads_noisy or kind.needs_clean or kind.networks > 1 or kind.stages > 1:
         with pytest.raises(UsageError, match=repr(name)):
             dartcli.strategy(name)
         return

@@ -1,0 +1,1 @@
+"""Signals: one file each, which defines ``SIGNAL``; see :mod:`dartcli.catalog`."""

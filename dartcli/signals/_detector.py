@@ -1,0 +1,218 @@
+"""The detector: from signals and trusted labels to the probability of being a false positive.
+
+A logistic regression on what a finished model tells about a row, and on how many of the user's and
+of the item's other trusted interactions are false positives. It is guarded, because labels are
+rarely drawn at random: features are clipped to the range of the labeled rows, and the strength of
+the penalty is chosen on users, and on items, that have no labels in the fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dartcli.denoising import Evidence, mean_by_code
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+PSEUDO_COUNTS: Final = 5.0
+"""Labels at the prior that are added to those of a user or an item."""
+PERCENTILES: Final = (1.0, 99.0)
+"""Of the labeled rows; features are clipped to the range between."""
+STRENGTHS: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Values that the inverse strength of the penalty is chosen from."""
+FOLDS: Final = 5
+CHUNK: Final = 1 << 18
+"""Rows whose features are in memory at once."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What the detector found, and how well on users and items without labels."""
+
+    probability: Tensor
+    """Float[P], probability of being a false positive; a trusted row has its own label."""
+    trusted: int
+    """Number of trusted labels."""
+    prior: float
+    """Share of false positives among them."""
+    log_loss: float
+    """Of the probabilities of left-out rows, in nats: the mean over leaving out users and items."""
+    prior_log_loss: float
+    """Of the share of false positives in the other folds, for the same rows."""
+    error: float
+    """Standard error of the difference of the two."""
+    clipped: float
+    """Share of the features of unlabeled rows that were outside of the range."""
+
+    @property
+    def is_informative(self) -> bool:
+        """Whether it predicts left-out labels better than the prior, by one standard error."""
+        return self.prior_log_loss - self.log_loss > self.error
+
+
+def detect(found: Evidence, rows: Tensor, false: Tensor) -> Detection | None:
+    """Fit the detector on trusted labels and apply it to every training positive.
+
+    Parameters
+    ----------
+    found
+        Evidence of P positives, from a model that has not seen the labels.
+    rows : Long[T]
+        The trusted ones, as positions from 0 to P - 1, distinct.
+    false : Bool[T]
+        Whether each is a false positive.
+
+    Returns
+    -------
+    Detection or None
+        None if the labels are all alike, or are of one user or one item, so that none can be left
+        out.
+    """
+    from threadpoolctl import threadpool_limits
+
+    table = _Table(found, rows.numpy(), false.numpy().astype(np.float64))
+    codes = (table.user[table.rows], table.item[table.rows])
+    if table.false.min(initial=1) == table.false.max(initial=0) or not all(
+        len(np.unique(code)) > 1 for code in codes
+    ):
+        return None
+    # sums in a matrix product depend on the number of threads in their last bits
+    with threadpool_limits(1):
+        losses = _cross_validate(table, codes)
+        best = min(STRENGTHS, key=lambda strength: float(losses[strength].mean()))
+        everything = np.arange(len(table.rows))
+        model = _Guarded(table.describe(table.rows, everything), table.false, best)
+        probability, clipped = np.empty(len(found.row), dtype=np.float32), 0.0
+        for start in range(0, len(probability), CHUNK):
+            part = np.arange(start, min(start + CHUNK, len(probability)))
+            features = table.describe(part, everything)
+            probability[part] = model.predict(features)
+            outside = (features < model.low) | (features > model.high)
+            clipped += float(outside[~np.isin(part, table.rows)].mean(axis=1).sum())
+    probability[table.rows] = table.false
+    gain = losses[0.0] - losses[best]
+    return Detection(
+        probability=torch.from_numpy(probability),
+        trusted=len(table.rows),
+        prior=float(table.false.mean()),
+        log_loss=float(losses[best].mean()),
+        prior_log_loss=float(losses[0.0].mean()),
+        error=float(gain.std(ddof=1) / np.sqrt(len(gain))),
+        clipped=clipped / max(len(probability) - len(table.rows), 1),
+    )
+
+
+class _Table:
+    """Features of training positives, given some of the trusted labels."""
+
+    def __init__(self, found: Evidence, rows: Rows, false: Floats) -> None:
+        self.rows, self.false = rows, false
+        self.user, self.item = found.user.numpy(), found.item.numpy()
+        self.loss, self.logit = found.loss.double().numpy(), found.logit.double().numpy()
+        self.of_user, self.of_item = (
+            (
+                mean_by_code(found.loss, code, len(counts)).numpy(),
+                counts.clamp(min=1).double().log().numpy(),
+                factors.double().numpy(),
+            )
+            for code, counts, factors in (
+                (found.user, found.user_counts, found.user_factors),
+                (found.item, found.item_counts, found.item_factors),
+            )
+        )
+
+    def describe(self, rows: Rows, known: Rows) -> Floats:
+        """Return Float64[R, F], the features of ``rows`` given the trusted labels ``known``.
+
+        ``known`` are positions in ``self.rows``. A row's own label is not among its features.
+        """
+        loss, logit = self.loss[rows], self.logit[rows]
+        columns = [loss, logit]
+        factors = []
+        for code, (mean, log_count, of_code) in (
+            (self.user, self.of_user),
+            (self.item, self.of_item),
+        ):
+            mine = code[rows]
+            columns += [mean[mine], loss - mean[mine], log_count[mine]]
+            columns.append(self._rate(code, len(mean), rows, known))
+            factors.append(of_code[mine])
+        return np.column_stack([*columns, *factors])
+
+    def _rate(self, code: npt.NDArray[np.int64], codes: int, rows: Rows, known: Rows) -> Floats:
+        """Return the logit of the smoothed false-positive rate among the other labels of a code."""
+        prior, labeled, false = self.false[known].mean(), self.rows[known], self.false[known]
+        count = np.bincount(code[labeled], minlength=codes)[code[rows]].astype(np.float64)
+        hits = np.bincount(code[labeled], weights=false, minlength=codes)[code[rows]]
+        order = np.argsort(labeled)
+        place = np.searchsorted(labeled, rows, sorter=order).clip(max=len(labeled) - 1)
+        own = labeled[order][place] == rows
+        count[own] -= 1
+        hits[own] -= false[order][place][own]
+        rate = (hits + PSEUDO_COUNTS * prior) / (count + PSEUDO_COUNTS)
+        rate = rate.clip(1e-6, 1 - 1e-6)
+        return np.asarray(np.log(rate / (1 - rate)))
+
+
+class _Guarded:
+    """Logistic regression on features clipped to, and standardized on, the labeled rows."""
+
+    def __init__(self, features: Floats, false: Floats, strength: float) -> None:
+        from sklearn.linear_model import LogisticRegression
+
+        self.low, self.high = np.percentile(features, PERCENTILES, axis=0)
+        inside = features.clip(self.low, self.high)
+        self.mean, scale = inside.mean(axis=0), inside.std(axis=0)
+        self.scale = np.where(scale > 0, scale, 1.0)
+        self.regression: Any = LogisticRegression(C=strength, max_iter=2000)
+        self.regression.fit(self._standardize(features), false)
+
+    def _standardize(self, features: Floats) -> Floats:
+        return np.asarray((features.clip(self.low, self.high) - self.mean) / self.scale)
+
+    def predict(self, features: Floats) -> Floats:
+        """Return the probability of each row."""
+        return np.asarray(self.regression.predict_proba(self._standardize(features))[:, 1])
+
+
+def _cross_validate(table: _Table, codes: tuple[Rows, Rows]) -> dict[float, Floats]:
+    """Return strength -> Float64[T], the loss of each label by a fit on other users, and items.
+
+    The key 0 has the losses of the prior. Users and items are left out in turn, and the two losses
+    of a label are averaged.
+    """
+    total = {strength: np.zeros(len(table.rows)) for strength in (0.0, *STRENGTHS)}
+    for code in codes:
+        for kept, left in _split_groups(code):
+            false = table.false[kept]
+            prior = (false.sum() + 0.5) / (len(false) + 1)
+            total[0.0][left] += _log_loss(np.full(len(left), prior), table.false[left]) / 2
+            fitted = table.describe(table.rows[kept], kept)
+            unseen = table.describe(table.rows[left], kept)
+            for strength in STRENGTHS:
+                probability = np.full(len(left), prior)
+                if false.min() < false.max():
+                    probability = _Guarded(fitted, false, strength).predict(unseen)
+                total[strength][left] += _log_loss(probability, table.false[left]) / 2
+    return total
+
+
+def _split_groups(code: Rows) -> Iterator[tuple[Rows, Rows]]:
+    """Yield (kept, left out) positions; no code is in both."""
+    from sklearn.model_selection import GroupKFold
+
+    folds = GroupKFold(min(FOLDS, len(np.unique(code))))
+    yield from folds.split(code, groups=code)
+
+
+def _log_loss(probability: Floats, label: Floats) -> Floats:
+    probability = probability.clip(1e-12, 1 - 1e-12)
+    return np.asarray(-np.where(label > 0, np.log(probability), np.log(1 - probability)))

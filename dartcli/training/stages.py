@@ -1,0 +1,110 @@
+"""What a stage hands on to the next: evidence of its finished model, and what labels make of it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dartcli.data.tensors import FALSE_POSITIVE
+from dartcli.denoising import Evidence
+from dartcli.models._layers import JointTable
+from dartcli.signals._detector import Detection, detect
+from dartcli.training.components import Components
+from dartcli.training.scoring import score_positives
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Identification:
+    """What a finished model and trusted labels tell about the training positives."""
+
+    evidence: Evidence
+    """Evidence of the model."""
+    trusted: Tensor
+    """Long[T], positions of the trusted positives in the evidence."""
+    detection: Detection | None
+    """What the detector found; None if the trusted labels are too few or all alike."""
+
+    @property
+    def probability(self) -> Tensor | None:
+        """Float[P], probability of being a false positive; None if labels do not tell."""
+        if self.detection is None or not self.detection.is_informative:
+            return None
+        return self.detection.probability
+
+
+def identify(model: nn.Module, components: Components) -> Identification:
+    """Collect the evidence of ``model``, and fit the detector if labels are granted.
+
+    The ground truth of no row but ``components.trusted`` is read.
+    """
+    evidence = collect_evidence(model, components)
+    trusted, kind = components.trusted.cpu(), components.recorded_train.kind.cpu()
+    rows = torch.searchsorted(evidence.row, trusted)
+    detection = detect(evidence, rows, kind[trusted] == FALSE_POSITIVE) if len(rows) else None
+    return Identification(evidence, rows, detection)
+
+
+def collect_evidence(model: nn.Module, components: Components) -> Evidence:
+    """Return what ``model`` tells about the training positives."""
+    table, counts = components.recorded_train, components.counts
+    row, logit = score_positives(model, table)
+    user, item = (
+        _read_factors(model, field, size) for field, size in enumerate((counts.users, counts.items))
+    )
+    return Evidence(
+        row=row.cpu(),
+        user=table.fields[row, 0].cpu(),
+        item=table.fields[row, 1].cpu(),
+        logit=logit.cpu(),
+        user_counts=counts.user_counts.cpu(),
+        item_counts=counts.item_counts.cpu(),
+        user_factors=user,
+        item_factors=item,
+    )
+
+
+def _read_factors(model: nn.Module, field: int, codes: int) -> Tensor:
+    """Return Float[codes, K], all factors in the tables of the codes of a field."""
+    parts = [torch.empty(codes, 0)]
+    for layer in model.modules():
+        if isinstance(layer, JointTable):
+            start = int(layer.offsets[field])
+            width = getattr(layer, "factors", layer.table.shape[1])
+            parts.append(layer.table.detach()[start : start + codes, :width].cpu())
+    return torch.cat(parts, dim=1)
+
+
+def report_detection(found: Identification) -> None:
+    """Log what the trusted labels are worth, before anything is trained on them."""
+    labels = len(found.trusted)
+    detection = found.detection
+    if not labels:
+        logger.warning(
+            "no trusted labels are granted, so this is plain training, equal to `base`. Grant some "
+            "with `--trusted 500`."
+        )
+    elif detection is None:
+        logger.warning(
+            f"the {labels:,} trusted labels are all alike, or of one user or one item, so they do "
+            "not tell false positives from others: this is plain training, equal to `base`."
+        )
+    else:
+        gain, width = detection.prior_log_loss - detection.log_loss, 1.96 * detection.error
+        numbers = (
+            f"log loss {detection.log_loss:.4f} on users and items without labels, "
+            f"{detection.prior_log_loss:.4f} for their share of false positives (gain {gain:.4f}, "
+            f"95% CI {gain - width:.4f} to {gain + width:.4f}; {labels:,} labels, "
+            f"{detection.clipped:.1%} of the other rows' features outside of their range)"
+        )
+        if detection.is_informative:
+            logger.info(f"detector: {numbers}")
+        else:
+            logger.warning(
+                f"the trusted labels do not tell false positives from others: {numbers}. This is "
+                "plain training, equal to `base`; more labels may help."
+            )
