@@ -38,7 +38,13 @@ def test_a_strategy_that_changes_with_the_epoch_asks_for_it(name: str) -> None:
 @pytest.mark.parametrize("name", catalog.names("strategies"))
 def test_a_strategy_that_reads_the_epoch_says_so(name: str) -> None:
     kind = catalog.load("strategies", name)
-    if kind.reads_noisy or kind.needs_clean or kind.networks > 1 or kind.needs_epoch:
+    if (
+        kind.reads_noisy
+        or kind.needs_clean
+        or kind.networks > 1
+        or kind.stages > 1
+        or kind.needs_epoch
+    ):
         return
     logits, labels = draw()
     user, item = torch.arange(64) % 5, torch.arange(64) % 4
