@@ -29,7 +29,8 @@ class DataOptions(settings.Options):
     ``leave-last-out``: test on each user's last interaction, validate on the one before."""
     labels: tuple[str, ...] = ()
     """Files of trusted labels (``user``, ``item``, ``wanted``), which say for some interactions
-    whether they are false positives, instead of the source. The last file counts."""
+    whether they are false positives, instead of the source. The last file counts. The rows of
+    a separate test table keep theirs."""
 
     @field_validator("labels")
     @classmethod

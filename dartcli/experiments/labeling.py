@@ -128,14 +128,13 @@ def _find_candidates(dataset: str, prepared: Prepared) -> pl.DataFrame:
 
 def _cover(candidates: pl.DataFrame, drawn: int, number: int) -> list[int]:
     """Return positions after the first ``drawn``: both ids new, then one, then the others."""
-    pairs = candidates.rows()
-    users, items = ({pair[side] for pair in pairs[:drawn]} for side in (0, 1))
+    users, items = (set(candidates[name][:drawn]) for name in (USER, ITEM))
     chosen: dict[int, None] = {}
     for needed in (2, 1, 0):
-        for position in range(drawn, len(pairs)):
+        # read row by row, because the first rows are mostly enough
+        for position, (user, item) in enumerate(candidates[drawn:].iter_rows(), drawn):
             if drawn + len(chosen) == number:
                 return list(chosen)
-            user, item = pairs[position]
             new = (user not in users) + (item not in items)
             if new >= needed and position not in chosen:
                 chosen[position] = None

@@ -254,3 +254,29 @@ def test_without_titles_a_sentence_says_how_to_get_them(mirrored_home: Path) -> 
 def test_a_dataset_without_details_has_nothing_to_show(home: Path) -> None:
     with pytest.raises(UsageError, match="synthetic has no columns to show"):
         choose_questions("synthetic", 5, show=["title"])
+
+
+def test_training_on_partly_known_truth_says_so(shop: LogOptions) -> None:
+    flags = ["--epochs", 2, "--batch-size", 64, "--tau-m", 0.5, "--t-i", 0, "--t-m", 1]
+    done = dart("train", "shop", "--strategy", "dart", *flags)
+    assert done.exit_code == 0, done.stderr
+    assert "% of those with ground truth are known false positives" in done.stderr
+    refused = dart("train", "shop", "--strategy", "clean", "--epochs", 1)
+    assert refused.exit_code == 1
+    assert "positives have no ground truth" in refused.stderr
+
+
+def test_settings_state_the_labels_so_a_run_is_repeated_with_them(shop: LogOptions) -> None:
+    before = dartcli.train("shop", epochs=1)
+    asked, _ = choose_questions("shop", 20)
+    asked.with_columns(wanted=pl.lit(0)).write_csv("a.csv")
+    prepare.preprocess("shop", labels=["a.csv"])
+    after = dartcli.train("shop", epochs=1)
+    assert after.settings.dataset.options["labels"] == [str(Path("a.csv").absolute())]
+    for run in (before, after):
+        assert dartcli.train(run.settings).identity(0) == run.identity(0)
+    counts = [
+        one.scores(0).filter(pl.col("split") == "train")["noisy"].null_count()
+        for one in (before, after)
+    ]
+    assert counts[0] - counts[1] == 20
