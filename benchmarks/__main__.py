@@ -49,8 +49,10 @@ def main(
     ] = "train",
     size: Annotated[
         str,
-        typer.Option(help="Size of the generated data: movielens-100k, book-crossing, jester; for peers, "
-            "movielens-100k (the dataset itself) or generated."),
+        typer.Option(
+            help="Size of the generated data: movielens-100k, book-crossing, or jester; for "
+            "peers, movielens-100k (the dataset itself) or generated."
+        ),
     ] = "movielens-100k",
     strategy: Annotated[str, typer.Option(help="Strategy to time against base.")] = "dart",
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 5,
@@ -63,7 +65,7 @@ def main(
     ] = None,
     python: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="Interpreter that has a peer installed. Repeatable."),
+        typer.Option(metavar="NAME=PATH", help="Interpreter with a peer. Repeatable."),
     ] = None,
     device: options.Device = "cpu",
     json: options.Json = False,

@@ -91,19 +91,22 @@ def dart_epoch(
 class Eager:
     """A tight loop around a factorization machine."""
 
-    def __init__(self, data: Sized) -> None:
+    def __init__(self, data: Sized, weight_decay: float = 1e-6) -> None:
         self.data = data
         users, items, device = data.users, data.items, data.device
         self.embedding = FieldEmbedding((users, items), FACTORS, 0.0).to(device)
         self.bias = nn.Parameter(torch.zeros((), device=device))
         self.optimizer = torch.optim.Adam(
-            [*self.embedding.parameters(), self.bias], lr=1e-3, weight_decay=1e-6, fused=True
+            [*self.embedding.parameters(), self.bias],
+            lr=1e-3,
+            weight_decay=weight_decay,
+            fused=True,
         )
 
     def score(self, fields: Tensor) -> Tensor:
         """Return Float[N], the logits of Long[N, 2] fields."""
         with torch.no_grad():
-            logit, _ = self.embedding(fields, self.bias, pairwise=True)
+            logit: Tensor = self.embedding(fields, self.bias, pairwise=True)[0]
         return logit
 
     def run_epoch(self) -> None:

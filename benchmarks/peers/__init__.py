@@ -10,6 +10,7 @@ installed is skipped.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -43,7 +44,11 @@ MODULES = {
 }
 """Peer -> the module that it installs."""
 OURS = {"dartcli, dart": "dart", "dartcli, base": "base", "eager loop": "eager"}
-SIZES = {"movielens-100k": None, "generated": (200_000, 100_000, 2_000_000)}
+Shape = tuple[int, int, int]
+SIZES: dict[str, Shape | None] = {
+    "movielens-100k": None,
+    "generated": (200_000, 100_000, 2_000_000),
+}
 """Size -> users, items, and rows of all splits to generate; None = the dataset of that name."""
 EPOCHS = {"movielens-100k": 40, "generated": 4}
 THREADS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON")
@@ -73,9 +78,8 @@ def find_interpreters(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def make_log(size: str) -> pl.DataFrame:
+def make_log(size: str, shape: Shape | None) -> pl.DataFrame:
     """Return the interactions of a size: users, items, and labels, half of them 0."""
-    shape = SIZES[size]
     if shape is None:
         whole = preprocess(size, protocol="reference")
         return pl.concat([whole.split(name) for name in SPLITS]).select("user", "item", "label")
@@ -90,9 +94,9 @@ def make_log(size: str) -> pl.DataFrame:
     return pl.DataFrame({"user": user, "item": item, "label": label})
 
 
-def _prepare(size: str, folder: str) -> str:
+def _prepare(size: str, shape: Shape | None, folder: str) -> str:
     """Prepare the log as the dataset ``peers`` in ``folder``; return the folder of its split."""
-    log = make_log(size)
+    log = make_log(size, shape)
     os.environ["DART_HOME"] = folder
     path = Path(folder) / "log.parquet"
     log.write_parquet(path)
@@ -166,7 +170,7 @@ def summarize(name: str, runs: Sequence[Mapping[str, Any]], target: float) -> di
         "ms_a_step": middle(
             [1e3 * epoch["train_seconds"] / steps for run in runs for epoch in run["epochs"]]
         ),
-        "seconds_an_epoch": middle([b - a for end in ends for a, b in zip(end, end[1:])]),
+        "seconds_an_epoch": middle([b - a for end in ends for a, b in itertools.pairwise(end)]),
         "seconds_to_first_epoch": middle([end[0] for end in ends]),
         "seconds_to_target": middle(times) if len(times) == len(runs) else None,
         "best_valid_auc": middle([best_auc(run) for run in runs]),
@@ -198,7 +202,7 @@ def measure(options: Mapping[str, Any]) -> dict[str, Any]:
     reports: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
     failed = {name: "not installed" for name in MODULES if name not in interpreters}
     with tempfile.TemporaryDirectory(prefix="dart-peers-") as home:
-        split = in_own_process(_prepare, size, home, what="preparing the split")
+        split = in_own_process(_prepare, size, SIZES[size], home, what="preparing the split")
         rows = {name: len(pl.read_parquet(f"{split}/{name}.parquet")) for name in SPLITS}
         for _ in range(int(options.get("rounds", 1))):
             for name, (command, more) in commands.items():

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-SPLITS = ("train", "valid", "test")
+SPLITS: Final = ("train", "valid", "test")
 BATCH, FACTORS, LEARNING_RATE, WEIGHT_DECAY = 2048, 16, 1e-3, 1e-5
 """The settings of `dart train`; a peer uses those that it has."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.peers._curve import SPLITS, Curve
+from benchmarks.peers._curve import SPLITS, WEIGHT_DECAY, Curve
 
 
 def train(strategy: str, curve: Curve) -> None:
@@ -28,8 +28,8 @@ def train(strategy: str, curve: Curve) -> None:
         return found
 
     @contextlib.contextmanager
-    def bar(_settings: object) -> Iterator[Callable[..., None]]:
-        yield lambda _seed, record: curve.add(record.valid_auc) and None
+    def bar(_settings: object) -> Iterator[Callable[..., bool]]:
+        yield lambda _seed, record: curve.add(record.valid_auc)
 
     limit = str(curve.limit)
     words = ["--strategy", strategy, "--epochs", limit, "--patience", limit, "--device", "cpu"]
@@ -64,7 +64,7 @@ def train_eager(curve: Curve) -> None:
     }
     users, items = (int(max(part.fields[:, i].max() for part in parts.values())) for i in (0, 1))
     torch.manual_seed(0)
-    loop = Eager(Sized("peers", users + 1, items + 1, parts["train"], device))
+    loop = Eager(Sized("peers", users + 1, items + 1, parts["train"], device), WEIGHT_DECAY)
     curve.start()
     for _ in range(curve.limit):
         loop.run_epoch()

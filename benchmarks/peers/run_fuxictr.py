@@ -3,7 +3,7 @@
 import numpy as np
 from _curve import BATCH, FACTORS, LEARNING_RATE, SPLITS, WEIGHT_DECAY, Curve, read
 from fuxictr.features import FeatureMap
-from fuxictr.pytorch.dataloaders import NpzDataLoader
+from fuxictr.pytorch.dataloaders import RankDataLoader
 from fuxictr.pytorch.layers import FactorizationMachine, FeatureEmbedding
 from fuxictr.pytorch.models import BaseModel
 
@@ -36,20 +36,22 @@ class FM(BaseModel):
         curve.validate(lambda name: self.evaluate(parts[name], metrics=["AUC"])["AUC"])
         self.train()
 
+    def load_weights(self, checkpoint: str) -> None:
+        """Keep the weights: there is no checkpoint."""
+
 
 features = FeatureMap("peers", ".")
 for name, size in zip(("user", "item"), sizes, strict=True):
     features.features[name] = {"type": "categorical", "vocab_size": size, "source": ""}
 features.labels, features.num_fields = ["label"], 2
-parts = {
-    name: NpzDataLoader(features, name, BATCH, shuffle=name == "train", num_workers=0)
-    for name in SPLITS
-}
+loaders = RankDataLoader(
+    features, "both", *SPLITS, batch_size=BATCH, data_format="npz", num_workers=0
+)
+parts = dict(zip(SPLITS, loaders, strict=True))
 model = FM(
     features, embedding_regularizer=WEIGHT_DECAY, net_regularizer=WEIGHT_DECAY, verbose=0,
     model_root=".", metrics=["AUC"],
 )  # fmt: skip
-model.load_weights = lambda checkpoint: None
 curve.start()
 model.fit(parts["train"], epochs=curve.limit, validation_data=parts["valid"])
 curve.report("fuxictr")

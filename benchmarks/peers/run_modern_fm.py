@@ -12,7 +12,7 @@ ids, labels, sizes = read()
 
 def encode(pairs: np.ndarray) -> csr_matrix:
     """Return one row with two ones for each pair."""
-    columns = (pairs + [0, sizes[0]]).ravel()
+    columns = (pairs + np.array([0, sizes[0]])).ravel()
     starts = np.arange(0, len(columns) + 1, 2)
     return csr_matrix((np.ones(len(columns)), columns, starts), (len(pairs), sum(sizes)))
 

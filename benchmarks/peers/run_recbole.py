@@ -15,7 +15,10 @@ with curve.pause():
     Path("data/peers").mkdir(parents=True)
     for name in SPLITS:
         rows = zip(*ids[name].T.tolist(), labels[name].tolist(), strict=True)
-        lines = ["user_id:token\titem_id:token\tlabel:float", *("%d\t%d\t%g" % row for row in rows)]
+        lines = [
+            "user_id:token\titem_id:token\tlabel:float",
+            *(f"{u}\t{i}\t{y:g}" for u, i, y in rows),
+        ]
         Path(f"data/peers/peers.{name}.inter").write_text("\n".join(lines) + "\n")
 config = Config(
     model="FM",

@@ -16,9 +16,7 @@ with curve.pause():
         for split, pairs in ids.items()
     }
 bits = int(np.ceil(np.log2(sum(sizes) * (FACTORS + 1)))) + 1
-model = Workspace(
-    f"--loss_function logistic --lrq ui{FACTORS} -b {bits} --random_seed 1 --quiet"
-)
+model = Workspace(f"--loss_function logistic --lrq ui{FACTORS} -b {bits} --random_seed 1 --quiet")
 random = np.random.default_rng(0)
 
 
