@@ -1,10 +1,8 @@
 """Time other programs that train factorization machines, on the same split.
 
-Every contender runs in a process of its own, on one thread, and is handed the same three Parquet
-files, negatives included. It reports the validation AUC and the time after every epoch. Each peer
-is a script, ``run_MODULE.py``, that uses only that peer and ``_curve.py``; peers may be installed
-in environments of their own (``--python recbole=envs/recbole/bin/python``). A peer that is not
-installed is skipped.
+Every contender runs in a process of its own, on one thread, and reads the same three Parquet
+files, negatives included. Each peer is a script, ``run_MODULE.py``, that uses only that peer and
+``_curve.py``; it may have an environment of its own (``--python recbole=recbole/bin/python``).
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,28 +43,24 @@ MODULES = {
 """Peer -> the module that it installs."""
 OURS = {"dartcli, dart": "dart", "dartcli, base": "base", "eager loop": "eager"}
 Shape = tuple[int, int, int]
-SIZES: dict[str, Shape | None] = {
-    "movielens-100k": None,
-    "generated": (200_000, 100_000, 2_000_000),
-}
+GENERATED = (200_000, 100_000, 2_000_000)
+SIZES: dict[str, Shape | None] = {"movielens-100k": None, "generated": GENERATED}
 """Size -> users, items, and rows of all splits to generate; None = the dataset of that name."""
-EPOCHS = {"movielens-100k": 40, "generated": 4}
-THREADS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON")
+EPOCHS = {"movielens-100k": 40, "generated": 3}
+THREADS = [f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS", "RAYON")]
 HOUR = 3600
 HERE = Path(__file__).parent
 
 
-def find_interpreters(given: Sequence[str]) -> dict[str, str]:
-    """Return peer -> interpreter, from ``NAME=PATH`` or because this interpreter can import it.
+def find_interpreters(given: Iterable[str]) -> dict[str, str]:
+    """Return peer -> interpreter: ``NAME=PATH``, or this one if it can import the peer.
 
     Raises
     ------
     UsageError
         If there is no such peer or no such interpreter.
     """
-    found = {
-        name: sys.executable for name, module in MODULES.items() if importlib.util.find_spec(module)
-    }
+    found = {name: sys.executable for name in MODULES if importlib.util.find_spec(MODULES[name])}
     for text in given:
         name, _, path = text.partition("=")
         if name not in MODULES or not shutil.which(path):
@@ -79,7 +73,7 @@ def find_interpreters(given: Sequence[str]) -> dict[str, str]:
 
 
 def make_log(size: str, shape: Shape | None) -> pl.DataFrame:
-    """Return the interactions of a size: users, items, and labels, half of them 0."""
+    """Return users, items, and labels, about half of which are 0."""
     if shape is None:
         whole = preprocess(size, protocol="reference")
         return pl.concat([whole.split(name) for name in SPLITS]).select("user", "item", "label")
@@ -104,24 +98,15 @@ def _prepare(size: str, shape: Shape | None, folder: str) -> str:
     return str(preprocess_log("peers", options).folder)
 
 
-def run_contender(
-    command: Sequence[str], split: str, epochs: int, home: str, *more: str
-) -> dict[str, Any] | str:
-    """Return what one process reports, with times from its start, or why it failed."""
-    environment = {
-        **os.environ,
-        **{f"{name}_NUM_THREADS": "1" for name in THREADS},
-        "POLARS_MAX_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "DART_HOME": home,
-        "PYTHONPATH": str(HERE.parent.parent) if more else "",
-    }
+def run_contender(command: Sequence[str], **variables: str) -> dict[str, Any] | str:
+    """Return what a process reports, with times from its start, or why it failed."""
+    one_thread = dict.fromkeys([*THREADS, "POLARS_MAX_THREADS"], "1")
     with tempfile.TemporaryDirectory(prefix="dart-peer-") as folder:
         began = time.time()
         try:
             done = subprocess.run(  # noqa: S603 - interpreters that the caller named
-                [*command, split, str(epochs), *more],
-                env=environment,
+                command,
+                env={**os.environ, **one_thread, "CUDA_VISIBLE_DEVICES": "", **variables},
                 cwd=folder,
                 capture_output=True,
                 text=True,
@@ -140,48 +125,37 @@ def run_contender(
     return {**found, "wall": wall - found["skipped"]}
 
 
-def choose_target(reports: Mapping[str, Sequence[Mapping[str, Any]]]) -> float:
-    """Return the validation AUC that half of the contenders reach in every run, rounded down."""
-    reached = [min(best_auc(run) for run in runs) for runs in reports.values()]
-    return float(np.floor(1e3 * statistics.median_high(reached)) / 1e3)
+def choose_target(reports: Iterable[Mapping[str, Any]]) -> float:
+    """Return the validation AUC that at least half of the contenders reach, rounded down."""
+    best = statistics.median_high(_best_auc(report) for report in reports)
+    return float(np.floor(1e3 * best) / 1e3)
 
 
-def best_auc(run: Mapping[str, Any]) -> float:
-    """Return the highest validation AUC of a run."""
-    return float(max(epoch["valid_auc"] for epoch in run["epochs"]))
+def _best_auc(report: Mapping[str, Any]) -> float:
+    return float(max(epoch["valid_auc"] for epoch in report["epochs"]))
 
 
-def summarize(name: str, runs: Sequence[Mapping[str, Any]], target: float) -> dict[str, Any]:
-    """Return the row of one contender: medians over its runs."""
-
-    def middle(values: Sequence[float]) -> float:
-        return float(statistics.median(values))
-
-    steps = -(-runs[0]["rows"] // BATCH)
-    ends = [[epoch["at"] for epoch in run["epochs"]] for run in runs]
-    reached = [
-        next((epoch["at"] for epoch in run["epochs"] if epoch["valid_auc"] >= target), None)
-        for run in runs
-    ]
-    times = [at for at in reached if at is not None]
+def summarize(name: str, report: Mapping[str, Any], steps: int, target: float) -> dict[str, Any]:
+    """Return the row of a contender whose epochs have ``steps`` batches; medians over epochs."""
+    epochs = report["epochs"]
+    ends = [epoch["at"] for epoch in epochs]
+    training = statistics.median(epoch["train_seconds"] for epoch in epochs)
     return {
         "contender": name,
-        "version": runs[0]["version"],
-        "ms_a_step": middle(
-            [1e3 * epoch["train_seconds"] / steps for run in runs for epoch in run["epochs"]]
-        ),
-        "seconds_an_epoch": middle([b - a for end in ends for a, b in itertools.pairwise(end)]),
-        "seconds_to_first_epoch": middle([end[0] for end in ends]),
-        "seconds_to_target": middle(times) if len(times) == len(runs) else None,
-        "best_valid_auc": middle([best_auc(run) for run in runs]),
-        "test_auc": middle([run["test_auc"] for run in runs]),
-        "wall_seconds": middle([run["wall"] for run in runs]),
-        "peak_mb": middle([run["peak_mb"] for run in runs]),
+        "version": report["version"],
+        "ms_a_step": 1e3 * training / steps,
+        "seconds_an_epoch": statistics.median(b - a for a, b in itertools.pairwise(ends)),
+        "seconds_to_first_epoch": ends[0],
+        "seconds_to_target": next((e["at"] for e in epochs if e["valid_auc"] >= target), None),
+        "best_valid_auc": _best_auc(report),
+        "test_auc": report["test_auc"],
+        "wall_seconds": report["wall"],
+        "peak_mb": report["peak_mb"],
     }
 
 
 def measure(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Run every contender ``rounds`` times, in turn; ``failed`` has the others, and why.
+    """Run the contenders one after another; ``failed`` has those that did not run, and why.
 
     Raises
     ------
@@ -193,36 +167,32 @@ def measure(options: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"no size {size!r}. Choose from {', '.join(SIZES)}.")
     interpreters = find_interpreters(options.get("python") or ())
     epochs = int(options.get("epochs") or EPOCHS[size])
-    commands: dict[str, tuple[list[str], tuple[str, ...]]] = {
-        name: ([sys.executable, "-m", "benchmarks.peers.ours"], (kind,))
-        for name, kind in OURS.items()
-    }
-    for name, path in interpreters.items():
-        commands[name] = ([path, str(HERE / f"run_{MODULES[name]}.py")], ())
-    reports: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
     failed = {name: "not installed" for name in MODULES if name not in interpreters}
+    reports = {}
     with tempfile.TemporaryDirectory(prefix="dart-peers-") as home:
         split = in_own_process(_prepare, size, SIZES[size], home, what="preparing the split")
         rows = {name: len(pl.read_parquet(f"{split}/{name}.parquet")) for name in SPLITS}
-        for _ in range(int(options.get("rounds", 1))):
-            for name, (command, more) in commands.items():
-                if name in failed:
-                    continue
-                found = run_contender(command, split, epochs, home, *more)
-                if isinstance(found, str):
-                    failed[name] = found
-                else:
-                    reports[name].append({**found, "rows": rows["train"]})
-    complete = {name: runs for name, runs in reports.items() if name not in failed}
-    target = choose_target(complete)
+        for name in (*OURS, *interpreters):
+            if name in OURS:
+                command = [sys.executable, "-m", "benchmarks.peers.ours"]
+                variables = {"DART_HOME": home, "PYTHONPATH": str(HERE.parent.parent)}
+            else:
+                command = [interpreters[name], str(HERE / f"run_{MODULES[name]}.py")]
+                variables = {"PYTHONPATH": ""}
+            found = run_contender([*command, split, str(epochs), OURS.get(name, "")], **variables)
+            if isinstance(found, str):
+                failed[name] = found
+            else:
+                reports[name] = found
+    target, steps = choose_target(reports.values()), -(-rows["train"] // BATCH)
     return {
         "size": size,
         "rows": rows,
         "epochs": epochs,
-        "target_valid_auc": target,
         "failed": failed,
-        "curves": complete,
-        "rows_measured": [summarize(name, runs, target) for name, runs in complete.items()],
+        "reports": reports,
+        "also": {"target, validation AUC": target},
+        "rows_measured": [summarize(name, reports[name], steps, target) for name in reports],
     }
 
 

@@ -35,6 +35,20 @@ def read() -> tuple[Any, Any, list[int]]:
     return ids, labels, [int(size) + 1 for size in np.max([ids[name].max(0) for name in SPLITS], 0)]
 
 
+def one_hot(ids: dict[str, Any], sizes: list[int]) -> dict[str, Any]:
+    """Return split -> sparse rows with two ones."""
+    import numpy as np
+    from scipy.sparse import csr_matrix
+
+    rows = {}
+    for name, pairs in ids.items():
+        columns, starts = pairs + np.array([0, sizes[0]]), np.arange(0, pairs.size + 1, 2)
+        rows[name] = csr_matrix(
+            (np.ones(pairs.size), columns.ravel(), starts), (len(pairs), sum(sizes))
+        )
+    return rows
+
+
 class Curve:
     """The validation AUC over time, and the test AUC of the best epoch."""
 
@@ -58,6 +72,17 @@ class Curve:
         """End the training of an epoch."""
         self.seconds = time.time() - self.began
 
+    def time(self, train_epoch: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``train_epoch``, timed."""
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            self.start()
+            found = train_epoch(*arguments, **options)
+            self.end()
+            return found
+
+        return timed
+
     def add(self, auc: float) -> bool:
         """Add the validation AUC of an epoch; return whether it is the best so far."""
         best = all(auc > epoch["valid_auc"] for epoch in self.epochs)
@@ -73,11 +98,11 @@ class Curve:
                 self.test_auc = float(measure("test"))
         self.start()
 
-    def report(self, package: str) -> None:
-        """Print everything as one line of JSON; peak memory if the system is Linux."""
+    def report(self, package: str, release: str | None = None) -> None:
+        """Print everything as one line of JSON; the peak memory is that of Linux."""
         held = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"))
         found = {
-            "version": version(package),
+            "version": f"{package} {release or version(package)}",
             "epochs": self.epochs,
             "test_auc": self.test_auc,
             "skipped": self.skipped,

@@ -8,24 +8,16 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 from benchmarks.peers._curve import SPLITS, WEIGHT_DECAY, Curve
+from dartcli import __version__
 
 
 def train(strategy: str, curve: Curve) -> None:
     """Run ``dart train`` as from the shell."""
     from dartcli.cli import main, progress
     from dartcli.training.loop import TrainingLoop
-
-    take_steps = TrainingLoop._take_steps
-
-    def timed(self: TrainingLoop, *arguments: Any) -> Any:
-        curve.start()
-        found = take_steps(self, *arguments)
-        curve.end()
-        return found
 
     @contextlib.contextmanager
     def bar(_settings: object) -> Iterator[Callable[..., bool]]:
@@ -35,7 +27,7 @@ def train(strategy: str, curve: Curve) -> None:
     words = ["--strategy", strategy, "--epochs", limit, "--patience", limit, "--device", "cpu"]
     said = io.StringIO()
     with (
-        patch.object(TrainingLoop, "_take_steps", timed),
+        patch.object(TrainingLoop, "_take_steps", curve.time(TrainingLoop._take_steps)),
         patch.object(progress, "epoch_bar", bar),
         patch.object(sys, "argv", ["dart", "train", "peers", "--seed", "0", *words, "--json"]),
         contextlib.redirect_stdout(said),
@@ -75,6 +67,7 @@ if __name__ == "__main__":
     _curve = Curve()
     if sys.argv[3] == "eager":
         train_eager(_curve)
+        _curve.report("torch")
     else:
         train(sys.argv[3], _curve)
-    _curve.report("torch")
+        _curve.report("dartcli", __version__)

@@ -11,8 +11,8 @@ curve = Curve()
 with curve.pause():
     ids, labels, sizes = read()
     for name in SPLITS:
-        user, item = ids[name].T
-        np.savez(f"{name}.npz", user=user, item=item, label=labels[name].astype(np.int64))
+        columns = {"user": ids[name][:, 0], "item": ids[name][:, 1]}
+        np.savez(f"{name}.npz", label=labels[name].astype(np.int64), **columns)
 
 
 class FM(BaseModel):
@@ -28,30 +28,25 @@ class FM(BaseModel):
     def forward(self, inputs):
         """Return the probability of every row."""
         fields = self.get_inputs(inputs)
-        logit = self.fm(fields, self.embedding(fields))
-        return {"y_pred": self.output_activation(logit)}
+        return {"y_pred": self.output_activation(self.fm(fields, self.embedding(fields)))}
 
     def eval_step(self) -> None:
-        """Evaluate as the base class does, without checkpoints and early stopping."""
+        """Evaluate without checkpoints and early stopping."""
         curve.validate(lambda name: self.evaluate(parts[name], metrics=["AUC"])["AUC"])
         self.train()
-
-    def load_weights(self, checkpoint: str) -> None:
-        """Keep the weights: there is no checkpoint."""
 
 
 features = FeatureMap("peers", ".")
 for name, size in zip(("user", "item"), sizes, strict=True):
     features.features[name] = {"type": "categorical", "vocab_size": size, "source": ""}
 features.labels, features.num_fields = ["label"], 2
-loaders = RankDataLoader(
-    features, "both", *SPLITS, batch_size=BATCH, data_format="npz", num_workers=0
-)
+loaders = RankDataLoader(features, "both", *SPLITS, batch_size=BATCH, num_workers=0)
 parts = dict(zip(SPLITS, loaders, strict=True))
 model = FM(
     features, embedding_regularizer=WEIGHT_DECAY, net_regularizer=WEIGHT_DECAY, verbose=0,
     model_root=".", metrics=["AUC"],
 )  # fmt: skip
+model.load_weights = print  # there is no checkpoint to load at the end
 curve.start()
 model.fit(parts["train"], epochs=curve.limit, validation_data=parts["valid"])
 curve.report("fuxictr")

@@ -1,23 +1,13 @@
 """modern-fm's classifier: mini-batches of one-hot rows, Adam, float64, in Rust."""
 
 import numpy as np
-from _curve import BATCH, FACTORS, LEARNING_RATE, WEIGHT_DECAY, Curve, read
+from _curve import BATCH, FACTORS, LEARNING_RATE, WEIGHT_DECAY, Curve, one_hot, read
 from modern_fm import FMClassifier
-from scipy.sparse import csr_matrix
 from sklearn.metrics import roc_auc_score
 
 curve = Curve()
 ids, labels, sizes = read()
-
-
-def encode(pairs: np.ndarray) -> csr_matrix:
-    """Return one row with two ones for each pair."""
-    columns = (pairs + np.array([0, sizes[0]])).ravel()
-    starts = np.arange(0, len(columns) + 1, 2)
-    return csr_matrix((np.ones(len(columns)), columns, starts), (len(pairs), sum(sizes)))
-
-
-rows = {split: encode(pairs) for split, pairs in ids.items()}
+rows = one_hot(ids, sizes)
 model = FMClassifier(
     n_factors=FACTORS, optimizer="adam", learning_rate=LEARNING_RATE, batch_size=BATCH,
     l2_linear=WEIGHT_DECAY, l2_factors=WEIGHT_DECAY, n_jobs=1, random_state=0,

@@ -1,25 +1,14 @@
 """myFM's classifier: a Bayesian factorization machine, one Gibbs sample per epoch."""
 
-import numpy as np
-from _curve import FACTORS, Curve, read
+from _curve import FACTORS, Curve, one_hot, read
 from myfm import MyFMGibbsClassifier
-from scipy.sparse import csr_matrix
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 BURN_IN = 5
 curve = Curve()
 ids, labels, sizes = read()
-
-
-def encode(pairs: np.ndarray) -> csr_matrix:
-    """Return one row with two ones for each pair."""
-    columns = (pairs + np.array([0, sizes[0]])).ravel()
-    starts = np.arange(0, len(columns) + 1, 2)
-    return csr_matrix((np.ones(len(columns)), columns, starts), (len(pairs), sum(sizes)))
-
-
-rows = {split: encode(pairs) for split, pairs in ids.items()}
+rows = one_hot(ids, sizes)
 sums = {}
 
 
