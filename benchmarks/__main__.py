@@ -49,7 +49,10 @@ def main(
     ] = "train",
     size: Annotated[
         str,
-        typer.Option(help="Size of the generated data: movielens-100k, book-crossing, jester."),
+        typer.Option(
+            help="Size of the generated data: movielens-100k, book-crossing, or jester; for "
+            "peers, movielens-100k (the dataset itself) or generated."
+        ),
     ] = "movielens-100k",
     strategy: Annotated[str, typer.Option(help="Strategy to time against base.")] = "dart",
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 5,
@@ -57,12 +60,26 @@ def main(
         str | None,
         typer.Option(help="Sizes for preprocess and eval, in millions of rows: 5,20."),
     ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=2, help="Epochs of every contender of peers.")
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="Interpreter with a peer. Repeatable."),
+    ] = None,
     device: options.Device = "cpu",
     json: options.Json = False,
 ) -> None:
     """Measure speed on this machine; contenders take turns, and medians are reported."""
     found = run_benchmark(
-        name, size=size, strategy=strategy, rounds=rounds, rows=rows, device=device
+        name,
+        size=size,
+        strategy=strategy,
+        rounds=rounds,
+        rows=rows,
+        epochs=epochs,
+        python=python,
+        device=device,
     )
     if json:
         console.document(found)
@@ -76,6 +93,8 @@ def main(
     )
     for label, value in found.get("also", {}).items():
         console.note(f"{label}: {value:.4g}")
+    for contender, cause in found.get("failed", {}).items():
+        console.note(f"{contender} was left out: {cause}")
 
 
 if __name__ == "__main__":

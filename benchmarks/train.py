@@ -88,27 +88,39 @@ def dart_epoch(
     return run
 
 
-def eager_epoch(data: Sized) -> Callable[[], None]:
-    """Return one epoch of a tight loop."""
-    table, device = data.table, data.device
-    embedding = FieldEmbedding((data.users, data.items), FACTORS, 0.0).to(device)
-    bias = nn.Parameter(torch.zeros((), device=device))
-    optimizer = torch.optim.Adam(
-        [*embedding.parameters(), bias], lr=1e-3, weight_decay=1e-6, fused=True
-    )
+class Eager:
+    """A tight loop around a factorization machine."""
 
-    def run() -> None:
-        order = torch.randperm(len(table), device=device)
+    def __init__(self, data: Sized, weight_decay: float = 1e-6) -> None:
+        self.data = data
+        users, items, device = data.users, data.items, data.device
+        self.embedding = FieldEmbedding((users, items), FACTORS, 0.0).to(device)
+        self.bias = nn.Parameter(torch.zeros((), device=device))
+        self.optimizer = torch.optim.Adam(
+            [*self.embedding.parameters(), self.bias],
+            lr=1e-3,
+            weight_decay=weight_decay,
+            fused=True,
+        )
+
+    def score(self, fields: Tensor) -> Tensor:
+        """Return Float[N], the logits of Long[N, 2] fields."""
+        with torch.no_grad():
+            logit: Tensor = self.embedding(fields, self.bias, pairwise=True)[0]
+        return logit
+
+    def run_epoch(self) -> None:
+        """Train one epoch."""
+        table = self.data.table
+        order = torch.randperm(len(table), device=self.data.device)
         fields, label = table.fields[order], table.label[order]
-        for step in range(data.iterations):
+        for step in range(self.data.iterations):
             part = slice(step * BATCH, (step + 1) * BATCH)
-            logit, _ = embedding(fields[part], bias, pairwise=True)
+            logit, _ = self.embedding(fields[part], self.bias, pairwise=True)
             loss = F.binary_cross_entropy_with_logits(logit, label[part])
-            optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            optimizer.step()
-
-    return run
+            self.optimizer.step()
 
 
 EPOCHS = 1_000_000
@@ -195,7 +207,7 @@ def measure(options: Mapping[str, Any]) -> dict[str, Any]:
             for name in (strategy, "base")
             for way, captured in ways.items()
         },
-        "eager": eager_epoch(data),
+        "eager": Eager(data).run_epoch,
         "dataloader": dataloader_epoch(data.table, data.users, data.items),
         "floor": floor_epoch(data.table.fields, data.users, data.items),
     }
