@@ -25,6 +25,7 @@ from dartcli.reporting.figures import (
     new_figure,
     none_to_nan,
     run_color,
+    wrap,
 )
 from dartcli.reporting.phrases import percent, relation
 from dartcli.reporting.table import Cell, Table
@@ -205,7 +206,7 @@ def _draw_precision(numbers: Sequence[dict[str, Any]]) -> Figure:
             share = np.mean([seed["false_positive_share"] for seed in one["seeds"]])
             panel.axhline(float(share), label="random", **REFERENCE_LINE)
             panel.set(
-                title=f"{one['run']}: precision over the ranking",
+                title=wrap(f"{one['run']}: precision over the ranking", 48),
                 xlabel="share of the training positives (%)",
                 ylabel="precision",
                 ylim=(0, 1),
