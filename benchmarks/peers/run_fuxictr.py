@@ -11,12 +11,12 @@ curve = Curve()
 with curve.pause():
     ids, labels, sizes = read()
     for name in SPLITS:
-        columns = {"user": ids[name][:, 0], "item": ids[name][:, 1]}
-        np.savez(f"{name}.npz", label=labels[name].astype(np.int64), **columns)
+        user, item = ids[name].T
+        np.savez(f"{name}.npz", user=user, item=item, label=labels[name].astype(np.int64))
 
 
 class FM(BaseModel):
-    """The factorization machine of FuxiCTR's model zoo."""
+    """The model zoo's FM."""
 
     def __init__(self, features: FeatureMap, **options: object) -> None:
         super().__init__(features, **options)
@@ -42,10 +42,8 @@ for name, size in zip(("user", "item"), sizes, strict=True):
 features.labels, features.num_fields = ["label"], 2
 loaders = RankDataLoader(features, "both", *SPLITS, batch_size=BATCH, num_workers=0)
 parts = dict(zip(SPLITS, loaders, strict=True))
-model = FM(
-    features, embedding_regularizer=WEIGHT_DECAY, net_regularizer=WEIGHT_DECAY, verbose=0,
-    model_root=".", metrics=["AUC"],
-)  # fmt: skip
+penalty = {"embedding_regularizer": WEIGHT_DECAY, "net_regularizer": WEIGHT_DECAY}
+model = FM(features, **penalty, verbose=0, model_root=".", metrics=["AUC"])
 model.load_weights = print  # there is no checkpoint to load at the end
 curve.start()
 model.fit(parts["train"], epochs=curve.limit, validation_data=parts["valid"])
