@@ -253,7 +253,7 @@ class CorruptionTrials:
 def _shows_corruption(words: tuple[str, ...], found: Any, expected: Any) -> bool:
     """Return whether a list shows an unusable run, or a comparison its missing trainings."""
     if words == LIST:
-        differing = [entry for entry in found if entry not in expected]
+        differing = [entry for entry in found["runs"] if entry not in expected["runs"]]
         return bool(differing) and all(entry["state"] != "finished" for entry in differing)
     if words == COMPARE:
         new = [one for one in found["sentences"] if one not in expected["sentences"]]

@@ -98,7 +98,7 @@ class Crowd:
         assert len(self.winners) == 1, f"{len(self.winners)} processes got the one name"
         listed = {
             entry["name"]: entry
-            for entry in json.loads(run_dart(["runs", "--json"], self.home).out)
+            for entry in json.loads(run_dart(["runs", "--json"], self.home).out)["runs"]
         }
         assert {*self.kept, CONTESTED} == set(listed), (self.kept, listed)
         assert {entry["state"] for entry in listed.values()} == {"finished"}
