@@ -192,6 +192,7 @@ def test_a_page_shows_what_its_commands_print(
 ) -> None:
     """Takes minutes: trainings are as long as on the page."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
     printed = ""
     for words in commands(page):
         done = CliRunner().invoke(app, words[1:])
