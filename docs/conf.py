@@ -26,6 +26,7 @@ html_extra_path = ["llms.txt"]
 html_theme = "furo"
 html_title = f"dartcli {release}"
 suppress_warnings = [
+    "misc.highlighting_failure",  # Pygments has no lexer for CSV
     "ref.python",  # many components have Options of their own: their names are not unique
     "myst.xref_missing",  # the README is outside of the documentation, and linked to on purpose
 ]
