@@ -59,7 +59,7 @@ IDENTITY: Final = "identity"
 """Key of the hash of settings and data in a seed's ``metrics.json``."""
 FILES: Final = "files"
 """Key of the checksums in ``metrics.json``."""
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Version of the run folder."""
 
 
