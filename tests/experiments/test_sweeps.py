@@ -78,6 +78,37 @@ def test_a_grid_over_a_strategy_varies_only_the_strategies_that_have_the_setting
         plan_trainings(plan(grid=grid, arms=("base",)))
 
 
+def test_an_arm_states_its_trusted_labels(home: Path) -> None:
+    grid = {**SMALL, "trusted": [100, 200]}
+    arms = ("base", "trusted", "trusted trusted=50", "trusted trusted=all trusted_valid=9")
+    found = plan_trainings(plan(seeds=(0,), grid=grid, arms=arms))
+    numbers = {
+        one.entry.arm: (
+            one.configuration.settings.trusted,
+            one.configuration.settings.trusted_valid,
+        )
+        for one in found
+    }
+    assert numbers == {
+        "base": (0, 0),
+        "trusted (100)": (100, 0),
+        "trusted (200)": (200, 0),
+        "trusted (50)": (50, 0),
+        "trusted (all, trusted_valid=9)": ("all", 9),
+    }
+    with pytest.raises(UsageError, match="trusted"):
+        plan_trainings(plan(grid=grid, arms=("base", "dart")))
+
+
+def test_labels_of_a_run_are_in_the_name_of_its_arm(home: Path) -> None:
+    tree = {"dataset": {"name": "synthetic"}, "training": {"epochs": 2}}
+    runs = [
+        train_run(tree, name=f"run-{number}", strategy=strategy, trusted=number)
+        for number, strategy in ((0, "base"), (50, "trusted"), (100, "trusted"), (101, "dart"))
+    ]
+    assert list(Comparison(runs).contenders) == ["base", "trusted (50)", "trusted (100)", "dart"]
+
+
 def test_a_grid_over_other_settings_makes_columns(home: Path) -> None:
     grid = {"training.weight_decay": [1e-6, 1e-3], "dataset.interactions": [1500, 1600]}
     found = plan_trainings(plan(grid=grid, arms=("base",), seeds=(0,)))
@@ -432,7 +463,11 @@ def test_a_preset_is_a_plan(home: Path, preset: str) -> None:
     found = plan_trainings(
         Plan(datasets=chosen.datasets, models=chosen.models, arms=chosen.arms, seeds=(0,))
     )
-    expected = {"table2": 4 * 2 * 12, "sensitivity": 1 + 4 + 4 + 4 + 5 - 3}
+    expected = {
+        "table2": 4 * 2 * 12,
+        "sensitivity": 1 + 4 + 4 + 4 + 5 - 3,
+        "label-curve": 3 * 2 * (6 + 4),
+    }
     assert len(found) == expected[preset]
 
 
