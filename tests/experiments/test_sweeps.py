@@ -489,6 +489,40 @@ def test_a_report_of_a_sweep_has_the_table_and_its_figures(made_up: Sweep) -> No
         write_report([made_up, run])
 
 
+def test_the_label_curve_has_gain_and_detection_by_number_of_labels(home: Path) -> None:
+    grid = {
+        "dataset.interactions": [3000],
+        "dataset.quality": [3.0],
+        "training.epochs": [3],
+        "training.learning_rate": [0.01],
+    }
+    arms = ("base", "clean", "trusted trusted=20", "trusted trusted=400", "trusted trusted=all")
+    found = run_sweep(plan(arms=arms, seeds=(0, 1, 2), grid=grid), "trial", jobs=1)
+    result = run_analysis("label-curve", found)
+    (cell,) = result.numbers["cells"]
+    auc = {(entry.arm, entry.seed): row.metrics.test_auc for entry, row in found.finished()}
+    assert [point["labels"] for point in cell["points"]] == [20, 400]
+    assert [one["method"] for one in cell["others"]] == ["clean", "trusted (all)"]
+    for point in cell["points"]:
+        gains = [(auc[point["method"], seed] or 0) - (auc["base", seed] or 0) for seed in range(3)]
+        assert point["minus_base"] == pytest.approx(statistics.fmean(gains), abs=1e-12)
+    detected = [
+        row.metrics.detector_auc for entry, row in found.finished() if entry.arm == "trusted (400)"
+    ]
+    assert None not in detected
+    assert cell["points"][1]["detector_auc"] == pytest.approx(
+        statistics.fmean(one for one in detected if one is not None)
+    )
+    assert len(result.sentences) == 2
+    assert "trusted (400): test AUC" in result.sentences[1]
+    (table,) = result.tables
+    assert [row[0] for row in table.rows] == [
+        *("clean", "trusted (all)", "trusted (20)", "trusted (400)")
+    ]
+    with pytest.raises(RunError, match="trusted labels"):
+        run_analysis("label-curve", run_sweep(plan(seeds=(0,)), "plain", jobs=1))
+
+
 def test_sensitivity_follows_one_option_with_the_others_fixed(home: Path) -> None:
     grid = {**SMALL, "strategy.tau_m": [0.3, 0.1]}
     found = run_sweep(
