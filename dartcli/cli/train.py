@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STRATEGY = "Strategy (defaults are those of dart)"
 TRUSTED = "Trusted labels"
+TEACHING = "Differential teaching"
 TRAINING = "Training"
 SEEDS = "Seeds"
 REPRODUCIBILITY = "Reproducibility"
@@ -75,20 +76,22 @@ def train(
     ] = None,
     set_: options.Set = None,
     r: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             "--r",
             metavar="SHARE",
-            help="Share of the flagged interactions to relabel; the others are discarded."
+            help="Share of the flagged interactions to relabel; the others are discarded. auto "
+            "relabels those that the distribution of the loss makes sure of."
             + options.default("0.5"),
             rich_help_panel=STRATEGY,
         ),
     ] = None,
     tau_m: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             metavar="RATE",
-            help="Maximum share of the interactions to flag." + options.default("0.02"),
+            help="Maximum share of the interactions to flag; auto estimates it from the "
+            "distribution of the loss." + options.default("0.02"),
             rich_help_panel=STRATEGY,
         ),
     ] = None,
@@ -136,6 +139,24 @@ def train(
             help="Number of validation interactions whose ground truth may be used to select the "
             "epoch." + options.default("0"),
             rich_help_panel=TRUSTED,
+        ),
+    ] = None,
+    teaching: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODE",
+            help="Let the strategy flag interactions in trainings of its own, then train anew: "
+            "serial (each flags for the next) or parallel (they vote).",
+            autocompletion=completion.complete_choice("serial", "parallel"),
+            rich_help_panel=TEACHING,
+        ),
+    ] = None,
+    order: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            help="Number of trainings that identify." + options.default("1"),
+            rich_help_panel=TEACHING,
         ),
     ] = None,
     epochs: Annotated[
@@ -307,6 +328,7 @@ def train(
         "init": init,
         "trusted": trusted,
         "trusted_valid": trusted_valid,
+        "teaching": {"mode": teaching, "order": order},
         "device": device,
         "deterministic": deterministic,
         "seeds": settings.parse_seeds(seeds) if seeds else None if seed is None else (seed,),

@@ -27,12 +27,14 @@ from dartcli.denoising.strategy import (
     Strategy,
     TrainingTable,
 )
+from dartcli.denoising.teaching import DifferentialTeaching
 
 __all__ = [
     "Basis",
     "CleanSample",
     "Context",
     "Decision",
+    "DifferentialTeaching",
     "Evidence",
     "Observed",
     "RampStrategy",

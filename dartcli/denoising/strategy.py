@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple
@@ -125,11 +125,15 @@ class Strategy(nn.Module):
     moved there from the validation split."""
     needs_epoch: ClassVar[bool] = False
     """Whether :meth:`decide` reads ``epoch``, so that your own loop must say how long one is."""
+    needs_study: bool = False
+    """Whether :meth:`study` must be called before each epoch; your own loop does not call it."""
     networks: ClassVar[int] = 1
     """Models to train side by side from different initial weights; the first one is validated,
     evaluated and saved."""
-    stages: ClassVar[int] = 1
-    """Trainings in a row, each by a new strategy from the same initial weights; the last one is
+    reads_trusted: ClassVar[bool] = False
+    """Whether :meth:`begin_stage` uses the probability from the trusted labels."""
+    stages: int = 1
+    """Trainings in a row, each by a new strategy from its own initial weights; the last one is
     reported. :meth:`begin_stage` receives what the one before found."""
 
     def __init__(self, options: settings.Options, context: Context) -> None:
@@ -149,7 +153,13 @@ class Strategy(nn.Module):
         """Return the interactions to train or validate on (default: as recorded)."""
         return interactions
 
-    def begin_stage(self, stage: int, found: Evidence, probability: Tensor | None) -> bool:
+    def begin_stage(
+        self,
+        stage: int,
+        found: Evidence,
+        probability: Tensor | None,
+        before: Mapping[str, Tensor],
+    ) -> bool:
         """Prepare for training number ``stage``; return whether it should take place.
 
         If not, the training before is the last one. It is called before the first epoch of every
@@ -163,9 +173,26 @@ class Strategy(nn.Module):
             What the finished model of the stage before tells about the training positives.
         probability : Float[P], optional
             Probability that each is a false positive, from the trusted labels; for a trusted one 0
-            or 1. None if none are granted, or they tell nothing about the others.
+            or 1. None if none are granted, they tell nothing about the others, or the strategy does
+            not read them.
+        before : mapping of str to Tensor
+            State of the strategy at the end of the stage before.
         """
         raise NotImplementedError
+
+    def choose_start(self, stage: int) -> int:  # noqa: ARG002 - for a strategy that overrides it
+        """Return which initial weights and batches a stage uses (default: those of the seed).
+
+        0 stands for those of the seed, and any other number for others.
+        """
+        return 0
+
+    def flagged_by(self, stage: int) -> Tensor | None:  # noqa: ARG002 - as above
+        """Return Bool[rows], what training number ``stage`` flagged for later ones.
+
+        None (default) if it flags no rows.
+        """
+        return None
 
     def link(self, logit: Tensor) -> Tensor:
         """Map the logit of a preference to that of the recorded label (default: identity).

@@ -11,7 +11,7 @@ from typing import Any, Final
 from dartcli import catalog
 from dartcli.errors import RunError
 from dartcli.experiments import sweep
-from dartcli.experiments.configure import granted_labels, label_strategy
+from dartcli.experiments.configure import granted_labels, label_strategy, label_teaching
 from dartcli.experiments.run import MODEL, Run
 from dartcli.experiments.run_index import find_run
 from dartcli.experiments.sweep import Sweep, check_same_data, find_sweep
@@ -131,7 +131,8 @@ class Comparison:
                 settings.strategy.options,
                 settings.protocol,
                 granted_labels(settings),
-            ),
+            )
+            + label_teaching(settings.teaching),
             settings.strategy.name,
             settings.strategy.options,
             granted_labels(settings),
@@ -239,21 +240,21 @@ class Comparison:
 
     def _paired(self) -> Iterator[tuple[Where, Contender, PairedDifference]]:
         for where in self.cells:
-            base = self.values(where, self.base.label)
             for contender in self.contenders.values():
-                mine = self.values(where, contender.label)
-                shared = [
-                    seed
-                    for seed in sorted(base.keys() & mine.keys())
-                    if self._split_seed(where, self.base.label, seed)
-                    == self._split_seed(where, contender.label, seed)
-                ]
-                if contender != self.base and shared:
-                    yield (
-                        where,
-                        contender,
-                        compare_paired([mine[seed] - base[seed] for seed in shared]),
-                    )
+                pair = self.pair(where, contender.label)
+                if contender != self.base and pair is not None:
+                    yield where, contender, pair
+
+    def pair(self, where: Where, label: str, metric: str | None = None) -> PairedDifference | None:
+        """Return a contender minus ``base`` over the seeds and splits that both have, if any."""
+        base, mine = (self.values(where, one, metric) for one in (self.base.label, label))
+        shared = [
+            seed
+            for seed in sorted(base.keys() & mine.keys())
+            if self._split_seed(where, self.base.label, seed)
+            == self._split_seed(where, label, seed)
+        ]
+        return compare_paired([mine[seed] - base[seed] for seed in shared]) if shared else None
 
     def _split_seed(self, where: Where, label: str, seed: int) -> int:
         return self.metrics[where, label][seed].split_seed

@@ -22,6 +22,7 @@ from dartcli.settings import (
     Options,
     Protocol,
     Settings,
+    Teaching,
     Training,
     find_protocol,
     merge,
@@ -32,6 +33,8 @@ from dartcli.training.configuration import Configuration
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from dartcli.denoising import Strategy
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +85,7 @@ def configure(settings: Settings) -> Configuration:
         model.Options, settings.model, "model", protocol, protocol.model_dump()
     )
     strategy_options = resolve_options(strategy.Options, settings.strategy, "strategy", protocol)
+    _check_teaching(settings, strategy)
     complete = settings.model_copy(
         update={
             "dataset": _stated(settings.dataset, dataset_options),
@@ -100,6 +104,31 @@ def configure(settings: Settings) -> Configuration:
         strategy,
         strategy_options,
     )
+
+
+def _check_teaching(settings: Settings, strategy: type[Strategy]) -> None:
+    """Raise UsageError if teaching is incomplete, or the strategy does not fit it."""
+    from dartcli.denoising import Strategy as Plain
+
+    teaching = settings.teaching
+    if teaching.mode is None:
+        if teaching != type(teaching)():
+            raise UsageError(
+                f"settings.teaching.order is {teaching.order}, but there is no teaching. Add "
+                "`--teaching serial` or `--teaching parallel`."
+            )
+        return
+    if (
+        strategy.reads_noisy
+        or strategy.needs_clean
+        or strategy.networks > 1
+        or strategy.stages > 1
+        or strategy.link is not Plain.link
+    ):
+        raise UsageError(
+            f"strategy `{settings.strategy.name}` cannot be combined with `--teaching`, which "
+            "needs one that flags interactions by the losses of a single model, such as `dart`."
+        )
 
 
 def _complete_training(training: Training, protocol: Protocol, model: type[nn.Module]) -> Training:
@@ -142,6 +171,14 @@ def granted_labels(settings: Settings) -> dict[str, int | str]:
     """Return how many trusted labels are granted, by setting; those of 0 are left out."""
     found = {"trusted": settings.trusted, "trusted_valid": settings.trusted_valid}
     return {key: number for key, number in found.items() if number}
+
+
+def label_teaching(teaching: Teaching) -> str:
+    """Return what follows the label of a strategy, such as ``, serial teaching 2``."""
+    if teaching.mode is None:
+        return ""
+    vote = "" if teaching.vote == "majority" else f", vote={teaching.vote}"
+    return f", {teaching.mode} teaching {teaching.order}{vote}"
 
 
 def resolve_strategy(name: str, options: Mapping[str, Any], protocol: str) -> dict[str, Any]:

@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dartcli import catalog
 from dartcli.errors import UsageError
-from dartcli.experiments.configure import label_strategy, resolve, resolve_strategy
+from dartcli.experiments.configure import (
+    label_strategy,
+    label_teaching,
+    resolve,
+    resolve_strategy,
+)
 from dartcli.experiments.sweep import SweepEntry, Tuned, settings_key
 from dartcli.settings import (
     Options,
+    Teaching,
+    merge,
     parse_assignments,
     parse_value,
+    validate,
 )
 from dartcli.training.configuration import Configuration
 
@@ -44,6 +52,13 @@ SENSITIVITY: Final[Mapping[str, tuple[float, ...]]] = {
 """Values of the sensitivity analysis; one option varies at a time."""
 CENTER: Final[Mapping[str, float]] = {"t_i": 0, "t_m": 20_000, "tau_m": 0.04, "r": 0.5}
 """Values of the options that do not vary."""
+SEARCH: Final[Mapping[str, tuple[float, ...]]] = {
+    "t_i": (0, 1000, 2000),
+    "t_m": (5000, 10_000, 20_000),
+    "tau_m": (0.005, 0.01, 0.02),
+    "r": (0, 0.25, 0.5, 0.75, 1),
+}
+"""The grid behind Table 2 of the thesis: 135 settings of DART."""
 LABELS: Final[tuple[str, ...]] = ("trusted", "trusted_valid")
 """Settings of trusted labels, which an arm states like its options."""
 
@@ -57,10 +72,11 @@ class Preset(Options):
     """Models."""
     arms: tuple[str, ...]
     """Strategies, each with its options and trusted labels: ``dart tau_m=0.04``."""
+    is_search: bool = False
+    """Whether one of the arms is chosen on the first seed, and confirmed on the others."""
 
 
-def _sensitivity_arms() -> tuple[str, ...]:
-    points = [{**CENTER, name: value} for name, values in SENSITIVITY.items() for value in values]
+def _name_arms(points: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
     texts = [" ".join(f"{key}={value}" for key, value in point.items()) for point in points]
     return ("base", *dict.fromkeys(f"dart {text}" for text in texts))
 
@@ -71,7 +87,13 @@ PRESETS: Final[Mapping[str, Preset]] = {
         models=("fm", "deepfm"),
         arms=(*TABLE_2, "popularity"),
     ),
-    "sensitivity": Preset(datasets=("book-crossing",), models=("fm",), arms=_sensitivity_arms()),
+    "sensitivity": Preset(
+        datasets=("book-crossing",),
+        models=("fm",),
+        arms=_name_arms(
+            {**CENTER, name: value} for name, values in SENSITIVITY.items() for value in values
+        ),
+    ),
     "label-curve": Preset(
         datasets=("movielens-100k", "jester-4", "adressa"),
         models=("fm", "deepfm"),
@@ -79,6 +101,14 @@ PRESETS: Final[Mapping[str, Preset]] = {
             *("base", "clean", "dart", "lcd-re", "adt-ce-r", "popularity"),
             *(f"trusted trusted={number}" for number in (50, 200, 500, 2000)),
         ),
+    ),
+    "table2-search": Preset(
+        datasets=("movielens-100k", "adressa", "book-crossing", "jester"),
+        models=("fm", "deepfm"),
+        arms=_name_arms(
+            dict(zip(SEARCH, values, strict=True)) for values in itertools.product(*SEARCH.values())
+        ),
+        is_search=True,
     ),
 }
 
@@ -92,8 +122,8 @@ class Plan:
     models: Sequence[str]
     """Names of models."""
     arms: Sequence[str]
-    """Strategies, optionally with options and labels: ``dart r=0 tau_m=0.04``,
-    ``trusted trusted=500``."""
+    """Strategies, optionally with options, labels, and teaching: ``dart r=0 tau_m=0.04``,
+    ``trusted trusted=500``, ``dart teaching.mode=serial teaching.order=2``."""
     seeds: Sequence[int]
     """Each arm is trained once per seed."""
     protocol: str = "strict"
@@ -105,6 +135,8 @@ class Plan:
     ``strict``."""
     device: str = "auto"
     """Where to train."""
+    split_seed: int | None = None
+    """Seed of the split of all trainings; None = that of each. Labels show it."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +168,8 @@ def parse_grid(assignments: Iterable[str]) -> dict[str, list[Any]]:
     return grid
 
 
-def _build_tree(key: str, value: object) -> dict[str, Any]:
+def build_tree(key: str, value: object) -> dict[str, Any]:
+    """Return the nested settings in which ``key`` has ``value``."""
     tree = parse_assignments([f"{key}=0"])
     branch = tree
     while isinstance(inner := branch[next(iter(branch))], dict):
@@ -156,7 +189,8 @@ class _Arm:
     label: str
     strategy: str
     options: dict[str, Any]
-    trusted: dict[str, Any]
+    around: dict[str, Any]
+    """Its trusted labels and its teaching, as settings."""
 
 
 def is_of_arm(key: str) -> bool:
@@ -167,7 +201,7 @@ def is_of_arm(key: str) -> bool:
 def _varies(key: str, kind: type[Strategy]) -> bool:
     """Return whether a setting that belongs to an arm matters to a strategy."""
     if key in LABELS:
-        return key == "trusted_valid" or kind.stages > 1
+        return key == "trusted_valid" or kind.reads_trusted
     return key.removeprefix("strategy.") in kind.Options.model_fields
 
 
@@ -184,6 +218,7 @@ def _build_arms(plan: Plan) -> list[_Arm]:
             )
         kind = catalog.load("strategies", words[0])
         own = _parse_words(words[1:])
+        teaching = validate(Teaching, own.pop("teaching", {}), "teaching")
         known = [key for key in varied if _varies(key, kind)]
         unused -= set(known)
         # the grid does not vary what the arm sets itself
@@ -194,7 +229,9 @@ def _build_arms(plan: Plan) -> list[_Arm]:
             given = {key.removeprefix("strategy."): value for key, value in chosen.items()}
             options = resolve_strategy(words[0], given, plan.protocol)
             label = label_strategy(words[0], options, plan.protocol, trusted)
-            found.setdefault(label, _Arm(label, words[0], options, trusted))
+            label += label_teaching(teaching)
+            around = {**trusted, "teaching": teaching.model_dump()}
+            found.setdefault(label, _Arm(label, words[0], options, around))
     for key in varied:
         if key in unused:
             raise UsageError(
@@ -205,14 +242,30 @@ def _build_arms(plan: Plan) -> list[_Arm]:
 
 
 def _parse_words(words: Iterable[str]) -> dict[str, Any]:
-    """Return setting -> value of ``["r=0", "trusted=500"]``."""
+    """Return setting -> value of ``["r=0", "trusted=500"]``; ``teaching`` is a mapping."""
     found: dict[str, Any] = {}
     for word in words:
-        labels = word.partition("=")[0].strip() in LABELS
-        given = parse_assignments([word if labels else f"strategy.{word}"])
+        key = word.partition("=")[0].strip()
+        is_setting = key in LABELS or key.startswith("teaching.")
+        given = parse_assignments([word if is_setting else f"strategy.{word}"])
         options = given.pop("strategy", {}).get("options", {})
-        found |= given | {f"strategy.{key}": value for key, value in options.items()}
+        found = merge(found, given, {f"strategy.{key}": value for key, value in options.items()})
     return found
+
+
+def plan_training(configuration: Configuration, arm: str, **labels: str) -> PlannedTraining:
+    """Return the training of a configuration with one seed, under the label ``arm``."""
+    settings = configuration.settings
+    entry = SweepEntry(
+        dataset=labels.get("dataset", settings.dataset.name),
+        model=labels.get("model", settings.model.name),
+        arm=arm,
+        strategy=settings.strategy.name,
+        options=settings.strategy.options,
+        seed=settings.seeds[0],
+        key=settings_key(settings),
+    )
+    return PlannedTraining(entry, configuration)
 
 
 def plan_trainings(
@@ -254,20 +307,16 @@ def plan_trainings(
                 "model": {"name": model},
                 "strategy": {"name": arm.strategy, "options": arm.options},
                 "training": {"weight_decay": weight_decay},
-                **arm.trusted,
+                **arm.around,
                 "device": plan.device,
                 "seeds": [seed],
+                "split_seed": plan.split_seed,
             },
-            *(_build_tree(key, value) for key, value in chosen.items()),
+            *(build_tree(key, value) for key, value in chosen.items()),
         )
-        entry = SweepEntry(
-            dataset=names[0],
-            model=names[1],
-            arm=arm.label,
-            strategy=arm.strategy,
-            options=arm.options,
-            seed=seed,
-            key=settings_key(configuration.settings),
+        on_split = "" if plan.split_seed is None else f", split {plan.split_seed}"
+        planned = plan_training(
+            configuration, arm.label + on_split, dataset=names[0], model=names[1]
         )
-        result.setdefault((*names, arm.label, seed), PlannedTraining(entry, configuration))
+        result.setdefault((*names, arm.label, seed), planned)
     return list(result.values())

@@ -102,9 +102,19 @@ def train_run(
     # prepare the first seed's data before the folder: if that fails, no run is left behind
     first = load_prepared(configuration, configuration.settings.seeds[0])
     log_warnings(first)
+    _announce_stages(configuration)
     with run_writer.create_run(configuration.settings, environment(device), name) as folder:
         _train_seeds(folder, configuration, device, supervision, first)
     return Run(folder)
+
+
+def _announce_stages(configuration: Configuration) -> None:
+    """Log what several trainings in a row will cost."""
+    if configuration.stages > 1:
+        logger.info(
+            f"{configuration.stages} trainings in a row for each seed, each up to as long as a "
+            "single one"
+        )
 
 
 def _configure(

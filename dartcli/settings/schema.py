@@ -136,6 +136,29 @@ def iterations(duration: int | str, iterations_per_epoch: int | None) -> float:
     return float(duration.removesuffix("ep")) * iterations_per_epoch
 
 
+def check_share(value: object) -> float | str:
+    """Return a share from 0 to 1, or ``"auto"``.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if value == "auto":
+        return "auto"
+    try:
+        share = float("nan") if isinstance(value, bool) else float(str(value))
+    except ValueError:
+        share = float("nan")
+    if not 0 <= share <= 1:
+        raise ValueError("must be a number from 0 to 1, or auto")
+    return share
+
+
+Share = Annotated[float | str, PlainValidator(check_share)]
+"""A share from 0 to 1, or ``"auto"``: estimated while training."""
+
+
 def check_number(value: object) -> int | str:
     """Return a number of trusted labels, or ``"all"``.
 
@@ -197,6 +220,18 @@ class Training(Options):
     loss-distribution``."""
 
 
+class Teaching(Options):
+    """Differential teaching: identify false positives by whole trainings, then train anew."""
+
+    mode: Literal["serial", "parallel"] | None = None
+    """``serial``: each training flags interactions for the next. ``parallel``: trainings with other
+    seeds vote. None = no teaching: the strategy flags while it trains."""
+    order: int = Field(1, ge=1, le=9)
+    """Number of trainings that identify; another one follows, which is reported."""
+    vote: Literal["majority", "all"] = "majority"
+    """How many of the identifying trainings must flag an interaction, if ``parallel``."""
+
+
 class Settings(Options):
     """Everything that determines the results of a run."""
 
@@ -212,6 +247,8 @@ class Settings(Options):
     """Denoising strategy: how suspected false positives are treated."""
     training: Training = Training()
     """Batches, optimizer, and stopping."""
+    teaching: Teaching = Teaching()
+    """Whether the strategy flags interactions in trainings of its own."""
     init: str | None = Field(None, min_length=1)
     """Run whose weights training starts from; None = fresh weights."""
     trusted: Number = 0

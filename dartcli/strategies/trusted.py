@@ -6,6 +6,7 @@ that is fitted on trusted labels instead of a threshold on the loss.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -23,7 +24,8 @@ class Trusted(Strategy):
     plain training is the result.
     """
 
-    stages: ClassVar[int] = 2
+    reads_trusted: ClassVar[bool] = True
+    stages = 2
     target: Tensor | None
 
     def __init__(self, options: settings.Options, context: Context) -> None:
@@ -35,6 +37,7 @@ class Trusted(Strategy):
         stage: int,  # noqa: ARG002 - there is only the second
         found: Evidence,
         probability: Tensor | None,
+        before: Mapping[str, Tensor],  # noqa: ARG002 - plain training has no state
     ) -> bool:
         """Take label 1 - p for every positive; without p, there is no second stage."""
         if probability is None:

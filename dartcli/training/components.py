@@ -14,7 +14,13 @@ from dartcli.data.columns import LABEL, NOISY, RATING
 from dartcli.data.manifest import Prepared
 from dartcli.data.seeds import derived_seed
 from dartcli.data.tensors import Interactions, TrainingSet, known_pairs, to_interactions
-from dartcli.denoising import CleanSample, Context, Strategy, TrainingTable
+from dartcli.denoising import (
+    CleanSample,
+    Context,
+    DifferentialTeaching,
+    Strategy,
+    TrainingTable,
+)
 from dartcli.errors import TrainingError, UsageError
 from dartcli.training.configuration import Configuration
 from dartcli.training.device import check_room
@@ -135,6 +141,9 @@ def _build_modules(
     with torch.random.fork_rng([]):
         torch.manual_seed(derived_seed(seed, 4))
         strategy = configuration.strategy(configuration.strategy_options, context)
+    teaching = configuration.settings.teaching
+    if teaching.mode is not None:
+        strategy = DifferentialTeaching(teaching, context, strategy)
     return models, strategy.to(device)
 
 

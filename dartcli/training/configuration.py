@@ -36,3 +36,9 @@ class Configuration:
     """The strategy's class."""
     strategy_options: Options
     """Options of the strategy."""
+
+    @property
+    def stages(self) -> int:
+        """Trainings in a row for each seed, at most."""
+        teaching = self.settings.teaching
+        return self.strategy.stages if teaching.mode is None else teaching.order + 1

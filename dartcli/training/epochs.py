@@ -55,8 +55,9 @@ class Stage:
     earlier: Sequence[EpochRecord] = ()
     """The epochs of the stages before."""
     weights: State = field(default_factory=dict)
-    """The reported weights of the stage before, which determine what it handed on; empty in the
-    first stage."""
+    """The reported weights of the stage before; empty in the first stage."""
+    memory: State = field(default_factory=dict)
+    """The state of its strategy at its end. Both determine what it handed on."""
 
 
 HISTORY_COLUMNS: Final[Mapping[str, type[pl.DataType]]] = {
@@ -81,6 +82,8 @@ def epoch_table(
 
 EARLIER: Final = "earlier."
 """Prefix of :attr:`Stage.weights` in :attr:`Position.tensors`."""
+MEMORY: Final = "memory."
+"""Prefix of :attr:`Stage.memory`."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,14 @@ from dartcli.errors import TrainingError
 from dartcli.settings import Training
 from dartcli.training import recorder, scoring
 from dartcli.training.checkpoint import CheckpointWriter
-from dartcli.training.epochs import EARLIER, EpochRecord, Position, Stage, iterations_in
+from dartcli.training.epochs import (
+    EARLIER,
+    MEMORY,
+    EpochRecord,
+    Position,
+    Stage,
+    iterations_in,
+)
 from dartcli.training.grants import estimate_clean_auc
 from dartcli.training.program import Program, State, add_prefix, strip_prefix
 from dartcli.training.step import Stepper
@@ -270,6 +277,7 @@ class TrainingLoop:
             **add_prefix("best.", self.best),
             "best_valid": self.best_valid,
             **add_prefix(EARLIER, self.stage.weights),
+            **add_prefix(MEMORY, self.stage.memory),
             **(within or {}),
         }
         finished = (*self.stage.earlier, *self.finished)

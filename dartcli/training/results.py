@@ -16,6 +16,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+class StageMetrics(Options):
+    """A training whose model identified false positives for later ones."""
+
+    stage: int
+    """Its number, from 1."""
+    epochs: int
+    """Epochs trained."""
+    iterations: int
+    """Iterations."""
+    flagged_share: float | None
+    """Share of the training positives that was flagged with its model; null if none are flagged
+    as a whole, as with soft labels."""
+    precision: float | None
+    """Share of false positives among the flagged interactions that have ground truth."""
+    recall: float | None
+    """Share of the known false positives that were flagged."""
+
+
 class SeedMetrics(Options):
     """Metrics of one training; null if a metric is not defined."""
 
@@ -81,6 +99,8 @@ class SeedMetrics(Options):
     """Share of false positives among the 4% of the same rows that the detector doubts most."""
     detector_calibration_error: float | None = None
     """Expected calibration error of its probabilities on the same rows, 10 equal bins."""
+    stages: tuple[StageMetrics, ...] = ()
+    """The trainings before the one that is measured, if there are several in a row."""
 
 
 class Spread(Options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,16 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from dartcli import metrics
-from dartcli.data.tensors import FALSE_POSITIVE, TRUE_POSITIVE
-from dartcli.denoising import Evidence
+from dartcli.data.seeds import derived_seed
+from dartcli.data.tensors import FALSE_POSITIVE, TRUE_POSITIVE, UNKNOWN_POSITIVE
+from dartcli.denoising import Evidence, Strategy
 from dartcli.models._layers import JointTable
 from dartcli.signals._detector import Detection, detect
 from dartcli.training.components import Components
-from dartcli.training.results import finite_or_none
+from dartcli.training.epochs import EpochRecord
+from dartcli.training.results import StageMetrics, finite_or_none
 from dartcli.training.scoring import score_positives
 
 logger = logging.getLogger(__name__)
 
+STREAM: Final = 7
+"""Stream of randomness of the starts that are not those of the seed."""
 TOP_SHARE: Final = 0.04
 """Share of the training positives whose precision is measured."""
 BINS: Final = 10
@@ -45,13 +50,17 @@ class Identification:
         return self.detection.probability
 
 
-def identify(model: nn.Module, components: Components) -> Identification:
+def identify(
+    model: nn.Module, components: Components, *, with_labels: bool = True
+) -> Identification:
     """Collect the evidence of ``model``, and fit the detector if labels are granted.
 
-    The ground truth of no row but ``components.trusted`` is read.
+    The ground truth of no row but ``components.trusted`` is read; of none without ``with_labels``.
     """
     evidence = collect_evidence(model, components)
     trusted, kind = components.trusted.cpu(), components.recorded_train.kind.cpu()
+    if not with_labels:
+        trusted = trusted[:0]
     rows = torch.searchsorted(evidence.row, trusted)
     detection = detect(evidence, rows, kind[trusted] == FALSE_POSITIVE) if len(rows) else None
     return Identification(evidence, rows, detection)
@@ -110,6 +119,41 @@ def _read_factors(model: nn.Module, field: int, codes: int) -> Tensor:
             width = getattr(layer, "factors", layer.table.shape[1])
             parts.append(layer.table.detach()[start : start + codes, :width].cpu())
     return torch.cat(parts, dim=1)
+
+
+def seed_of(strategy: Strategy, seed: int, stage: int) -> int:
+    """Return the seed of the initial weights and batches of ``stage``."""
+    start = strategy.choose_start(stage)
+    return derived_seed(seed, STREAM, start) if start else seed
+
+
+def measure_stages(components: Components, earlier: Sequence[EpochRecord]) -> list[StageMetrics]:
+    """Return what each stage before the last one took, and what it flagged for later ones."""
+    kind = components.recorded_train.kind
+    positives, false = (int((kind >= least).sum()) for least in (TRUE_POSITIVE, FALSE_POSITIVE))
+    false -= int((kind == UNKNOWN_POSITIVE).sum())
+    result = []
+    for stage in dict.fromkeys(record.stage for record in earlier):
+        last = max((one for one in earlier if one.stage == stage), key=lambda one: one.epoch)
+        flagged = components.strategy.flagged_by(stage)
+        share = precision = recall = None
+        if flagged is not None:
+            mine = kind[flagged[: len(kind)]]
+            correct, judged = int((mine == FALSE_POSITIVE).sum()), int((mine < 3).sum())
+            share = len(mine) / positives
+            precision = correct / judged if false and judged else None
+            recall = correct / false if false else None
+        result.append(
+            StageMetrics(
+                stage=stage,
+                epochs=last.epoch,
+                iterations=last.iteration,
+                flagged_share=share,
+                precision=precision,
+                recall=recall,
+            )
+        )
+    return result
 
 
 def report_detection(found: Identification) -> None:

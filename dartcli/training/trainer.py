@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from dartcli.training.device import (
 from dartcli.training.epochs import (
     EARLIER,
     HISTORY_COLUMNS,
+    MEMORY,
     EpochRecord,
     Position,
     Stage,
@@ -35,7 +37,15 @@ from dartcli.training.program import strip_prefix
 from dartcli.training.results import SeedMetrics, SeedRecord, finite_or_none
 from dartcli.training.retrieval import measure_lists
 from dartcli.training.scoring import compute_group_metrics, compute_metrics, score, score_table
-from dartcli.training.stages import identify, measure_detection, report_detection
+from dartcli.training.stages import (
+    identify,
+    measure_detection,
+    measure_stages,
+    report_detection,
+    seed_of,
+)
+
+logger = logging.getLogger(__name__)
 
 GROUPS = 5
 """Users, and items, are divided by activity into this many groups with equal positives."""
@@ -165,6 +175,8 @@ class SeedTraining:
         wanted = self.configuration.settings.deterministic
         with explained(self.device), deterministic(self.device, wanted=wanted):
             components = build_components(self.configuration, self.prepared, self.seed, self.device)
+            if seed_of(components.strategy, self.seed, 1) != self.seed:
+                components = self._restart(components, 1)
             if self.position is None:
                 self._initialize(components)
             with threads_for(components.models[0]), keeping_freed_memory():
@@ -174,9 +186,9 @@ class SeedTraining:
         """Train the stages of the strategy, each with what the one before handed on."""
         stage, position = Stage(), self.position
         if position is not None and position.stage > 1:
-            weights = strip_prefix(position.tensors, EARLIER)
             earlier = [one for one in position.finished if one.stage < position.stage]
-            stage = Stage(position.stage, earlier, weights)
+            handed = (strip_prefix(position.tensors, prefix) for prefix in (EARLIER, MEMORY))
+            stage = Stage(position.stage, earlier, *handed)
             following = self._hand_on(components, stage)
             assert following is not None  # noqa: S101 - this stage has begun before
             components = following
@@ -190,7 +202,12 @@ class SeedTraining:
                 break
             reports_best = self.configuration.protocol.report == "best"
             weights = loop.outcome.best if reports_best else copy_weights(components.models[0])
-            following_stage = Stage(stage.number + 1, [*stage.earlier, *self.epochs], weights)
+            following_stage = Stage(
+                stage.number + 1,
+                [*stage.earlier, *self.epochs],
+                weights,
+                copy_weights(components.strategy),
+            )
             following = self._hand_on(components, following_stage)
             if following is None:
                 break
@@ -216,7 +233,7 @@ class SeedTraining:
             valid,
             valid.clean_label if clean else valid.label,
             plan,
-            self.seed,
+            seed_of(components.strategy, self.seed, stage.number),
             watched=components.recorded_valid,
             trusted=components.trusted_valid,
             stage=stage,
@@ -228,14 +245,25 @@ class SeedTraining:
         """Return what ``stage`` is trained with; None if it is not."""
         model = build_model(self.configuration, self.prepared, self.seed, self.device)
         model.load_state_dict(stage.weights)
-        found = identify(model, components)
-        if self.position is None or self.position.stage < stage.number:
+        following = self._restart(components, stage.number)
+        strategy = following.strategy
+        found = identify(model, components, with_labels=strategy.reads_trusted)
+        if strategy.reads_trusted and (self.position is None or self.position.stage < stage.number):
             report_detection(found)
-        following = restart(components, self.configuration, self.prepared, self.seed)
         self._initialize(following)
-        begins = following.strategy.begin_stage(stage.number, found.evidence, found.probability)
+        begins = strategy.begin_stage(stage.number, found.evidence, found.probability, stage.memory)
+        if not begins and not strategy.reads_trusted:
+            logger.warning(
+                f"nothing was flagged with the model of training {stage.number - 1}, which is "
+                "therefore the last one. Raise the rate, for example `--tau-m`."
+            )
         self.detected = measure_detection(found, components)
         return following if begins else None
+
+    def _restart(self, components: Components, stage: int) -> Components:
+        """Return ``components`` as they are at the start of ``stage``."""
+        seed = seed_of(components.strategy, self.seed, stage)
+        return restart(components, self.configuration, self.prepared, seed)
 
     def finish(self) -> Trained:
         """Train to the end and return the outcome."""
@@ -284,6 +312,7 @@ class SeedTraining:
             stopped=outcome.stopped,
             **_identification(epoch.iterations, components),
             **self.detected,
+            stages=tuple(measure_stages(components, stage.earlier)),
         )
         return Trained(
             measured,
