@@ -317,6 +317,11 @@ def strategy(
     kind = _load_loss(name)
     context = Context(iterations_per_epoch=iterations_per_epoch, table=table)
     rule = kind(validate(kind.Options, options, "strategy"), context)
+    if rule.needs_study:
+        raise UsageError(
+            f"cannot use the strategy {name!r} as a loss with 'auto': it inspects the training "
+            f"between epochs. Use `dart train --strategy {name}`."
+        )
     return Denoiser(rule, inputs=inputs, reduction=reduction, trusted=trusted, group=group)
 
 
@@ -328,10 +333,10 @@ def _load_loss(name: str) -> type[Strategy]:
             f"cannot use the strategy {name!r} as a loss: it only prepares the training table. "
             "Drop or relabel the known false positives in your own data."
         )
-    if kind.needs_clean or kind.networks > 1 or kind.stages > 1:
+    if kind.needs_study or kind.networks > 1 or kind.stages > 1:
         reason = (
-            "inspects the whole model between epochs"
-            if kind.needs_clean
+            "inspects the training between epochs"
+            if kind.needs_study
             else f"trains {kind.networks} networks at once"
             if kind.networks > 1
             else f"needs {kind.stages} trainings in a row"

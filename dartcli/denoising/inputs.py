@@ -102,7 +102,7 @@ class Notices:
                 '`inputs="probabilities"`.',
             )
         if isinstance(rule, RampStrategy) and is_alone:
-            self._look_at_size(rule.options.tau_m, rule, labels)
+            self._look_at_size(rule.most, rule, labels)
         if is_alone and _count_processes() > 1:
             self._say(
                 "processes",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import Field
 from torch import Tensor
 
 from dartcli import settings
@@ -33,7 +32,7 @@ class RampStrategy(Strategy):
     class Options(settings.Options):
         """The ramp, with the thesis's names and defaults."""
 
-        tau_m: float = Field(0.02, ge=0, le=1)
+        tau_m: settings.Share = 0.02
         """Highest flagging rate, reached t_i + t_m iterations after the start."""
         t_i: settings.Duration = 0
         """Iterations, or epochs as 2ep, before anything is flagged."""
@@ -54,7 +53,11 @@ class RampStrategy(Strategy):
                 f"strategy.t_m is {options.t_m!r}: the rate must rise over more than 0 iterations. "
                 "Use 1 to start at the maximum rate."
             )
-        for name, value in {"t_i": t_i, "t_m": t_m, "tau_m": options.tau_m}.items():
+        is_known = isinstance(options.tau_m, float)
+        self.most = float(options.tau_m) if is_known else 1.0
+        """Upper bound of the rate."""
+        tau_m = self.most if is_known else 0.0
+        for name, value in {"t_i": t_i, "t_m": t_m, "tau_m": tau_m}.items():
             self.register_constant(name, value)
 
     def compute_rate(self, iteration: Tensor) -> Tensor:
@@ -67,6 +70,6 @@ class RampStrategy(Strategy):
         ``score`` is Float[N], not negative, and ``ranked`` Bool[N]; ties are broken by row.
         """
         keys = compute_rank_keys(score, observed.row, ranked, nonnegative=True)
-        top_keys = find_top_keys(keys, self.options.tau_m * len(keys))
+        top_keys = find_top_keys(keys, self.most * len(keys))
         count = count_share(self.compute_rate(observed.iteration), ranked.sum())
         return mask_highest(top_keys, keys, count)

@@ -63,7 +63,7 @@ def _advise(run: Run) -> str:
     iterations = run.iterations(run.seeds[0])
     rows = iterations["rows"] if options.get("basis") == "batch" else iterations["positives"]
     largest = int(rows.max())  # type: ignore[arg-type]
-    if options["tau_m"] * largest < 1:
+    if options["tau_m"] != "auto" and options["tau_m"] * largest < 1:
         return (
             f"Even the highest rate, tau_m {options['tau_m']:g}, is less than one of the "
             f"{largest:,} interactions in a batch. Raise `--tau-m` or `--batch-size`."

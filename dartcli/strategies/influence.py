@@ -57,6 +57,7 @@ class Influence(Strategy):
         """Norm of the residual, relative to the right-hand side, at which the solver stops."""
 
     options: Options
+    needs_study = True
     relabeled: Tensor
 
     def __init__(self, options: Options, context: Context) -> None:

@@ -69,7 +69,7 @@ def test_a_model_trained_on_noisy_labels_learns_the_true_ones() -> None:
 @pytest.mark.parametrize("name", catalog.names("strategies"))
 def test_a_strategy_is_a_loss_unless_it_needs_more_than_a_batch(name: str) -> None:
     kind = catalog.load("strategies", name)
-    if kind.reads_noisy or kind.needs_clean or kind.networks > 1 or kind.stages > 1:
+    if kind.reads_noisy or kind.needs_study or kind.networks > 1 or kind.stages > 1:
         with pytest.raises(UsageError, match=repr(name)):
             dartcli.strategy(name)
         return
@@ -91,6 +91,9 @@ def test_a_strategy_is_a_loss_unless_it_needs_more_than_a_batch(name: str) -> No
         (lambda: dartcli.strategy("drat"), "drat"),
         (lambda: dartcli.strategy("dart", q=1), r"strategy\.q"),
         (lambda: dartcli.strategy("dart", t_m="3ep"), "3ep"),
+        (lambda: dartcli.strategy("dart", r="auto"), "'auto'"),
+        (lambda: dartcli.strategy("dart", rank_by="relative-loss"), "'relative-loss'"),
+        (lambda: dartcli.strategy("dart", tau_m=1.5), r"strategy\.tau_m.*1\.5"),
         (lambda: dartcli.strategy("popularity"), "TrainingTable"),
         (lambda: dartcli.strategy("dart", inputs="logit"), "'logit'"),
         (lambda: dartcli.strategy("dart", reduction="sum"), "'sum'"),

@@ -44,6 +44,7 @@ def test_a_strategy_that_reads_the_epoch_says_so(name: str) -> None:
         or kind.networks > 1
         or kind.stages > 1
         or kind.needs_epoch
+        or kind.needs_study
     ):
         return
     logits, labels = draw()
