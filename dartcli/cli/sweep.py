@@ -25,8 +25,12 @@ def sweep(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Prepared sweep: table2 and sensitivity (Fig. 7) of the thesis, or label-curve.",
-            autocompletion=completion.complete_choice("table2", "sensitivity", "label-curve"),
+            help="Prepared sweep: table2 and sensitivity (Fig. 7) of the thesis, label-curve, or "
+            "table2-search, which searches 135 settings of dart on the first seed and confirms one "
+            "on the others.",
+            autocompletion=completion.complete_choice(
+                "table2", "sensitivity", "label-curve", "table2-search"
+            ),
         ),
     ] = None,
     datasets: Annotated[
@@ -139,6 +143,7 @@ def sweep(
     with progress.loading_torch():
         from dartcli.data import registry
         from dartcli.experiments import sweep_plan
+        from dartcli.experiments.search import run_search
         from dartcli.experiments.sweep_plan import PRESETS, Plan
         from dartcli.experiments.sweep_runner import run_sweep
 
@@ -149,6 +154,7 @@ def sweep(
     base = PRESETS.get(preset) if preset else None
     if preset and base is None:
         raise UsageError(f"no preset {preset!r}. Choose from {', '.join(PRESETS)}.")
+    is_search = base is not None and base.is_search
     arms = _split_names(strategies) or ((base.arms if base else ()) if arm or base else ())
     if not arms and not arm:
         arms = ("base", "dart")
@@ -158,31 +164,31 @@ def sweep(
         models=_split_names(models) or (base.models if base else ("fm",)),
         arms=(*arms, *(arm or ())),
         seeds=settings.parse_seeds(seeds),
-        protocol=protocol or "strict",
+        protocol=protocol or ("reference" if is_search else "strict"),
         grid=sweep_plan.parse_grid(set_ or []),
         tune_base=tune_base,
         device=device,
     )
     chosen = name or f"{preset or 'sweep'}-{plan.protocol}"
     if dry_run:
-        _print_dry_run(plan, chosen, json=json)
+        _print_dry_run(plan, chosen, is_search=is_search, json=json)
         return
     with progress.sweep_bar() as bar:
-        found = run_sweep(plan, chosen, jobs=jobs, progress=bar)
+        found = (run_search if is_search else run_sweep)(plan, chosen, jobs=jobs, progress=bar)
     if quiet and not json:
         console.print_line(found.name)
         return
     _print_sweep(found, json=json)
     console.note(f"sweep folder: {found.folder}")
     if {"base"} < {entry.strategy for entry, _ in found.finished()}:
-        _print_comparison(found, json=json)
+        _print_analysis("search" if is_search else "compare", found, json=json)
 
 
-def _print_comparison(found: Sweep, *, json: bool) -> None:
+def _print_analysis(name: str, found: Sweep, *, json: bool) -> None:
     from dartcli.reporting.analyze import run_analysis
 
     if not json:
-        for view in run_analysis("compare", found).tables:
+        for view in run_analysis(name, found).tables:
             tables.table(view.title, view.columns, view.rows)
     console.next_command(f"dart report {found.name}")
 
@@ -191,21 +197,27 @@ def _split_names(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-def _print_dry_run(plan: Plan, name: str, *, json: bool) -> None:
+def _print_dry_run(plan: Plan, name: str, *, is_search: bool, json: bool) -> None:
+    from dartcli.experiments.search import plan_search
     from dartcli.experiments.sweep import find_sweep, list_sweeps
     from dartcli.experiments.sweep_plan import plan_trainings
 
-    planned = plan_trainings(plan)
+    parts = plan_search(plan) if is_search else (plan,)
+    planned = [training for part in parts for training in plan_trainings(part)]
     known = (
         {entry.key for entry, _ in find_sweep(name).finished()} if name in list_sweeps() else set()
     )
     missing = sum(training.entry.key not in known for training in planned)
+    stages = sum(training.configuration.stages for training in planned)
     if json:
-        console.document({"sweep": name, "trainings": len(planned), "missing": missing})
+        document = {"sweep": name, "trainings": len(planned), "missing": missing}
+        console.document({**document, "stages": stages})
     else:
+        rows = f" in {stages:,} stages" if stages > len(planned) else ""
+        rest = "confirmation of the chosen settings" if is_search else "tuning of the baseline"
         console.print_line(
-            f"{name}: {len(planned):,} trainings, {missing:,} of them missing, not counting the "
-            "tuning of the baseline"
+            f"{name}: {len(planned):,} trainings{rows}, {missing:,} of them missing, not counting "
+            f"the {rest}"
         )
 
 

@@ -1,0 +1,132 @@
+"""A search over settings: the best by test, the choice by validation, and its confirmation."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from dartcli.errors import RunError
+from dartcli.experiments.search import Searched, read_searches
+from dartcli.experiments.sweep import Sweep
+from dartcli.metrics.statistics import compare_paired
+from dartcli.reporting.analysis import Analysis, AnalysisResult
+from dartcli.reporting.phrases import confidence_interval, count, interval_cell, signed
+from dartcli.reporting.table import Marked, Table
+
+METRIC = "test_auc"
+
+
+def examine(subjects: Sequence[Sweep]) -> AnalysisResult:
+    """Return the three gains of each cell, and what choosing alone gives."""
+    cells = [
+        numbers
+        for sweep in subjects
+        for one in read_searches(sweep)
+        if (numbers := _numbers(one)) is not None
+    ]
+    if not cells:
+        raise RunError(
+            "no search is far enough to be examined. Run `dart sweep --preset table2-search`."
+        )
+    return AnalysisResult(
+        name="search",
+        title="How much of a searched gain is the choice of the best",
+        sentences=tuple(map(_sentence, cells)),
+        tables=(_table(cells),),
+        numbers={"metric": METRIC, "cells": cells},
+    )
+
+
+def _numbers(found: Searched) -> dict[str, Any] | None:
+    best, chosen = found.choose(METRIC), found.choose()
+    if found.base is None or found.base.test_auc is None or best is None or chosen is None:
+        return None
+    base, null = found.base.test_auc, sorted(_values(found.null).values())
+    values = _values(found.settings)
+    before, after = (_values(found.fresh.get(label, {})) for label in ("base", chosen))
+    shared = sorted(before.keys() & after.keys())
+    paired = compare_paired([after[seed] - before[seed] for seed in shared]) if shared else None
+    return {
+        "dataset": found.where[0],
+        "model": found.where[1],
+        "seed": found.seed,
+        "base": base,
+        "settings": len(values),
+        "best_by_test": best,
+        "best_by_test_gain": values[best] - base,
+        "median_gain": statistics.median(values.values()) - base,
+        "chosen_by_validation": chosen,
+        "chosen_gain": values[chosen] - base if chosen in values else None,
+        "fresh_seeds": shared,
+        "fresh_gain": paired and paired.mean,
+        "fresh_interval": paired and paired.t_interval,
+        "null_trainings": len(null),
+        "null_best_minus_median": null[-1] - statistics.median(null) if null else None,
+        "null_best_minus_base": null[-1] - base if null else None,
+    }
+
+
+def _values(results: Any) -> dict[Any, float]:
+    """Return key -> metric, without undefined ones."""
+    found = {key: getattr(one, METRIC) for key, one in results.items()}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _sentence(one: dict[str, Any]) -> str:
+    fresh = (
+        f"{signed(one['fresh_gain'])} on {count(len(one['fresh_seeds']), 'other seed')}"
+        if one["fresh_gain"] is not None
+        else "not confirmed yet"
+    )
+    if one["fresh_interval"]:
+        fresh += f" ({confidence_interval(one['fresh_interval'])})"
+    return (
+        f"{one['dataset']} {one['model']}: the best of {one['settings']} settings by test AUC is "
+        f"{signed(one['best_by_test_gain'])} above base on one split, the one chosen by validation "
+        f"{signed(one['chosen_gain'])} there and {fresh}; the best of {one['null_trainings']} "
+        f"trainings of base alone is {signed(one['null_best_minus_median'] or 0.0)} above their "
+        "median."
+    )
+
+
+def _table(cells: Sequence[dict[str, Any]]) -> Table:
+    return Table(
+        title="Gain in test AUC over base in units of 1e-4. Null: best minus median of trainings "
+        "of base that differ in the seed only, on the split of the search",
+        columns=(
+            "dataset", "model", "base", "settings", "best by test", "median", "by validation",
+            "confirmed", "95% CI", "seeds", "null", "null trainings",
+        ),
+        rows=tuple(
+            (
+                one["dataset"],
+                one["model"],
+                one["base"],
+                one["settings"],
+                *(
+                    Marked(_scale(one[key]), 1, signed=True)
+                    for key in ("best_by_test_gain", "median_gain", "chosen_gain", "fresh_gain")
+                ),
+                interval_cell(one["fresh_interval"]),
+                len(one["fresh_seeds"]),
+                Marked(_scale(one["null_best_minus_median"]), 1, signed=True),
+                one["null_trainings"],
+            )
+            for one in cells
+        ),
+    )  # fmt: skip
+
+
+def _scale(value: float | None) -> float | None:
+    return None if value is None else 1e4 * value
+
+
+ANALYSIS = Analysis(
+    question="How much of the gain of a searched setting is the choice of the best?",
+    examine=examine,
+    takes_sweeps=True,
+    takes_runs=False,
+    thesis_figure="Table 2",
+    place=25,
+)
