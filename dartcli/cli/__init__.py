@@ -28,6 +28,7 @@ from dartcli.cli import (
     score,
     sweep,
     train,
+    tune,
 )
 from dartcli.cli.errors import CommandGroup, guarded, raise_interrupted
 from dartcli.errors import DartError
@@ -54,6 +55,7 @@ app.command("recommend")(guarded(recommend.recommend))
 app.command("export")(guarded(export.export))
 app.command("analyze")(guarded(analyze.analyze))
 app.command("sweep")(guarded(sweep.sweep))
+app.command("tune")(guarded(tune.tune))
 app.command("report")(guarded(report.report))
 app.command("list")(guarded(listing.list_components))
 app.add_typer(runs.app, name="runs")

@@ -272,19 +272,24 @@ def claim_sweep(name: str, protocol: str) -> Sweep:
         If the name is invalid, or the sweep exists under another protocol.
     """
     folder = ensure_directory(sweeps_directory()) / run_index.check_name(name)
-    sweep = Sweep(ensure_directory(folder))
-    ensure_directory(folder / ROWS)
-    with lock(folder / ".lock"):
-        if not (folder / DOCUMENT).is_file():
-            write_document(
-                folder / DOCUMENT, SweepDocument(protocol=protocol).model_dump(mode="json")
-            )
+    sweep = claim_trainings(folder, protocol)
     if sweep.document.protocol != protocol:
         raise UsageError(
             f"sweep {name} in {folder} uses protocol {sweep.document.protocol}. Choose another "
             "`--name`."
         )
     return sweep
+
+
+def claim_trainings(folder: Path, protocol: str) -> Sweep:
+    """Make ``folder`` one that can hold trainings, unless it is."""
+    ensure_directory(ensure_directory(folder) / ROWS)
+    with lock(folder / ".lock"):
+        if not (folder / DOCUMENT).is_file():
+            write_document(
+                folder / DOCUMENT, SweepDocument(protocol=protocol).model_dump(mode="json")
+            )
+    return Sweep(folder)
 
 
 def _folder(name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import multiprocessing
 import os
@@ -10,8 +11,8 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, as_completed
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -30,6 +31,13 @@ WEIGHT_DECAYS: Final = (1e-6, 1e-5, 1e-4)
 """Values that the weight decay of ``base`` is chosen from."""
 TUNING_SEEDS: Final = (0, 1, 2)
 """Seeds used for tuning, whatever the seeds of the sweep: adding seeds changes no choice."""
+
+
+class DeadWorker(str):
+    """The error of a training whose process ended without one."""
+
+    __slots__ = ()
+
 
 Result = Row | str
 """A finished training, or the error that ended it."""
@@ -95,17 +103,18 @@ def run_sweep(
     planned = plan_trainings(plan)
     sweep = claim_sweep(name, plan.protocol)
     _prepare_datasets(planned)
-    workers = jobs or _default_jobs(plan.device)
+    workers = jobs or default_jobs(plan.device)
     tuned: dict[tuple[str, str], Tuned] = {}
     if tune:
         tuned = _tune_base(plan, sweep, workers, progress)
         planned = plan_trainings(plan, tuned)
     sweep.extend([training.entry for training in planned], tuned.values())
-    _run(planned, sweep, workers, "trainings", progress)
+    run_trainings(planned, sweep, workers, "trainings", progress)
     return Sweep(sweep.folder)
 
 
-def _default_jobs(device: str) -> int:
+def default_jobs(device: str) -> int:
+    """Return the processes at a time: one per core on a CPU, one on a GPU."""
     import torch
 
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
@@ -140,7 +149,9 @@ def _tune_base(
         decay: [_with_weight_decay(training, decay) for training in planned]
         for decay in WEIGHT_DECAYS
     }
-    _run([one for part in by_decay.values() for one in part], sweep, workers, "tuning", progress)
+    run_trainings(
+        [one for part in by_decay.values() for one in part], sweep, workers, "tuning", progress
+    )
     result = {}
     for where in dict.fromkeys((one.entry.dataset, one.entry.model) for one in planned):
         means = {
@@ -179,7 +190,7 @@ def _mean_valid_auc(sweep: Sweep, part: Sequence[PlannedTraining]) -> float:
     return statistics.fmean(numbers) if numbers else float("-inf")
 
 
-def _run(
+def run_trainings(
     planned: Sequence[PlannedTraining],
     sweep: Sweep,
     workers: int,
@@ -201,8 +212,7 @@ def _run(
         progress(SweepProgress(done, len(distinct), phase, latest, row, running))
 
     report()
-    results = _run_here(missing, sweep) if count <= 1 else _run_pool(missing, sweep, count)
-    with contextlib.closing(results):
+    with contextlib.closing(train_each(missing, sweep, count)) as results:
         for training, result in results:
             del left[training.entry.key]
             if isinstance(result, Row):
@@ -221,15 +231,24 @@ def _run(
         )
 
 
-def _run_here(missing: Sequence[PlannedTraining], sweep: Sweep) -> Results:
-    for training in missing:
+def train_each(trainings: Iterable[PlannedTraining], sweep: Sweep, count: int) -> Results:
+    """Yield each training with its result as soon as it ends; write its row.
+
+    With a ``count`` above 1, as many processes train. The next of ``trainings`` is asked for only
+    when there is room for it, so it may depend on the results so far.
+    """
+    return _run_here(trainings, sweep) if count <= 1 else _run_pool(trainings, sweep, count)
+
+
+def _run_here(trainings: Iterable[PlannedTraining], sweep: Sweep) -> Results:
+    for training in trainings:
         try:
             yield training, _train(training.configuration, sweep)
         except DartError as error:
             yield training, str(error)
 
 
-def _run_pool(missing: Sequence[PlannedTraining], sweep: Sweep, count: int) -> Results:
+def _run_pool(trainings: Iterable[PlannedTraining], sweep: Sweep, count: int) -> Results:
     """Train in ``count`` processes; one that dies costs only its own training."""
     from pebble import ProcessExpired, ProcessPool
 
@@ -239,24 +258,29 @@ def _run_pool(missing: Sequence[PlannedTraining], sweep: Sweep, count: int) -> R
         initargs=[max(1, available_cores() // count)],
         context=multiprocessing.get_context("spawn"),
     )
+    futures: dict[Future[str | None], PlannedTraining] = {}
+    queue = iter(trainings)
+
+    def fill() -> None:
+        for training in itertools.islice(queue, count - len(futures)):
+            words = [training.configuration.settings.model_dump_json(), str(sweep.folder)]
+            futures[pool.schedule(_train_in_worker, args=words)] = training
+
     try:
-        futures: dict[Future[str | None], PlannedTraining] = {
-            pool.schedule(
-                _train_in_worker,
-                args=[training.configuration.settings.model_dump_json(), str(sweep.folder)],
-            ): training
-            for training in missing
-        }
-        for future in as_completed(futures):
-            try:
-                error = future.result()
-            except ProcessExpired as expired:
-                error = (
-                    "worker exited unexpectedly, probably out of memory (exit code "
-                    f"{expired.exitcode}). Use fewer `--jobs`."
-                )
-            row = None if error else sweep.row(futures[future].entry.key)
-            yield futures[future], row or error or "its row cannot be read."
+        fill()
+        while futures:
+            for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                training, error = futures.pop(future), None
+                try:
+                    error = future.result()
+                except ProcessExpired as expired:
+                    error = DeadWorker(
+                        "worker exited unexpectedly, probably out of memory (exit code "
+                        f"{expired.exitcode}). Use fewer `--jobs`."
+                    )
+                row = None if error else sweep.row(training.entry.key)
+                yield training, row or error or "its row cannot be read."
+            fill()
     finally:
         pool.stop()  # type: ignore[no-untyped-call]
         pool.join()
