@@ -156,7 +156,10 @@ class Study:
         self.space = {one.key: one for one in document.space}
         self._optuna = load_optuna()
         self._stored: OptunaStudy = self._open()
-        self._engine: OptunaStudy = self._optuna.create_study(direction="maximize")
+        self._memory = self._optuna.storages.InMemoryStorage()
+        self._engine: OptunaStudy = self._optuna.create_study(
+            storage=self._memory, direction="maximize"
+        )
         self._qmc: BaseSampler | None = None
         with _quiet():
             for trial in self._list():
@@ -237,14 +240,19 @@ class Study:
         return {key: value for key, value in values.items() if self.space[key].contains(value)}
 
     def _propose(self, params: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Start a trial in the engine, with ``params`` if it was started before."""
+        """Start a trial in the engine, with ``params`` instead of its own if they are given."""
         number = len(self._engine.get_trials(deepcopy=False))
         self._engine.sampler = self._make_sampler(number)
-        keys = list(self.space) if params is None else list(params)
-        if params is not None:
-            self._engine.enqueue_trial(dict(params))
+        keys = self.space if params is None else params
         trial = self._engine.ask({key: self.space[key].distribution() for key in keys})
-        return dict(trial.params)
+        chosen = dict(trial.params)
+        for key, value in (params or {}).items():
+            # the defaults, and what was proposed while other trials ran, are no proposals of now
+            if chosen[key] != value:
+                kind = self.space[key].distribution()
+                internal = kind.to_internal_repr(value)
+                self._memory.set_trial_param(trial._trial_id, key, internal, kind)
+        return chosen | dict(params or {})
 
     def _answer(self, number: int, score: float | None) -> None:
         """End a trial in the engine.

@@ -467,6 +467,7 @@ def test_a_preset_is_a_plan(home: Path, preset: str) -> None:
         "table2": 4 * 2 * 12,
         "sensitivity": 1 + 4 + 4 + 4 + 5 - 3,
         "label-curve": 3 * 2 * (6 + 4),
+        "table2-search": 4 * 2 * 136,
     }
     assert len(found) == expected[preset]
 
