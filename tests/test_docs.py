@@ -138,7 +138,9 @@ READING_ORDER = [
 SHORTER = {
     # no test depends on the network, and two seeds are enough to compare
     "movielens-100k": "synthetic", "--seeds 0-9": "--seeds 0-1", "--seeds 0-4": "--seeds 0-1",
-    "--seeds 0-2": "--seeds 0-1",
+    "--seeds 0-2": "--seeds 0-1", "--trials 50": "--trials 3", "--confirm 100-109": "--confirm 7-8",
+    # the simulator has no ratings
+    "dataset.tp_threshold=3,4,5": "dataset.quality=0.5,1",
 }  # fmt: skip
 
 
