@@ -151,38 +151,35 @@ def tune(
 
         from dartcli.data import registry
         from dartcli.experiments.study import studies_directory
-        from dartcli.experiments.tune import BEST, run_study
+        from dartcli.experiments.tune import BEST, StudyPlan, run_study
         from dartcli.experiments.tune_space import parse_space
         from dartcli.reporting.tuning import phrase_study
 
-    flags: dict[str, Any] = {
-        "dataset": {"name": dataset},
-        "protocol": protocol,
-        "model": {"name": model},
-        "strategy": {"name": strategy},
-        "device": device,
-    }
     tree = settings.merge(
         {"dataset": {"name": registry.default_dataset()}},
         settings.load_tree(config) if config else {},
         settings.parse_assignments(set_ or []),
-        flags,
+        {
+            "dataset": {"name": dataset},
+            "protocol": protocol,
+            "model": {"name": model},
+            "strategy": {"name": strategy},
+            "device": device,
+        },
     )
-    parsed = parse_space(space or [], tree)
+    plan = StudyPlan(
+        name=name or _name_study(tree, sampler),
+        tree=tree,
+        space=parse_space(space or [], tree),
+        sampler=sampler,
+        trials=trials,
+        seconds=_parse_time(time),
+        seeds=settings.parse_seeds(seeds),
+        confirm=() if confirm == "none" else settings.parse_seeds(confirm),
+        storage=storage,
+    )
     with progress.sweep_bar() as bar:
-        found, tried = run_study(
-            tree,
-            parsed,
-            name=name or _name_study(tree, sampler),
-            sampler=sampler,
-            trials=trials,
-            seconds=_parse_time(time),
-            jobs=jobs,
-            seeds=settings.parse_seeds(seeds),
-            confirm=() if confirm == "none" else settings.parse_seeds(confirm),
-            storage=storage,
-            progress=bar,
-        )
+        found, tried = run_study(plan, jobs=jobs, progress=bar)
     if json:
         document = found.model_dump(mode="json")
         console.document({**document, "sentences": list(phrase_study(found))})
@@ -213,7 +210,6 @@ def _parse_time(text: str | None) -> float | None:
 
 def _print_trials(found: StudyResult, tried: list[Trial]) -> None:
     """Print the best trials, and the defaults."""
-    from dartcli.reporting.phrases import name_metric
     from dartcli.reporting.tuning import format_setting
 
     scored = [one for one in tried if one.score is not None]
@@ -221,7 +217,7 @@ def _print_trials(found: StudyResult, tried: list[Trial]) -> None:
     shown = [*best, *(one for one in scored[:1] if one.number == 0 and one not in best)]
     keys = list(dict.fromkeys(key for one in shown for key in one.values))
     tables.table(
-        f"{found.study}: the best of {len(scored)} trials by {name_metric(found.objective)}",
+        f"{found.study}: the best of {len(scored)} trials",
         ["trial", "objective", *(key.rpartition(".")[2] for key in keys)],
         [
             (

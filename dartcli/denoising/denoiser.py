@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import torch
 from torch import Tensor, nn
@@ -318,10 +318,8 @@ def strategy(
     context = Context(iterations_per_epoch=iterations_per_epoch, table=table)
     rule = kind(validate(kind.Options, options, "strategy"), context)
     if rule.needs_study:
-        raise UsageError(
-            f"cannot use the strategy {name!r} as a loss with 'auto': it inspects the training "
-            f"between epochs. Use `dart train --strategy {name}`."
-        )
+        # because of its options: otherwise it was refused before
+        _refuse(name, "inspects the training between epochs if an option is 'auto'")
     return Denoiser(rule, inputs=inputs, reduction=reduction, trusted=trusted, group=group)
 
 
@@ -341,8 +339,12 @@ def _load_loss(name: str) -> type[Strategy]:
             if kind.networks > 1
             else f"needs {kind.stages} trainings in a row"
         )
-        raise UsageError(
-            f"cannot use the strategy {name!r} as a loss: it {reason}. "
-            f"Use `dart train --strategy {name}`."
-        )
+        _refuse(name, reason)
     return kind
+
+
+def _refuse(name: str, reason: str) -> NoReturn:
+    raise UsageError(
+        f"cannot use the strategy {name!r} as a loss: it {reason}. "
+        f"Use `dart train --strategy {name}`."
+    )

@@ -102,9 +102,10 @@ def load_optuna() -> Any:
     Raises
     ------
     UsageError
-        If it is not installed.
+        If it is not installed, or what its samplers need is not.
     """
     try:
+        import cmaes  # noqa: F401 - one of its samplers needs it
         import optuna
     except ImportError as error:
         raise UsageError(

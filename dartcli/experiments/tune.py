@@ -8,10 +8,12 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from dartcli.errors import TrainingError, UsageError
 from dartcli.experiments.configure import load_prepared, log_warnings, resolve
+from dartcli.experiments.run_index import check_name
 from dartcli.experiments.study import (
     SAMPLERS,
     Study,
@@ -44,19 +46,6 @@ TRIES: Final = 3
 """How often a training is started whose process dies."""
 
 
-class Confirmed(Options):
-    """The best setting against the defaults, paired over fresh seeds."""
-
-    n: int
-    """Number of seeds."""
-    mean: float
-    """Mean difference."""
-    std: float | None
-    """Standard deviation of the differences; null for one seed."""
-    interval: tuple[float, float] | None
-    """95% confidence interval of the mean; null for one seed."""
-
-
 class StudyResult(Options):
     """``result.json``: what a search found."""
 
@@ -76,85 +65,88 @@ class StudyResult(Options):
     """Its objective."""
     default_score: float | None
     """Objective of the defaults; null if they failed."""
-    confirm_seeds: tuple[int, ...] = ()
-    """The fresh seeds."""
-    confirmed: Mapping[str, Confirmed]
-    """Objective and ``test_auc`` -> best minus defaults on the fresh seeds."""
+    confirmed: dict[str, PairedDifference]
+    """Objective and ``test_auc`` -> best minus defaults on the fresh seeds; empty without any."""
     luck: float | None = None
     """By how much the best of so many trials would exceed the defaults if all were equally good."""
 
 
-def run_study(  # noqa: PLR0913 - the parts of a search
-    tree: Mapping[str, Any],
-    space: Sequence[Dimension],
+@dataclass(frozen=True)
+class StudyPlan:
+    """What to search, and for how long."""
+
+    name: str
+    """Name of the study."""
+    tree: Mapping[str, Any]
+    """Nested settings; what they leave out takes its default."""
+    space: Sequence[Dimension]
+    """From :func:`dartcli.experiments.tune_space.parse_space`."""
+    sampler: str = "tpe"
+    """Proposes the trials; the first one is the defaults."""
+    trials: int = 50
+    """Trials in total, with those of earlier calls."""
+    seconds: float | None = None
+    """Start no trial after this time."""
+    seeds: Sequence[int] = (0,)
+    """Seeds of each trial, whose mean objective counts."""
+    confirm: Sequence[int] = ()
+    """Fresh seeds for the best setting and the defaults."""
+    storage: str | None = None
+    """URL of an Optuna storage; None = a journal in the folder of the study."""
+
+    def document(self) -> StudyDocument:
+        """Return what is stored of it.
+
+        Raises
+        ------
+        UsageError
+            If the name, a setting, or the sampler is invalid, or seeds are used twice.
+        """
+        check_name(self.name)
+        if self.sampler not in SAMPLERS:
+            raise UsageError(f"no sampler {self.sampler!r}. Choose from {', '.join(SAMPLERS)}.")
+        if set(self.seeds) & set(self.confirm):
+            raise UsageError("`--confirm` has a seed of the trials. Confirm on fresh seeds.")
+        settings = resolve(self.tree, {"seeds": list(self.seeds)}).settings
+        return StudyDocument(
+            settings=settings.model_dump(mode="json"),
+            space=tuple(self.space),
+            seeds=tuple(self.seeds),
+            sampler=self.sampler,
+            arguments=dict(SAMPLERS[self.sampler]),
+            optuna=load_optuna().__version__,
+            storage=self.storage,
+        )
+
+
+def run_study(
+    plan: StudyPlan,
     *,
-    name: str,
-    sampler: str = "tpe",
-    trials: int = 50,
-    seconds: float | None = None,
     jobs: int | None = None,
-    seeds: Sequence[int] = (0,),
-    confirm: Sequence[int] = (),
-    storage: str | None = None,
     progress: Callable[[SweepProgress], None] = lambda _progress: None,
 ) -> tuple[StudyResult, list[Trial]]:
-    """Search ``space`` around the settings ``tree``; return the result and all trials.
+    """Search, confirm, and return the result and all trials.
 
-    Finished trials are never repeated: the same call resumes a search.
-
-    Parameters
-    ----------
-    tree
-        Nested settings; what they leave out takes its default.
-    space
-        From :func:`dartcli.experiments.tune_space.parse_space`.
-    name
-        Name of the study.
-    sampler
-        Proposes the trials; the first one is the defaults.
-    trials
-        Trials in total, with those of earlier calls.
-    seconds
-        Start no trial after this time.
-    jobs
-        Trainings at a time; one reproduces a search exactly.
-    seeds
-        Seeds of each trial, whose mean objective counts.
-    confirm
-        Fresh seeds for the best setting and the defaults.
-    storage
-        URL of an Optuna storage; None = a journal in the folder of the study.
-    progress
-        Called after every trial.
+    Finished trials are never repeated: the same plan resumes a search. ``jobs`` trainings run at a
+    time (None = one per core, or one on a GPU); one reproduces a search exactly. ``progress`` is
+    called after every trial.
 
     Raises
     ------
     UsageError
-        If the sampler does not exist, the study has other settings, or seeds are used twice.
+        If the plan is invalid, or the study exists with other settings.
     TrainingError
         If every trial failed.
     """
-    if sampler not in SAMPLERS:
-        raise UsageError(f"no sampler {sampler!r}. Choose from {', '.join(SAMPLERS)}.")
-    if set(seeds) & set(confirm):
-        raise UsageError("`--confirm` has a seed of the trials. Confirm on fresh seeds.")
-    settings = resolve(tree, {"seeds": list(seeds)}).settings
-    document = StudyDocument(
-        settings=settings.model_dump(mode="json"),
-        space=tuple(space),
-        seeds=tuple(seeds),
-        sampler=sampler,
-        arguments=dict(SAMPLERS[sampler]),
-        optuna=load_optuna().__version__,
-        storage=storage,
-    )
-    with lock(studies_directory() / f"{name}.lock", busy=f"study {name} is in use"):
-        study = Study(claim_study(name, document), document)
-        search = _Search(study, trials, seconds, progress)
-        log_warnings(load_prepared(resolve(document.settings), seeds[0]))
-        search.run(min(jobs or default_jobs(settings.device), max(trials, 1)))
-        result = search.confirm(tuple(confirm), jobs or default_jobs(settings.device))
-        best = search.plan(result.values, seeds[0], "best").configuration.settings
+    document = plan.document()
+    with lock(studies_directory() / f"{plan.name}.lock", busy=f"study {plan.name} is in use"):
+        study = Study(claim_study(plan.name, document), document)
+        log_warnings(load_prepared(resolve(document.settings), plan.seeds[0]))
+        workers = jobs or default_jobs(document.settings["device"])
+        search = _Search(study, plan, progress)
+        search.run(workers)
+        result = search.confirm(workers)
+        best = search.plan_training(result.values, plan.seeds[0], "best").configuration.settings
         write_document(study.folder / BEST, best.model_dump(mode="json"))
         write_document(study.folder / RESULT, result.model_dump(mode="json"))
         return result, study.trials()
@@ -166,12 +158,11 @@ class _Search:
     def __init__(
         self,
         study: Study,
-        trials: int,
-        seconds: float | None,
+        plan: StudyPlan,
         progress: Callable[[SweepProgress], None],
     ) -> None:
-        self.study, self.limit, self.progress = study, trials, progress
-        self.until = float("inf") if seconds is None else time.monotonic() + seconds
+        self.study, self.plan, self.progress = study, plan, progress
+        self.until = float("inf") if plan.seconds is None else time.monotonic() + plan.seconds
         self.objective = choose_objective(study.document)
         self.waiting = [trial for trial in study.trials() if trial.is_running]
         if self.waiting:
@@ -193,7 +184,7 @@ class _Search:
     def _has_next(self) -> bool:
         if self.waiting:
             return True
-        return len(self.study.trials()) < self.limit and time.monotonic() < self.until
+        return len(self.study.trials()) < self.plan.trials and time.monotonic() < self.until
 
     def _trainings(self) -> Iterator[PlannedTraining]:
         """Yield the trainings of further trials, as long as there are any."""
@@ -203,8 +194,8 @@ class _Search:
                 continue
             trial = self.waiting.pop(0) if self.waiting else self.study.ask()
             planned = [
-                self.plan(trial.values, seed, f"trial {trial.number}")
-                for seed in self.study.document.seeds
+                self.plan_training(trial.values, seed, f"trial {trial.number}")
+                for seed in self.plan.seeds
             ]
             missing = [one for one in planned if self.study.trainings.row(one.entry.key) is None]
             self.open[trial.number] = {one.entry.key for one in missing}
@@ -228,8 +219,8 @@ class _Search:
     def _end(self, number: int) -> None:
         trial = self.study.trials()[number]
         rows = [
-            self.study.trainings.row(self.plan(trial.values, seed, "").entry.key)
-            for seed in self.study.document.seeds
+            self.study.trainings.row(self.plan_training(trial.values, seed, "").entry.key)
+            for seed in self.plan.seeds
         ]
         scores = [_read(row, self.objective) for row in rows]
         known = [score for score in scores if score is not None]
@@ -238,17 +229,17 @@ class _Search:
 
     def _report(self) -> None:
         ended = sum(not trial.is_running for trial in self.study.trials())
-        self.progress(SweepProgress(ended, max(self.limit, ended), "trials"))
+        self.progress(SweepProgress(ended, max(self.plan.trials, ended), "trials"))
 
-    def plan(self, values: Mapping[str, Any], seed: int, label: str) -> PlannedTraining:
+    def plan_training(self, values: Mapping[str, Any], seed: int, label: str) -> PlannedTraining:
         """Return the training of a setting with one seed."""
         trees = [build_tree(key, value) for key, value in values.items()]
         configuration = resolve(self.study.document.settings, *trees, {"seeds": [seed]})
         return plan_training(configuration, label)
 
-    def confirm(self, seeds: tuple[int, ...], count: int) -> StudyResult:
-        """Train the best setting and the defaults with ``seeds``; return the result."""
-        trials = self.study.trials()
+    def confirm(self, count: int) -> StudyResult:
+        """Train the best setting and the defaults with fresh seeds; return the result."""
+        trials, seeds = self.study.trials(), self.plan.confirm
         scored = [trial for trial in trials if trial.score is not None]
         if not scored:
             raise TrainingError(
@@ -259,21 +250,18 @@ class _Search:
         if best.number and seeds:
             arms = {"defaults": {}, "best": best.values}
             planned = {
-                (arm, seed): self.plan(values, seed, arm)
+                (arm, seed): self.plan_training(values, seed, arm)
                 for seed in seeds
                 for arm, values in arms.items()
             }
             run_trainings(
                 list(planned.values()), self.study.trainings, count, "confirmation", self.progress
             )
-            pairs = {
-                metric: self._pair(planned, seeds, metric)
-                for metric in (self.objective, "test_auc")
-            }
+            pairs = {metric: self._pair(planned, metric) for metric in (self.objective, "test_auc")}
         std = pairs[self.objective].std if pairs else None
         luck = None
         if std is not None:
-            luck = expect_maximum(len(scored)) * std / len(self.study.document.seeds) ** 0.5
+            luck = expect_maximum(len(scored)) * std / len(self.plan.seeds) ** 0.5
         return StudyResult(
             study=self.study.folder.name,
             objective=self.objective,
@@ -283,18 +271,13 @@ class _Search:
             values=best.values,
             score=best.score or 0.0,
             default_score=trials[0].score,
-            confirm_seeds=seeds if pairs else (),
-            confirmed={
-                metric: Confirmed(n=one.n, mean=one.mean, std=one.std, interval=one.t_interval)
-                for metric, one in pairs.items()
-            },
+            confirmed=pairs,
             luck=luck,
         )
 
     def _pair(
         self,
         planned: Mapping[tuple[str, int], PlannedTraining],
-        seeds: Sequence[int],
         metric: str,
     ) -> PairedDifference:
         def read(arm: str, seed: int) -> float:
@@ -303,7 +286,9 @@ class _Search:
                 raise TrainingError(f"{metric} is not defined for seed {seed}. Confirm on others.")
             return value
 
-        return compare_paired([read("best", seed) - read("defaults", seed) for seed in seeds])
+        return compare_paired(
+            [read("best", seed) - read("defaults", seed) for seed in self.plan.confirm]
+        )
 
 
 def _read(row: Row | None, metric: str) -> float | None:

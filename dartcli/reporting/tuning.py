@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dartcli.reporting.phrases import confidence_interval, count, name_metric, signed
 
 if TYPE_CHECKING:
-    from dartcli.experiments.tune import Confirmed, StudyResult
+    from dartcli.experiments.tune import StudyResult
+    from dartcli.metrics.statistics import PairedDifference
 
 OBJECTIVES = {
     "valid_auc_recorded": "AUC on the validation split as recorded",
@@ -40,10 +41,10 @@ def format_setting(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _phrase_confirmation(test: Confirmed, objective: Confirmed) -> str:
+def _phrase_confirmation(test: PairedDifference, objective: PairedDifference) -> str:
     outcome = "the gain cannot be judged with one seed"
-    if test.interval is not None:
-        low, high = test.interval
+    if test.t_interval is not None:
+        low, high = test.t_interval
         outcome = (
             "the gain survives"
             if low > 0
@@ -58,6 +59,6 @@ def _phrase_confirmation(test: Confirmed, objective: Confirmed) -> str:
     )
 
 
-def _phrase_difference(metric: str, one: Confirmed) -> str:
-    interval = "" if one.interval is None else f" ({confidence_interval(one.interval)})"
+def _phrase_difference(metric: str, one: PairedDifference) -> str:
+    interval = "" if one.t_interval is None else f" ({confidence_interval(one.t_interval)})"
     return f"{name_metric(metric)} {signed(one.mean)}{interval}"

@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from dartcli.experiments.study import (
 )
 from dartcli.experiments.sweep_plan import build_tree
 from dartcli.experiments.train import train_run
-from dartcli.experiments.tune import Confirmed, StudyResult, run_study
+from dartcli.experiments.tune import StudyPlan, StudyResult, run_study
 from dartcli.experiments.tune_space import Dimension, parse_space
-from dartcli.metrics.statistics import compare_paired, expect_maximum
+from dartcli.metrics.statistics import PairedDifference, compare_paired, expect_maximum
 from dartcli.reporting.tuning import phrase_study
 from dartcli.settings import merge
 
@@ -223,8 +224,8 @@ def test_the_best_setting_is_confirmed_against_the_defaults(home: Path) -> None:
     # the default learns nothing
     tree = {**TREE, "training": {"epochs": 2, "batch_size": 64, "learning_rate": 1e-7}}
     space = parse_space(("r=0:1", "learning_rate=0.001,0.003"), tree)
-    how: dict[str, Any] = {"name": "mine", "trials": 4, "jobs": 1, "confirm": (5, 6, 7)}
-    found, trials = run_study(tree, space, **how)
+    plan = StudyPlan("mine", tree, space, trials=4, confirm=(5, 6, 7))
+    found, trials = run_study(plan, jobs=1)
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
     assert found.objective == "valid_auc_recorded"
     assert found.score == max(trial.score or 0 for trial in trials)
@@ -240,8 +241,7 @@ def test_the_best_setting_is_confirmed_against_the_defaults(home: Path) -> None:
     for metric in ("valid_auc_recorded", "test_auc"):
         pairs = zip(best, base, strict=True)
         expected = compare_paired([getattr(a, metric) - getattr(b, metric) for a, b in pairs])
-        assert found.confirmed[metric].mean == expected.mean
-        assert found.confirmed[metric].interval == expected.t_interval
+        assert found.confirmed[metric] == expected
     recorded = zip(best, base, strict=True)
     std = statistics.stdev(
         (a.valid_auc_recorded or 0) - (b.valid_auc_recorded or 0) for a, b in recorded
@@ -249,18 +249,18 @@ def test_the_best_setting_is_confirmed_against_the_defaults(home: Path) -> None:
     assert found.luck == pytest.approx(expect_maximum(4) * std)
     # the same call trains nothing
     before = {path: path.stat().st_mtime_ns for path in home.glob("studies/mine/rows/*")}
-    assert run_study(tree, space, **how) == (found, trials)
+    assert run_study(plan, jobs=1) == (found, trials)
     assert {path: path.stat().st_mtime_ns for path in home.glob("studies/mine/rows/*")} == before
     with pytest.raises(UsageError, match="fresh seeds"):
-        run_study(tree, space, **{**how, "confirm": (0, 1)})
+        run_study(replace(plan, confirm=(0, 1)))
     with pytest.raises(UsageError, match="no sampler 'luck'"):
-        run_study(tree, space, **how, sampler="luck")
+        run_study(replace(plan, sampler="luck"))
 
 
 def test_trusted_validation_labels_are_the_objective_if_there_are_any(home: Path) -> None:
     tree = {**TREE, "trusted_valid": 40}
     space = parse_space(("tau_m=0.3,0.6",), tree)
-    found, _ = run_study(tree, space, name="labels", trials=2, jobs=1)
+    found, _ = run_study(StudyPlan("labels", tree, space, trials=2), jobs=1)
     assert found.objective == "valid_auc"
     assert "estimated with the trusted labels" in next(iter(phrase_study(found)))
 
@@ -271,17 +271,17 @@ def test_a_search_in_which_every_trial_fails_says_so(
     tree = {**TREE, "training": {"epochs": 1, "learning_rate": 1e29}}
     space = parse_space(("r=0:1",), tree)
     with pytest.raises(TrainingError, match="every trial of study broken failed"):
-        run_study(tree, space, name="broken", trials=2, jobs=1)
+        run_study(StudyPlan("broken", tree, space, trials=2), jobs=1)
     assert "trial 1 failed" in caplog.text
 
 
 def test_no_trial_starts_after_the_time(home: Path) -> None:
     space = parse_space(("r=0:1",), TREE)
-    found, trials = run_study(TREE, space, name="short", trials=9, seconds=3600, jobs=1)
-    assert len(trials) == 9
+    found, trials = run_study(StudyPlan("short", TREE, space, trials=4, seconds=3600), jobs=1)
+    assert len(trials) == 4
     with pytest.raises(TrainingError):
-        run_study(TREE, space, name="none", trials=9, seconds=0, jobs=1)
-    assert found.trials == 9
+        run_study(StudyPlan("none", TREE, space, trials=4, seconds=0), jobs=1)
+    assert found.trials == 4
 
 
 def result(**changes: Any) -> StudyResult:
@@ -289,7 +289,7 @@ def result(**changes: Any) -> StudyResult:
         "study": "s", "objective": "valid_auc_recorded", "trials": 50, "failed": 0, "best": 7,
         "values": {"strategy.r": 0.123456}, "score": 0.71, "default_score": 0.7, "luck": 0.004,
     }  # fmt: skip
-    one = Confirmed(n=5, mean=0.001, std=0.001, interval=(-0.001, 0.003))
+    one = PairedDifference(5, 0.001, 0.001, (-0.001, 0.003), None, None)
     confirmed = {"valid_auc_recorded": one, "test_auc": one}
     return StudyResult(**{**fields, "confirmed": confirmed, **changes})
 
@@ -306,7 +306,7 @@ def result(**changes: Any) -> StudyResult:
 def test_the_sentences_say_whether_the_gain_survives_and_what_luck_gives(
     interval: tuple[float, float] | None, words: str
 ) -> None:
-    one = Confirmed(n=5, mean=0.001, std=0.001, interval=interval)
+    one = PairedDifference(5, 0.001, 0.001, interval, None, None)
     found = result(confirmed={"valid_auc_recorded": one, "test_auc": one})
     text = " ".join(phrase_study(found))
     assert words in text
