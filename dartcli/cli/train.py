@@ -313,7 +313,13 @@ def train(
         "model": {"name": model},
         "strategy": {
             "name": strategy,
-            "options": {"r": r, "tau_m": tau_m, "t_i": t_i, "t_m": t_m, "basis": basis},
+            "options": {
+                "r": None if r is None else settings.parse_value(r),
+                "tau_m": None if tau_m is None else settings.parse_value(tau_m),
+                "t_i": t_i,
+                "t_m": t_m,
+                "basis": basis,
+            },
         },
         "training": {
             "epochs": epochs,
