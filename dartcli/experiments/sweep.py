@@ -164,8 +164,9 @@ class Sweep:
 
 
 def settings_key(settings: Settings) -> str:
-    """Return the key of a training: a hash of its settings without the device."""
-    document = settings.model_dump(mode="json", exclude={"device"})
+    """Return the key of a training: a hash of what matters of its settings."""
+    without = {"device"} if settings.teaching.mode else {"device", "teaching"}
+    document = settings.model_dump(mode="json", exclude=without)
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:20]
 
 

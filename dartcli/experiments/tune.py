@@ -193,15 +193,23 @@ class _Search:
                 yield self.again.pop()
                 continue
             trial = self.waiting.pop(0) if self.waiting else self.study.ask()
-            planned = [
-                self.plan_training(trial.values, seed, f"trial {trial.number}")
-                for seed in self.plan.seeds
-            ]
+            try:
+                planned = [
+                    self.plan_training(trial.values, seed, f"trial {trial.number}")
+                    for seed in self.plan.seeds
+                ]
+            except UsageError as error:
+                # each value is valid, but not all together
+                self._fail(trial.number, str(error))
+                continue
             missing = [one for one in planned if self.study.trainings.row(one.entry.key) is None]
             self.open[trial.number] = {one.entry.key for one in missing}
             if not missing:
                 self._end(trial.number)
-            yield from missing
+            for one in missing:
+                # the seeds before may have failed
+                if trial.number in self.open:
+                    yield one
 
     def _take(self, training: PlannedTraining, result: Row | str) -> None:
         key, number = training.entry.key, int(training.entry.arm.split()[1])
@@ -210,11 +218,17 @@ class _Search:
             if self.deaths[key] < TRIES:
                 self.again.append(training)
                 return
-        if isinstance(result, str):
-            logger.warning(f"trial {number} failed: {result}")
+        if number not in self.open:
+            return
         self.open[number].discard(key)
-        if not self.open[number]:
+        if isinstance(result, str):
+            self._fail(number, result)
+        elif not self.open[number]:
             self._end(number)
+
+    def _fail(self, number: int, error: str) -> None:
+        logger.warning(f"trial {number} failed: {error}")
+        self._tell(number, None)
 
     def _end(self, number: int) -> None:
         trial = self.study.trials()[number]
@@ -224,7 +238,11 @@ class _Search:
         ]
         scores = [_read(row, self.objective) for row in rows]
         known = [score for score in scores if score is not None]
-        self.study.tell(number, statistics.fmean(known) if len(known) == len(scores) else None)
+        self._tell(number, statistics.fmean(known) if len(known) == len(scores) else None)
+
+    def _tell(self, number: int, score: float | None) -> None:
+        self.open.pop(number, None)
+        self.study.tell(number, score)
         self._report()
 
     def _report(self) -> None:

@@ -275,6 +275,20 @@ def test_a_search_in_which_every_trial_fails_says_so(
     assert "trial 1 failed" in caplog.text
 
 
+def test_a_trial_whose_values_do_not_fit_together_fails_alone(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # a ramp of 0 iterations is refused when the training starts
+    space = parse_space(("t_m=0,5",), TREE)
+    plan = StudyPlan("ramp", TREE, space, trials=6, seeds=(0, 1), sampler="random")
+    found, trials = run_study(plan, jobs=1)
+    failed = [one.number for one in trials if one.values == {"strategy.t_m": 0}]
+    assert failed
+    assert [one.number for one in trials if one.score is None] == failed
+    assert (found.failed, found.trials) == (len(failed), 6 - len(failed))
+    assert caplog.text.count("must rise over more than 0 iterations") == len(failed)
+
+
 def test_no_trial_starts_after_the_time(home: Path) -> None:
     space = parse_space(("r=0:1",), TREE)
     found, trials = run_study(StudyPlan("short", TREE, space, trials=4, seconds=3600), jobs=1)
