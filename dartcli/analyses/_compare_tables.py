@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from dartcli.experiments.comparison import Comparison, Difference, Where
 from dartcli.reporting.phrases import METRIC_HEADS, count, interval_cell, name_metric, p_cell
@@ -17,6 +19,12 @@ OTHER_METRICS = (
     "identification_precision",
 )
 LIST_METRICS = ("test_recall_at_20", "test_ndcg_at_20")
+STAGE_COLUMNS = {
+    "flagged_share": "flagged",
+    "precision": "precision",
+    "recall": "recall",
+    "cost": "cost",
+}
 PER_TABLE = 4
 """Columns of means per table."""
 
@@ -29,6 +37,7 @@ def build(comparison: Comparison, differences: Sequence[Difference]) -> tuple[Ta
         *(_statistics(comparison, where, differences) for where in comparison.cells),
         *(_other_metrics(comparison, where) for where in comparison.cells),
         *(_list_metrics(comparison, where) for where in comparison.cells),
+        *(table for where in comparison.cells for table in _stages(comparison, where)),
     )
 
 
@@ -143,3 +152,51 @@ def _metrics_table(
             if (where, label) in comparison.metrics
         ),
     )
+
+
+def measure_stages(comparison: Comparison, where: Where, label: str) -> list[dict[str, Any]]:
+    """Return what each training in a row flagged and took, the mean over seeds; then all of them.
+
+    ``cost`` is relative to the iterations of ``base``. Empty for a contender of a single training.
+    """
+    seeds = list(comparison.metrics.get((where, label), {}).values())
+    base = comparison.metrics.get((where, comparison.base.label), {}).values()
+    unit = _mean_of([one.iterations for one in base])
+
+    def summarize(
+        stage: int | str, found: Sequence[Any], names: Sequence[str], iterations: list[float]
+    ) -> dict[str, Any]:
+        means = [_mean_of([getattr(one, name) for one in found]) for name in names]
+        cost = _mean_of(iterations)
+        values = (*means, cost and unit and cost / unit)
+        return {"stage": stage, **dict(zip(STAGE_COLUMNS, values, strict=True))}
+
+    result = []
+    for stage in sorted({one.stage for seed in seeds for one in seed.stages}):
+        found = [one for seed in seeds for one in seed.stages if one.stage == stage]
+        taken = [float(one.iterations) for one in found]
+        result.append(summarize(stage, found, ("flagged_share", "precision", "recall"), taken))
+    if result:
+        names = ("flagged_share", "identification_precision", "identification_recall")
+        taken = [float(one.iterations + sum(s.iterations for s in one.stages)) for one in seeds]
+        result.append(summarize("all", seeds, names, taken))
+    return result
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None
+
+
+def _stages(comparison: Comparison, where: Where) -> Iterator[Table]:
+    rows = [
+        (label, str(one["stage"]), *(one[key] for key in STAGE_COLUMNS))
+        for label in comparison.contenders
+        for one in measure_stages(comparison, where, label)
+    ]
+    if rows:
+        yield Table(
+            title=f"{' '.join(where)}: trainings in a row; cost in iterations of base",
+            columns=("method", "stage", *STAGE_COLUMNS.values()),
+            rows=tuple(rows),
+        )

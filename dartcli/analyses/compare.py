@@ -106,6 +106,7 @@ def _numbers(comparison: Comparison, differences: Sequence[Difference]) -> dict[
                 "other_metrics": {
                     metric: comparison.mean(where, label, metric) for metric in other_metrics
                 },
+                "stages": _compare_tables.measure_stages(comparison, where, label),
                 "against_base": _difference_numbers(
                     comparison, by_cell.get((where, label)), differences
                 ),

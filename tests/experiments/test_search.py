@@ -183,3 +183,23 @@ def test_auto_needs_several_seeds(home: Path) -> None:
     found = run_sweep(plan(arms=("base", "dart"), seeds=(0,)), "one", jobs=1)
     with pytest.raises(RunError, match="3 seeds or more"):
         run_analysis("auto", found)
+
+
+def test_compare_shows_what_each_stage_flagged_and_took(home: Path) -> None:
+    arms = ("base", "dart tau_m=0.2 teaching.mode=serial teaching.order=2")
+    found = run_sweep(plan(arms=arms, seeds=(0, 1), protocol="strict"), "taught", jobs=1)
+    result = run_analysis("compare", found)
+    cells = {cell["method"]: cell["stages"] for cell in result.numbers["cells"]}
+    assert cells["base"] == []
+    stages = cells["dart (tau_m=0.2), serial teaching 2"]
+    assert [one["stage"] for one in stages] == [1, 2, "all"]
+    rows = [row.metrics for entry, row in found.finished() if entry.strategy == "dart"]
+    for place, one in enumerate(stages[:2]):
+        mine = [row.stages[place] for row in rows]
+        for key in ("flagged_share", "precision", "recall"):
+            assert one[key] == statistics.fmean(getattr(stage, key) for stage in mine)
+    # every training has as many epochs
+    assert [one["cost"] for one in stages] == [1, 1, 3]
+    assert stages[2]["flagged_share"] == pytest.approx(0.2 + 0.8 * 0.2, abs=0.002)
+    table = result.tables[-1]
+    assert [row[1] for row in table.rows] == ["1", "2", "all"]
