@@ -132,12 +132,18 @@ def _table(choices: Sequence[Choice]) -> Table:
         title="Paired differences to base in units of 1e-4: recorded validation AUC decides, test "
         "AUC is the truth",
         columns=(
-            "dataset", "model", "candidate", "recorded", "95% CI", "test", "95% CI ", "keeps",
+            "data",
+            "candidate",
+            "recorded",
+            "recorded CI",
+            "test",
+            "test CI",
+            "keeps",
             "right",
         ),
         rows=tuple(
             (
-                *one.where,
+                " ".join(one.where),
                 one.candidate,
                 Marked(1e4 * one.recorded.mean, 1, signed=True),
                 interval_cell(one.recorded.t_interval),
@@ -148,7 +154,7 @@ def _table(choices: Sequence[Choice]) -> Table:
             )
             for one in choices
         ),
-    )  # fmt: skip
+    )
 
 
 def _numbers(one: Choice) -> dict[str, Any]:

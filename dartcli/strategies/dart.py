@@ -99,7 +99,7 @@ class Dart(RampStrategy):
         if self.options.tau_m == "auto":
             self.tau_m.fill_(found.share)
 
-    def score(self, observed: Observed) -> Tensor:
+    def _score(self, observed: Observed) -> Tensor:
         """Return Float[N], by which rows are ranked.
 
         Raises
@@ -122,7 +122,7 @@ class Dart(RampStrategy):
         """Return weight 0 for discarded rows and label 0 for relabeled ones."""
         ranked = mask_ranked(observed.label, self.options.basis)
         is_loss = self.options.rank_by == "loss"
-        keys = compute_rank_keys(self.score(observed), observed.row, ranked, nonnegative=is_loss)
+        keys = compute_rank_keys(self._score(observed), observed.row, ranked, nonnegative=is_loss)
         # one search of the top serves both counts
         top_keys = find_top_keys(keys, self.most * len(keys))
         identified = count_share(self.compute_rate(observed.iteration), ranked.sum())

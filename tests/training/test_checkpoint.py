@@ -33,6 +33,12 @@ PLAN = Training(
 )
 
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "influence": {"burn_in": 1, "every": 1},
+    "dart auto": {"r": "auto", "tau_m": "auto", "t_m": 1, "rank_by": "relative-loss"},
+}
+
+
 class Ends:
     """What a training came to."""
 
@@ -44,14 +50,13 @@ class Ends:
         writer: CheckpointWriter | None = None,
         position: Position | None = None,
     ) -> None:
-        kind: type[Strategy] = catalog.load("strategies", strategy)
+        kind: type[Strategy] = catalog.load("strategies", strategy.split(maxsplit=1)[0])
         train, valid = table(1), table(2)
         statistics = TrainingTable(
             train.fields[:, 0], train.fields[:, 1], train.label, USERS, ITEMS, ROWS
         )
-        options: dict[str, Any] = {"burn_in": 1, "every": 1} if strategy == "influence" else {}
         rule = kind(
-            kind.Options(**options),
+            kind.Options(**OPTIONS.get(strategy, {})),
             Context(7, statistics, CleanSample(valid.fields[:50], valid.label[:50])),
         )
         made = catalog.load("models", model)
@@ -130,6 +135,8 @@ def stopped_and_resumed(folder: Path, steps: int, *what: Any) -> Ends:
         ("co-teaching", "fm"),
         ("influence", "fm"),
         ("s-model", "fm"),
+        ("crossdenoise", "fm"),
+        ("dart auto", "fm"),
         ("dart", "deepfm"),
     ],
 )

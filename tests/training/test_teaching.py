@@ -199,6 +199,12 @@ def test_other_strategies_are_refused(name: str) -> None:
         settings("serial", 1, strategy={"name": name})
 
 
+@pytest.mark.usefixtures("home")
+def test_parameters_that_are_estimated_by_epoch_are_refused() -> None:
+    with pytest.raises(UsageError, match="without `auto`"):
+        train(settings("serial", 1, strategy={"options": {"r": "auto"}}))
+
+
 def test_an_order_without_teaching_is_refused() -> None:
     with pytest.raises(UsageError, match="order is 2, but there is no teaching"):
         resolve(SETTINGS, {"teaching": {"order": 2}})
