@@ -81,7 +81,10 @@ def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
         name="auto",
         title="Choosing between base and a strategy by recorded validation",
         sentences=tuple(_sentences(choices)),
-        tables=(_table(choices),),
+        tables=tuple(
+            _table(where, [one for one in choices if one.where == where])
+            for where in dict.fromkeys(one.where for one in choices)
+        ),
         numbers={
             "protocol": comparison.protocol,
             **_count(choices),
@@ -113,9 +116,9 @@ def _sentences(choices: Sequence[Choice]) -> Iterator[str]:
         f"been right in {found['base_is_better']:,}."
     )
     yield (
-        f"It kept the candidate {found['kept']:,} times, {found['kept_and_right']:,} of them "
-        f"rightly. Where the test AUC tells the arms apart ({count(found['clear'], 'case')}), it "
-        f"was right {found['clear_and_right']:,} times."
+        f"It kept the candidate in {count(found['kept'], 'case')}, rightly in "
+        f"{found['kept_and_right']:,}. The test AUC tells the arms apart in "
+        f"{count(found['clear'], 'case')}; the choice was right in {found['clear_and_right']:,}."
     )
     for one in choices:
         if one.contradicts:
@@ -127,23 +130,13 @@ def _sentences(choices: Sequence[Choice]) -> Iterator[str]:
             )
 
 
-def _table(choices: Sequence[Choice]) -> Table:
+def _table(where: Where, choices: Sequence[Choice]) -> Table:
     return Table(
-        title="Paired differences to base in units of 1e-4: recorded validation AUC decides, test "
-        "AUC is the truth",
-        columns=(
-            "data",
-            "candidate",
-            "recorded",
-            "recorded CI",
-            "test",
-            "test CI",
-            "keeps",
-            "right",
-        ),
+        title=f"{' '.join(where)}: minus base in units of 1e-4, paired by seed; the recorded "
+        "validation AUC decides, the test AUC is the truth",
+        columns=("candidate", "recorded", "recorded CI", "test", "test CI", "keeps", "right"),
         rows=tuple(
             (
-                " ".join(one.where),
                 one.candidate,
                 Marked(1e4 * one.recorded.mean, 1, signed=True),
                 interval_cell(one.recorded.t_interval),
