@@ -84,7 +84,7 @@ def _find_other_differences(comparison: Comparison) -> list[str]:
         ]
         if len(runs) > 1:
             found |= dict.fromkeys(find_differences(runs))
-    ignored = ("strategy", "seeds", "device")
+    ignored = ("strategy", "seeds", "device", "trusted")
     return [key for key in found if not key.startswith(ignored)]
 
 
