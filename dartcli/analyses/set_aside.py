@@ -11,7 +11,7 @@ import polars as pl
 from dartcli.analyses._records import identify, load_positives
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER
 from dartcli.errors import RunError
-from dartcli.experiments.configure import load_run_interactions
+from dartcli.experiments.configure import load_run_data, load_run_interactions
 from dartcli.experiments.run import MODEL, Run
 from dartcli.metrics.labeled import LabeledScores, resample_differences
 from dartcli.reporting.analysis import Analysis, AnalysisResult
@@ -51,6 +51,9 @@ def _compare(run: Run, base: Run) -> dict[str, Any]:
             f"{run.name} was trained on {run.metrics.dataset}, {base.name} on "
             f"{base.metrics.dataset}. Compare runs on the same dataset."
         )
+    for one in (run, base):
+        # a run from before the last labels has another test split
+        load_run_data(one, one.seeds[0])
     seeds = [
         seed
         for seed in run.seeds

@@ -142,7 +142,7 @@ def _set_aside(
     if not 0 < int(labeled.sum()) < int(other.sum()):
         return order
     start = len(order) - _sizes(len(order))[2]
-    missing = -(-int(labeled.sum()) // SET_ASIDE) - int(labeled[start:].sum())
+    missing = int(labeled.sum()) // SET_ASIDE - int(labeled[start:].sum())
     inside, outside = torch.nonzero(labeled[:start])[:, 0], torch.nonzero(other[start:])[:, 0]
     count = max(min(missing, len(inside), len(outside)), 0)
     inside, outside = (

@@ -143,7 +143,7 @@ def test_a_third_of_few_labels_is_set_aside_for_the_test(reference: bool) -> Non
         for name, part in parts.items()
     }
     assert sum(map(len, labeled.values())) == sum(label)
-    assert len(labeled["test"]) == -(-sum(label) // 3)
+    assert len(labeled["test"]) == sum(label) // 3
     assert set.union(*(pairs(part, 1) for part in parts.values())) == pairs(table)
     # where truth is known decides, not what it says
     opposite = made(partly.with_columns(~pl.col(NOISY)), reference=reference, seed=3)
