@@ -108,7 +108,7 @@ def test_a_broken_plugin_is_named_and_the_other_analyses_run(
     page = write_report(["first"])
     assert "nothing-here" in page.absent["nothing-here"]
     # one run has no base to compare with, has no trusted labels, and is not a sweep
-    absent = {"compare", "set-aside", "label-curve", "sensitivity"}
+    absent = {"compare", "auto", "set-aside", "label-curve", "sensitivity", "search"}
     assert set(page.analyses) == set(names("analyses")) - absent
 
 
