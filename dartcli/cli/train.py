@@ -313,13 +313,7 @@ def train(
         "model": {"name": model},
         "strategy": {
             "name": strategy,
-            "options": {
-                "r": None if r is None else settings.parse_value(r),
-                "tau_m": None if tau_m is None else settings.parse_value(tau_m),
-                "t_i": t_i,
-                "t_m": t_m,
-                "basis": basis,
-            },
+            "options": {**_parse_shares(r, tau_m), "t_i": t_i, "t_m": t_m, "basis": basis},
         },
         "training": {
             "epochs": epochs,
@@ -370,6 +364,13 @@ def _train(trees: Iterable[dict[str, Any]], name: str | None, checkpoint_every: 
             checkpoint_every=checkpoint_every,
             stopping=defer_interrupts,
         )
+
+
+def _parse_shares(r: str | None, tau_m: str | None) -> dict[str, Any]:
+    from dartcli.settings import parse_value
+
+    given = {"r": r, "tau_m": tau_m}
+    return {key: parse_value(text) for key, text in given.items() if text is not None}
 
 
 def _refuse_settings(resume: str, given: dict[str, Any]) -> None:

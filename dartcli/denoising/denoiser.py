@@ -316,10 +316,7 @@ def strategy(
         raise UsageError("a trusted label is not in 0 to 1. Use NaN where there is none.")
     kind = _load_loss(name)
     context = Context(iterations_per_epoch=iterations_per_epoch, table=table)
-    rule = kind(validate(kind.Options, options, "strategy"), context)
-    if rule.needs_study:
-        # because of its options: otherwise it was refused before
-        _refuse(name, "inspects the training between epochs if an option is 'auto'")
+    rule = _check_study(name, kind(validate(kind.Options, options, "strategy"), context))
     return Denoiser(rule, inputs=inputs, reduction=reduction, trusted=trusted, group=group)
 
 
@@ -341,6 +338,13 @@ def _load_loss(name: str) -> type[Strategy]:
         )
         _refuse(name, reason)
     return kind
+
+
+def _check_study(name: str, rule: Strategy) -> Strategy:
+    """Return a strategy whose options need no more than a batch; refuse others."""
+    if rule.needs_study:
+        _refuse(name, "inspects the training between epochs if an option is 'auto'")
+    return rule
 
 
 def _refuse(name: str, reason: str) -> NoReturn:

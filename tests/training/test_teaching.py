@@ -187,7 +187,7 @@ def test_a_strategy_that_flags_nothing_is_trained_once(caplog: pytest.LogCapture
 
 @pytest.mark.usefixtures("home")
 def test_the_cost_is_stated_beforehand(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="dartcli"):
         run = dartcli.train(settings("serial", 2).settings)
     assert any(text.startswith("3 trainings in a row for each seed") for text in caplog.messages)
     assert len(run.metrics.seeds[0].stages) == 2
