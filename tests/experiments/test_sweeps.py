@@ -450,7 +450,8 @@ def test_the_command_counts_runs_and_resumes(home: Path) -> None:
         "dart (t_m=10000000) is the same model as base (equal weights, 1 seed)."
     )
     rehearsed = dart(*words, "--dry-run", "--json")
-    assert json.loads(rehearsed.stdout) == {"sweep": "sweep-strict", "trainings": 2, "missing": 0}
+    counts = {"trainings": 2, "missing": 0, "stages": 2}
+    assert json.loads(rehearsed.stdout) == {"sweep": "sweep-strict", **counts}
     assert "next: dart report sweep-strict" in done.stderr
     # a sweep ends with its comparison
     assert "minus base" in dart(*words, "--jobs", "1").stdout
@@ -475,7 +476,7 @@ def test_a_preset_is_a_plan(home: Path, preset: str) -> None:
 def test_a_report_of_a_sweep_has_the_table_and_its_figures(made_up: Sweep) -> None:
     page = write_report(["made-up"])
     text = page.path.read_text("utf-8")
-    assert page.analyses == ("compare",)
+    assert page.analyses == ("compare", "auto")
     assert text.count("<img") == 1
     assert "dart helps: test AUC is 0.0" in text
     assert 'class="number best"' in text
