@@ -10,16 +10,21 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import typer
 from typer.core import TyperGroup
 
 from dartcli.cli import console
-from dartcli.errors import DartError, StoppedError
+from dartcli.errors import DartError, StoppedError, UsageError
+from dartcli.storage.system import count_processes, find_rank
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+TOGETHER: Final = ("train", "resume")
+"""Commands that ``torchrun`` may start in several processes."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -69,6 +74,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
+            _check_alone(command.__name__)
             result = command(*args, **kwargs)
             sys.stdout.flush()
         except BrokenPipeError:
@@ -102,6 +108,14 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+def _check_alone(command: str) -> None:
+    if count_processes() > 1 and command not in TOGETHER:
+        raise UsageError(
+            "this command cannot run in several processes. Run it without `torchrun`; only "
+            "`dart train` and `dart resume` share their work."
+        )
+
+
 def _suggest_again() -> str:
     """Return the advice to run the same command again."""
     return f"Run `{shlex.join(['dart', *sys.argv[1:]])}` again to continue."
@@ -121,7 +135,8 @@ class CommandGroup(TyperGroup):
             message = re.sub(r"'(\S+?)'", r"`\1`", error.format_message())
             if context is not None and not message.endswith("?"):
                 message = f"{message.rstrip('.')}. Run `{context.command_path} --help`."
-            console.error(message[:1].lower() + message[1:])
+            if not find_rank():
+                console.error(message[:1].lower() + message[1:])
             code = error.exit_code
         except typer.Abort:
             console.interruption("Aborted.")

@@ -134,6 +134,19 @@ def _read_listing(folder: Path) -> RunListing:
     )
 
 
+def find_unfinished(settings: Settings, name: str | None) -> str | None:
+    """Return the last run with these ``settings`` that can be resumed, or None.
+
+    ``name`` is the only one to consider, if given.
+    """
+    for listing in reversed(list_runs()):
+        if listing.state in {"interrupted", "unfinished"} and name in {None, listing.name}:
+            folder = paths.runs() / listing.name
+            if Run(folder).settings == settings and not is_in_use(folder):
+                return listing.name
+    return None
+
+
 def flatten_settings(settings: Settings) -> dict[str, Any]:
     """Return settings by their ``--set`` names: ``{"strategy.r": 0.5, "training.epochs": 200}``."""
     found: dict[str, Any] = {}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dartcli.denoising.processes import Processes
 from dartcli.models._fused import FusedInteractions, FusedLookUp
 
 SPARSE: Final = 4
@@ -40,6 +41,39 @@ class JointTable(nn.Module):
         """Whether gradients in training mode are added to ``table.grad``, a tensor that is kept."""
         self.touched: list[Tensor] = []
         """Rows of which ``table.grad`` has changed since :meth:`clear_gradient`."""
+        self.pending: list[tuple[Tensor, Tensor]] | None = None
+        """With several processes: Long[N, F] rows and Float[N, F, K] gradients to exchange."""
+
+    def add_gradient(self, rows: Tensor, gradient: Tensor) -> None:
+        """Add Float[*rows.shape, K] to the kept gradient of ``rows``."""
+        rows = rows.reshape(-1)
+        gradient = gradient.reshape(len(rows), self.table.shape[1])
+        assert self.table.grad is not None  # noqa: S101 - it is kept
+        if self.table.device.type == "cpu":
+            self.table.grad.index_add_(0, rows, gradient)
+        else:
+            # sums in a fixed order, which index_add_ on a GPU does not
+            self.table.grad += torch.ops.aten.embedding_dense_backward(
+                gradient, rows, len(self.table), -1, scale_grad_by_freq=False
+            )
+        self.touched.append(rows)
+
+    def _receive(self, rows: Tensor, gradient: Tensor) -> None:
+        if self.pending is None:
+            self.add_gradient(rows, gradient)
+        else:
+            self.pending.append((rows, gradient))
+
+    def _receive_by_field(self, rows: Tensor, gradient: Tensor) -> None:
+        """Take Long[F, N] and Float[F, N, K]."""
+        if self.pending is None:
+            self.add_gradient(rows, gradient)
+        else:
+            self.pending.append((rows.t(), gradient.transpose(0, 1)))
+
+    @property
+    def _is_fused(self) -> bool:
+        return self.training and (self.accumulates or self.pending is not None)
 
     def clear_gradient(self) -> None:
         """Set the kept gradient to zero."""
@@ -54,8 +88,8 @@ class JointTable(nn.Module):
     def look_up(self, fields: Tensor) -> Tensor:
         """Return Float[N, F, K], the table's rows of Long[N, F] field values."""
         values = fields + self.offsets
-        if self.accumulates and self.training:
-            found: Tensor = FusedLookUp.apply(self.table, values, self.touched)  # type: ignore[no-untyped-call]
+        if self._is_fused:
+            found: Tensor = FusedLookUp.apply(self.table, values, self._receive)  # type: ignore[no-untyped-call]
             return found
         if self.sparse_gradient:
             return F.embedding(values, self.table, sparse=True)
@@ -118,10 +152,14 @@ class FieldEmbedding(JointTable):
         values : Float[F, N, factors + 1]
             For :meth:`extract_factors`.
         """
-        if self.accumulates and self.training:
+        if self._is_fused:
             rows = (fields + self.offsets).t().contiguous()
             fused: tuple[Tensor, Tensor] = FusedInteractions.apply(  # type: ignore[no-untyped-call]
-                self.table, bias, rows, self.interacting if pairwise else None, self.touched
+                self.table,
+                bias,
+                rows,
+                self.interacting if pairwise else None,
+                self._receive_by_field,
             )
             return fused
         values = self.look_up(fields)
@@ -161,15 +199,74 @@ def split_logit(
 
 
 class BatchNorm1d(nn.BatchNorm1d):
-    """Batch normalization that also accepts a single row in training."""
+    """Batch normalization over the batch of all processes; accepts a single row in training."""
+
+    processes: Processes | None = None
+    """The processes that share each batch in training; None = there is one."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Normalize Float[N, C]; one row has no variance, so it uses the running statistics."""
-        if self.training and len(inputs) == 1:
+        shared = self.processes if self.training else None
+        rows = shared.rows if shared else len(inputs)
+        if self.training and rows == 1:
             return F.batch_norm(
                 inputs, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        return super().forward(inputs)
+        if shared is None:
+            return super().forward(inputs)
+        normal, mean, variance = _SharedNormalization.apply(inputs, shared, self.eps)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            assert self.running_mean is not None  # noqa: S101 - statistics are tracked
+            assert self.running_var is not None  # noqa: S101
+            assert self.num_batches_tracked is not None  # noqa: S101
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum or 0.0)
+            self.running_var.lerp_(variance * (rows / (rows - 1)), self.momentum or 0.0)
+        result: Tensor = torch.addcmul(self.bias, normal, self.weight)
+        return result
+
+
+class _SharedNormalization(torch.autograd.Function):
+    """Zero mean and unit variance over the rows of all processes."""
+
+    @staticmethod
+    def forward(
+        context: Any, inputs: Tensor, processes: Processes, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return Float[N, C] of this process's rows, and Float[C] mean and variance."""
+        rows = processes.rows
+        mean = processes.gather(inputs.sum(0)).sum(0) / rows
+        centered = inputs - mean
+        variance = processes.gather(centered.square().sum(0)).sum(0) / rows
+        scale = (variance + eps).rsqrt()
+        normal = centered * scale
+        context.save_for_backward(normal, scale)
+        context.processes, context.rows = processes, rows
+        context.mark_non_differentiable(mean, variance)
+        return normal, mean, variance
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor, *_others: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient by this process's rows."""
+        normal, scale = context.saved_tensors
+        own = torch.stack([gradient.sum(0), (gradient * normal).sum(0)])
+        mean, slope = context.processes.gather(own).sum(0) / context.rows
+        return (gradient - mean - normal * slope) * scale, None, None
+
+
+class Dropout(nn.Dropout):
+    """Dropout that draws for the rows of all processes, so that each drops its own."""
+
+    processes: Processes | None = None
+    """As for :class:`BatchNorm1d`."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Drop values of Float[N, C]."""
+        if self.processes is None or not self.training:
+            return super().forward(inputs)
+        whole = inputs.new_empty(self.processes.rows, *inputs.shape[1:])
+        kept = whole.bernoulli_(1 - self.p)[self.processes.mine]
+        return inputs * kept / (1 - self.p)
 
 
 class MultiLayerPerceptron(nn.Module):
@@ -183,7 +280,7 @@ class MultiLayerPerceptron(nn.Module):
                 nn.Linear(inputs, width),
                 BatchNorm1d(width),
                 nn.ReLU(),
-                nn.Dropout(dropout),
+                Dropout(dropout),
             ]
             inputs = width
         layers.append(nn.Linear(inputs, 1))

@@ -19,10 +19,12 @@ from dartcli import metrics
 from dartcli.data.seeds import derived_seed
 from dartcli.data.tensors import Epoch, Interactions, TrainingSet
 from dartcli.denoising import Strategy
+from dartcli.denoising.processes import Processes
 from dartcli.errors import TrainingError
 from dartcli.settings import Training
 from dartcli.training import recorder, scoring
 from dartcli.training.checkpoint import CheckpointWriter
+from dartcli.training.distributed import SharedProgram
 from dartcli.training.epochs import EARLIER, EpochRecord, Position, Stage, iterations_in
 from dartcli.training.grants import estimate_clean_auc
 from dartcli.training.program import Program, State, add_prefix, strip_prefix
@@ -76,11 +78,14 @@ class TrainingLoop:
         Asked after every step and every epoch whether to write a checkpoint.
     position
         Resume from here. Its epochs are not yielded again.
+    processes
+        The processes that share each step; all of them do everything else alike.
 
     Raises
     ------
     TrainingError
-        If the loss or the validation AUC is not a number (while iterating).
+        If the loss or the validation AUC is not a number, or another process is gone (while
+        iterating).
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a training
@@ -98,6 +103,7 @@ class TrainingLoop:
         stage: Stage | None = None,
         writer: CheckpointWriter | None = None,
         position: Position | None = None,
+        processes: Processes | None = None,
     ) -> None:
         if plan.epochs is None or plan.patience is None or plan.weight_decay is None:
             raise ValueError("the plan must state weight decay, epochs, and patience")
@@ -107,7 +113,13 @@ class TrainingLoop:
         self.stage, self.writer = stage or Stage(), writer
         self.model = models[0]
         self.device = valid.label.device
-        self.stepper = Stepper(Program(models, strategy), plan, self.device)
+        self.processes = processes
+        program = (
+            Program(models, strategy)
+            if processes is None
+            else SharedProgram(models, strategy, processes, plan)
+        )
+        self.stepper = Stepper(program, plan, self.device)
         recorded = training.recorded
         self.item_counts = torch.bincount(
             recorded.fields[:, 1][recorded.label > 0], minlength=training.items
@@ -214,6 +226,9 @@ class TrainingLoop:
                 f"{len(self.valid):,} rows, {int(self.valid_label.sum()):,} of them positive, and "
                 "needs both classes. Use more data."
             )
+        if self.processes is not None:
+            # they would decide differently when to stop, and wait for each other
+            self.processes.check_same("the validation AUC", valid_auc)
         ended = EpochRecord(
             epoch=number,
             iteration=self.iteration + record.iterations,

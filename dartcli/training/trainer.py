@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dartcli import metrics
 from dartcli.data.manifest import Prepared
 from dartcli.data.tensors import FALSE_POSITIVE, Interactions
+from dartcli.denoising.processes import Processes
 from dartcli.signals._detector import Detection
 from dartcli.training.checkpoint import CheckpointWriter
 from dartcli.training.components import Components, build_components, build_model, restart
@@ -115,7 +116,7 @@ class SeedTraining:
         Seed of the training.
     device
         Where to train.
-    writer, position
+    writer, position, processes
         As for :class:`dartcli.training.loop.TrainingLoop`.
     initial
         Gives the first network its initial weights; None = those of the seed.
@@ -137,8 +138,9 @@ class SeedTraining:
         writer: CheckpointWriter | None = None,
         position: Position | None = None,
         initial: Callable[[nn.Module], None] | None = None,
+        processes: Processes | None = None,
     ) -> None:
-        self.initial = initial
+        self.initial, self.processes = initial, processes
         self.configuration, self.prepared = configuration, prepared
         self.seed, self.device = seed, device
         self.writer, self.position = writer, position
@@ -223,6 +225,7 @@ class SeedTraining:
             stage=stage,
             writer=self.writer,
             position=position,
+            processes=self.processes,
         )
 
     def _hand_on(

@@ -1,0 +1,125 @@
+"""Meet the processes that ``torchrun`` started, and give all of them the state of the first."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import distributed as dist
+
+from dartcli.denoising.processes import Processes
+from dartcli.errors import TrainingError, UsageError, first_line
+from dartcli.storage.system import count_processes, find_rank
+from dartcli.training.checkpoint import DOCUMENT, FILES, load_latest, write_checkpoint
+from dartcli.training.epochs import Position
+
+PATIENCE: Final = 300.0
+"""Seconds that a process waits for another, unless ``DART_TIMEOUT`` says otherwise."""
+PREPARATION: Final = 12
+"""How many times longer it waits before a training, because others may prepare the data."""
+
+
+def was_restarted() -> bool:
+    """Return whether ``torchrun`` started the processes again because one of them ended."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def own_device(name: str) -> str:
+    """Return the device of this process: of several GPUs, that of its rank on the machine."""
+    if count_processes() == 1 or name not in {"auto", "cuda"} or not torch.cuda.is_available():
+        return name
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
+@contextmanager
+def join_processes() -> Iterator[Processes | None]:
+    """Meet the processes that ``torchrun`` started; yield None if there is only this one.
+
+    Raises
+    ------
+    UsageError
+        If ``DART_TIMEOUT`` is not a number of seconds.
+    TrainingError
+        If another process does not appear in time.
+    """
+    if count_processes() == 1:
+        yield None
+        return
+    seconds = _read_patience()
+    place = f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT')}"
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(
+            f"process {find_rank()} of {count_processes()} did not meet the others at {place} "
+            f"within {seconds:g} s ({first_line(error)[:200]}). Check that `torchrun` runs on "
+            "every node, and that they can reach each other."
+        ) from error
+    try:
+        yield Processes(seconds)
+    finally:
+        dist.destroy_process_group()
+
+
+def _read_patience() -> float:
+    text = os.environ.get("DART_TIMEOUT", str(PATIENCE))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise UsageError(f"DART_TIMEOUT is {text!r}. Give a number of seconds above 0.")
+    return seconds
+
+
+def wait_for_all(processes: Processes, identity: str) -> None:
+    """Wait until every process is ready to train what ``identity`` is the hash of.
+
+    Raises
+    ------
+    TrainingError
+        If one is not ready in time, or has other data.
+    """
+    seconds = processes.seconds * PREPARATION
+    try:
+        dist.monitored_barrier(timeout=timedelta(seconds=seconds), wait_all_ranks=True)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"not every process was ready to train ({first_line(error)[:300]}). Look for the "
+            "message of the one that is missing."
+        ) from error
+    processes.check_same("the prepared data", int(identity[:12], 16))
+
+
+def share_position(
+    processes: Processes, position: Position | None, identity: str, device: torch.device
+) -> Position | None:
+    """Return the ``position`` of process 0, whose checkpoints the others need not have."""
+    with tempfile.TemporaryDirectory(prefix="dart-") as name:
+        names = (*FILES, DOCUMENT)
+        if processes.rank == 0:
+            if position is None:
+                processes.broadcast(None)
+                return None
+            place = Path(name) / f"{position.iteration:012d}"
+            write_checkpoint(place, position, identity)
+            contents = [(place / file).read_bytes() for file in names]
+            head = [place.name, [len(content) for content in contents]]
+            processes.broadcast(head, b"".join(contents))
+            return position
+        head, content = processes.broadcast()
+        if head is None:
+            return None
+        place = Path(name) / head[0]
+        place.mkdir()
+        for file, size in zip(names, head[1], strict=True):
+            (place / file).write_bytes(content[:size])
+            content = content[size:]
+        return load_latest(Path(name), identity, device)
