@@ -19,6 +19,7 @@ from dartcli._version import __version__
 from dartcli.errors import DartError, TrainingError, UsageError
 from dartcli.experiments.configure import configure, load_prepared, log_warnings
 from dartcli.experiments.sweep import Row, Sweep, Tuned, claim_sweep, find_sweep, settings_key
+from dartcli.experiments.sweep_merge import Shard
 from dartcli.experiments.sweep_plan import Plan, PlannedTraining, plan_trainings
 from dartcli.settings import Settings
 from dartcli.storage.system import available_cores
@@ -30,6 +31,9 @@ WEIGHT_DECAYS: Final = (1e-6, 1e-5, 1e-4)
 """Values that the weight decay of ``base`` is chosen from."""
 TUNING_SEEDS: Final = (0, 1, 2)
 """Seeds used for tuning, whatever the seeds of the sweep: adding seeds changes no choice."""
+
+WHOLE: Final = Shard(1, 1)
+"""All trainings."""
 
 Result = Row | str
 """A finished training, or the error that ended it."""
@@ -59,6 +63,7 @@ def run_sweep(
     name: str,
     *,
     jobs: int | None = None,
+    shard: Shard = WHOLE,
     progress: Callable[[SweepProgress], None] = lambda _progress: None,
 ) -> Sweep:
     """Train what is missing of ``plan`` and return the sweep ``name``.
@@ -72,6 +77,8 @@ def run_sweep(
     jobs
         Processes at a time, which share the machine's cores. None = one per core on a CPU, one on
         a GPU.
+    shard
+        Train only this part; other machines train the others. Each of them tunes the baseline.
     progress
         Called at the start and after every training.
 
@@ -101,7 +108,7 @@ def run_sweep(
         tuned = _tune_base(plan, sweep, workers, progress)
         planned = plan_trainings(plan, tuned)
     sweep.extend([training.entry for training in planned], tuned.values())
-    _run(planned, sweep, workers, "trainings", progress)
+    _run(shard.select(planned), sweep, workers, "trainings", progress)
     return Sweep(sweep.folder)
 
 
