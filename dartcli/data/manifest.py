@@ -21,12 +21,13 @@ from dartcli.storage import paths
 from dartcli.storage.checksums import find_mismatch, read_document
 from dartcli.storage.tables import read_table
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Version of prepared files; increase it if the same source gives other bytes."""
 MANIFEST: Final = "manifest.json"
 INTERACTIONS: Final = "interactions.parquet"
 IDS: Final = "ids"
 SPLIT_FOLDER: Final = "splits"
+COLUMNS: Final = "columns"
 TEST_CLEAN: Final = "test_clean.parquet"
 
 SplitName = Literal["train", "valid", "test"]
@@ -143,6 +144,16 @@ class Prepared:
         if manifest is None:
             raise _corrupt_error(f"cannot read {home}: files are missing.", self.manifest.dataset)
         return _read_table(home, f"{IDS}/{field}.parquet", manifest)
+
+
+def find_columns(prepared: Prepared, split: SplitName) -> Path:
+    """Return the file with the columns of a split; DataError if it is missing or corrupt."""
+    name = f"{COLUMNS}/{split}.safetensors"
+    mismatch = find_mismatch(prepared.folder / name, prepared.manifest.files[name].sha256)
+    if mismatch:
+        cause = f"cannot read {prepared.folder / name}: {mismatch}."
+        raise _corrupt_error(cause, prepared.manifest.dataset)
+    return prepared.folder / name
 
 
 def _read_table(folder: Path, name: str, manifest: Manifest) -> pl.DataFrame:

@@ -142,7 +142,12 @@ def find_unfinished(settings: Settings, name: str | None) -> str | None:
     for listing in reversed(list_runs()):
         if listing.state in {"interrupted", "unfinished"} and name in {None, listing.name}:
             folder = paths.runs() / listing.name
-            if Run(folder).settings == settings and not is_in_use(folder):
+            found = Run(folder).settings
+            if settings.training.window is None:
+                # what did not fit into memory then may fit now
+                training = found.training.model_copy(update={"window": None})
+                found = found.model_copy(update={"training": training})
+            if found == settings and not is_in_use(folder):
                 return listing.name
     return None
 

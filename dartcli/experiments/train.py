@@ -17,6 +17,7 @@ from dartcli.experiments.configure import configure, load_prepared, log_warnings
 from dartcli.experiments.environment import environment
 from dartcli.experiments.run import CHECKPOINTS, Run
 from dartcli.experiments.run_index import find_unfinished
+from dartcli.experiments.window import settle_window, with_window
 from dartcli.settings import COMPONENTS, Settings, validate
 from dartcli.training.configuration import Configuration
 
@@ -53,14 +54,14 @@ class _Supervision:
     processes: Processes | None = None
     """The processes that train together; None = only this one."""
 
-    def agree(self, identity: str, *, is_done: bool) -> bool:
-        """Return whether a seed is done, as process 0 says; wait until all are ready for it."""
+    def agree(self, digest: str, *decided: Any) -> Any:
+        """Return what process 0 ``decided``; wait until all are ready to train on ``digest``."""
         if self.processes is None:
-            return is_done
+            return decided
         from dartcli.training.launch import wait_for_all
 
-        wait_for_all(self.processes, identity)
-        return bool(self.processes.broadcast(is_done)[0])
+        wait_for_all(self.processes, digest)
+        return self.processes.broadcast(decided)[0]
 
 
 def _supervise(
@@ -123,6 +124,7 @@ def train_run(
         # prepare the first seed's data before the folder: if that fails, no run is left behind
         first = load_prepared(configuration, configuration.settings.seeds[0])
         log_warnings(first)
+        configuration = settle_window(configuration, first)
         with run_writer.create_run(configuration.settings, environment(device), name) as folder:
             _train_seeds(folder, configuration, device, supervision, first)
     return Run(folder)
@@ -163,9 +165,11 @@ def follow_run(*, stopping: Stopping = _never_stop) -> None:
         supervision = replace(_supervise(None, "off", stopping), processes=processes)
         for seed in configuration.settings.seeds:
             data = load_prepared(configuration, seed)
-            identity = run_writer.training_identity(configuration.settings, data.digest)
-            if not supervision.agree(identity, is_done=False):
-                _train_seed(None, configuration, data, seed, device, supervision, identity)
+            is_done, window = supervision.agree(data.digest)
+            chosen = with_window(configuration, window)
+            identity = run_writer.training_identity(chosen.settings, data.digest)
+            if not is_done:
+                _train_seed(None, chosen, data, seed, device, supervision, identity)
 
 
 def _configure(
@@ -252,7 +256,7 @@ def _train_seeds(
             data = load_prepared(configuration, seed) if index else first
             identity = run_writer.training_identity(settings, data.digest)
             done = run_writer.read_finished_seed(folder, seed, identity)
-            supervision.agree(identity, is_done=done is not None)
+            supervision.agree(data.digest, done is not None, settings.training.window)
             if done is None:
                 trained = _train_seed(
                     folder, configuration, data, seed, device, supervision, identity

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 
 def total_memory() -> int:
@@ -11,6 +13,43 @@ def total_memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 0
+
+
+def available_memory() -> int:
+    """Return the bytes that this process may still use, or 0 if unknown.
+
+    The least of what the machine has available, of a control group's limit, and of ``ulimit``.
+    """
+    found = [_read_number("/proc/meminfo", r"MemAvailable:\s+(\d+) kB") * 1024]
+    for folder, limit, used in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        whole = _read_number(f"{folder}/{limit}", r"(\d+)")
+        found.append(max(whole - _read_number(f"{folder}/{used}", r"(\d+)"), 1) if whole else 0)
+    try:
+        import resource
+
+        page = os.sysconf("SC_PAGE_SIZE")
+        for kind, pattern in (
+            (resource.RLIMIT_AS, r"(\d+)"),
+            (resource.RLIMIT_DATA, r"(?:\d+ ){5}(\d+)"),
+        ):
+            soft = resource.getrlimit(kind)[0]
+            if soft != resource.RLIM_INFINITY:
+                found.append(max(soft - page * _read_number("/proc/self/statm", pattern), 1))
+    except (ImportError, AttributeError, ValueError, OSError):
+        pass  # not on this system
+    return min(filter(None, found), default=0)
+
+
+def _read_number(path: str, pattern: str) -> int:
+    """Return the number that ``pattern`` captures in a file, or 0."""
+    try:
+        match = re.search(pattern, Path(path).read_text(encoding="ascii"))
+    except (OSError, UnicodeDecodeError):
+        return 0
+    return int(match[1]) if match else 0
 
 
 def available_cores() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -11,14 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from dartcli.data.columns import LABEL, NOISY, RATING
-from dartcli.data.manifest import Prepared
+from dartcli.data.manifest import Prepared, SplitName
 from dartcli.data.seeds import derived_seed
+from dartcli.data.stream import StreamedSet, load_measured, map_columns
 from dartcli.data.tensors import Interactions, TrainingSet, known_pairs, to_interactions
 from dartcli.denoising import CleanSample, Context, Strategy, TrainingTable
 from dartcli.errors import TrainingError, UsageError
 from dartcli.training.configuration import Configuration
 from dartcli.training.device import check_room
 from dartcli.training.grants import draw_trusted
+
+SPLITS: Final[tuple[SplitName, ...]] = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Components:
     """Long[T], rows of ``valid`` whose ground truth selects the epoch; None if none is granted."""
     ratings: Mapping[str, pl.Series]
     """Split -> explicit feedback of its rows, if the source has any."""
+    is_whole: bool = True
+    """Whether ``recorded_train`` has all rows, not only those that are measured."""
 
 
 def build_components(
@@ -61,6 +67,8 @@ def build_components(
     """
     _check_room(configuration, prepared, device)
     kind, protocol = configuration.strategy, configuration.protocol
+    if configuration.settings.training.window is not None:
+        return _build_streamed(configuration, prepared, seed, device)
     frames = {name: prepared.split(name) for name in ("train", "valid", "test")}
     recorded = {
         name: to_interactions(frame, prepared.fields, device) for name, frame in frames.items()
@@ -85,7 +93,7 @@ def build_components(
         clean = CleanSample(table.fields, table.clean_label)
         valid = to_interactions(valid_frame, prepared.fields, device)
     context = Context(
-        iterations_per_epoch=-(-len(training) // configuration.settings.training.batch_size),
+        iterations_per_epoch=training.count_steps(configuration.settings.training.batch_size),
         table=_statistics(train, prepared, len(training)),
         clean=clean,
     )
@@ -108,6 +116,66 @@ def build_components(
             else None
         ),
         ratings={name: frame[RATING] for name, frame in frames.items() if RATING in frame.columns},
+    )
+
+
+def can_stream(configuration: Configuration) -> bool:
+    """Return whether a training needs no more of its table than batches and counts."""
+    kind = configuration.strategy
+    needs_table = kind.reads_noisy or kind.needs_clean or kind.stages > 1
+    return not needs_table and not configuration.settings.trusted
+
+
+def _build_streamed(
+    configuration: Configuration, prepared: Prepared, seed: int, device: torch.device
+) -> Components:
+    """Build what a training needs that reads its table window by window from a file."""
+    protocol, settings = configuration.protocol, configuration.settings
+    if not can_stream(configuration):
+        raise TrainingError(
+            f"strategy `{settings.strategy.name}` needs the whole training table, or trusted "
+            f"labels of it, in memory. With training.window ({settings.training.window:,} rows), "
+            "use a strategy that sees batches only, such as `base` or `dart`."
+        )
+    columns = map_columns(prepared, "train")
+    train = Interactions(columns["fields"].t(), columns["label"], columns["kind"])
+    training = StreamedSet(
+        train,
+        prepared.users,
+        prepared.items,
+        known=columns.get("pairs"),
+        reshuffle=protocol.reshuffle,
+        window=settings.training.window or len(train),
+        size=settings.training.batch_size,
+        device=device,
+    )
+    if 2 * len(train) >= 1 << 31:
+        raise TrainingError(
+            f"the training split has {len(train):,} rows; at most 2**30 can be ranked exactly. "
+            "Divide the log, for example by time."
+        )
+    counts = _statistics(train, prepared, len(training))
+    context = Context(training.count_steps(settings.training.batch_size), counts)
+    models, strategy = _build_modules(configuration, prepared, context, seed, device)
+    measured = {name: load_measured(prepared, name, device) for name in SPLITS}
+    valid = measured["valid"][0]
+    return Components(
+        models=models,
+        strategy=strategy,
+        training=training,
+        valid=valid,
+        recorded_train=measured["train"][0],
+        recorded_valid=valid,
+        test=measured["test"][0],
+        counts=counts,
+        trusted=torch.empty(0, dtype=torch.int64),
+        trusted_valid=(
+            draw_trusted(valid, settings.trusted_valid, seed, "trusted_valid")
+            if settings.trusted_valid and not protocol.clean_validation
+            else None
+        ),
+        ratings={name: rating for name, (_, rating) in measured.items() if rating is not None},
+        is_whole=len(measured["train"][0]) == len(train),
     )
 
 

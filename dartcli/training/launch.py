@@ -79,8 +79,8 @@ def _read_patience() -> float:
     return seconds
 
 
-def wait_for_all(processes: Processes, identity: str) -> None:
-    """Wait until every process is ready to train what ``identity`` is the hash of.
+def wait_for_all(processes: Processes, digest: str) -> None:
+    """Wait until every process is ready to train on the data with this ``digest``.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def wait_for_all(processes: Processes, identity: str) -> None:
             f"not every process was ready to train ({first_line(error)[:300]}). Look for the "
             "message of the one that is missing."
         ) from error
-    processes.check_same("the prepared data", int(identity[:12], 16))
+    processes.check_same("the prepared data", int(digest[:12], 16))
 
 
 def share_position(

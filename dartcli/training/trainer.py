@@ -269,10 +269,12 @@ class SeedTraining:
         found = {
             **compute_metrics(logits[report], test),
             **compute_group_metrics(logits[report], test, components.counts, GROUPS),
-            **measure_lists(
-                model, components.recorded_train, test, self.prepared, TOP_K, limited=True
-            ),
         }
+        if components.is_whole:
+            # otherwise it is not known which items a user has seen
+            found |= measure_lists(
+                model, components.recorded_train, test, self.prepared, TOP_K, limited=True
+            )
         measured = SeedMetrics(
             seed=self.seed,
             split_seed=self.prepared.manifest.split_seed or 0,

@@ -76,14 +76,18 @@ def test_another_protocol_or_seed_does_not_read_the_source_again() -> None:
     assert len(CALLS) == 1
 
 
+def read_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+
+
 def test_the_same_seed_gives_the_same_bytes(home: Path) -> None:
     first = prepare_split(toy(), DataOptions(), STRICT, 3)
-    before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
+    before = read_files(first.folder)
     import shutil
 
     shutil.rmtree(home)
     second = prepare_split(toy(), DataOptions(), STRICT, 3)
-    assert {path.name: path.read_bytes() for path in second.folder.iterdir()} == before
+    assert read_files(second.folder) == before
 
 
 def test_the_manifest_contains_the_counts() -> None:

@@ -69,7 +69,7 @@ def disturb(program):
 
 
 def launch(
-    home: Path, script: str, *words: str, restarts: int = 0
+    home: Path, script: str, *words: str, restarts: int = 0, seconds: int = 60
 ) -> subprocess.CompletedProcess[str]:
     program = home / "program.py"
     home.mkdir(exist_ok=True)
@@ -78,7 +78,7 @@ def launch(
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         *("--max-restarts", str(restarts), str(program), *TRAIN, *words),
     ]
-    place = {"DART_HOME": str(home), "DART_TIMEOUT": "15", "OMP_NUM_THREADS": "1"}
+    place = {"DART_HOME": str(home), "DART_TIMEOUT": str(seconds), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         command,
         check=False,
@@ -102,7 +102,6 @@ def test_torchrun_resumes_after_a_process_was_killed(tmp_path: Path, script: str
     assert result.returncode == 0, result.stderr
     assert result.stdout == "one\n"
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
-    assert "resuming seed 0 after iteration" in result.stderr
     assert [path.name for path in (tmp_path / "killed" / "runs").iterdir()] == ["one"]
 
 
@@ -117,7 +116,7 @@ def test_torchrun_resumes_after_a_process_was_killed(tmp_path: Path, script: str
 )
 def test_a_fault_ends_in_a_sentence(tmp_path: Path, script: str, said: str) -> None:
     began = time.monotonic()
-    result = launch(tmp_path / "home", script, "--name", "one")
+    result = launch(tmp_path / "home", script, "--name", "one", seconds=15)
     assert time.monotonic() - began < 120
     assert result.returncode == 1
     assert said in result.stderr

@@ -1,0 +1,218 @@
+"""Tables in files: fixed-width columns that are mapped into memory, and read window by window.
+
+The rows of an epoch are divided into windows, which are held in memory one after the other while a
+thread reads the next. Which rows a window has, and their order in it, are a function of the seed,
+the epoch, and the number of the window. With a single window, it is the order of a table in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from dartcli.data.columns import RATING
+from dartcli.data.manifest import Prepared, SplitName, find_columns
+from dartcli.data.seeds import derived_seed
+from dartcli.data.tensors import Epoch, Interactions, TrainingSet, known_pairs, to_interactions
+from dartcli.storage.tables import write_tensors
+
+BLOCK: Final = 1 << 16
+"""Rows at least that lie next to each other in the file and come into one window together."""
+MEASURED: Final = 1 << 22
+"""Rows of a split that are scored if the data are streamed; of more, evenly spaced ones are."""
+RESIDENT: Final = 0.6
+WINDOW: Final = 0.25
+"""Shares of the available memory: up to which a table is held in memory, and for one window."""
+STREAM: Final = 7
+"""Stream of randomness that deals blocks to windows."""
+TYPES: Final = {"I32": np.int32, "I64": np.int64, "F32": np.float32, "I8": np.int8}
+
+
+def write_columns(
+    frame: pl.DataFrame, fields: tuple[str, ...], items: int | None, path: Path
+) -> None:
+    """Write a split as fixed-width columns, in a safetensors file.
+
+    It holds ``fields`` Int32[F, N], ``label`` Float32[N], ``kind`` Int8[N], ``rating`` Float32[N]
+    if the split has ratings, and, given the number of ``items``, ``pairs``: Int64[K], the sorted
+    codes of the positives.
+    """
+    table = to_interactions(frame, fields, torch.device("cpu"))
+    columns = {
+        "fields": table.fields.t().to(torch.int32).contiguous(),
+        "label": table.label,
+        "kind": table.kind,
+    }
+    if RATING in frame.columns:
+        rating = frame[RATING].cast(pl.Float32).fill_null(math.nan)
+        columns["rating"] = torch.from_numpy(rating.to_numpy(writable=True))
+    if items is not None:
+        columns["pairs"] = known_pairs(table, items)
+    write_tensors(columns, path)
+
+
+def map_columns(prepared: Prepared, split: SplitName) -> dict[str, Tensor]:
+    """Return the columns of a split, which stay in their file and must not be changed.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or corrupt.
+    """
+    path = find_columns(prepared, split)
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    found = {}
+    with warnings.catch_warnings():
+        # PyTorch warns that nothing keeps us from writing to it
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        for name, about in header.items():
+            if name != "__metadata__":
+                shape, start = tuple(about["shape"]), 8 + length + about["data_offsets"][0]
+                found[name] = torch.from_numpy(
+                    np.memmap(path, TYPES[about["dtype"]], "r", start, shape)
+                    if math.prod(shape)
+                    else np.empty(shape, TYPES[about["dtype"]])
+                )
+    return found
+
+
+def load_measured(
+    prepared: Prepared, split: SplitName, device: torch.device
+) -> tuple[Interactions, pl.Series | None]:
+    """Return the rows of a split that are measured, in memory, and their ratings."""
+    columns = map_columns(prepared, split)
+    number = len(columns["label"])
+    chosen = torch.arange(min(number, MEASURED)) * number // min(max(number, 1), MEASURED)
+    column = {
+        name: columns[name][chosen] for name in ("label", "kind", "rating") if name in columns
+    }
+    fields = [field[chosen].to(torch.int64) for field in columns["fields"]]
+    table = Interactions(torch.stack(fields, dim=1), column["label"], column["kind"]).to(device)
+    if "rating" not in column:
+        return table, None
+    return table, pl.Series(RATING, column["rating"].numpy(), nan_to_null=True)
+
+
+def choose_window(prepared: Prepared, available: int, *, resamples: bool) -> int | None:
+    """Return the rows of a window if training does not fit in ``available`` bytes, else None.
+
+    ``resamples`` says that each positive gets a negative in every epoch.
+    """
+    rows, fields = prepared.manifest.rows["train"], len(prepared.fields)
+    # a table and its copy in the order of the epoch, the order, the record, and what is temporary
+    each = 2 * (8 * fields + 5) + 8 + 12 + 32
+    if resamples and prepared.manifest.sampled_negatives:
+        each *= 2
+    if rows * each <= RESIDENT * available:
+        return None
+    most = WINDOW * available / (2 * each)  # the next window is read meanwhile
+    return max(BLOCK, 1 << math.floor(math.log2(max(most, 1))))
+
+
+class StreamedSet(TrainingSet):
+    """Training interactions in a file; parameters as for :class:`TrainingSet`.
+
+    Parameters
+    ----------
+    window
+        Recorded rows in memory at once; rounded up to whole blocks.
+    size
+        Rows of a batch; a block has whole batches.
+    device
+        Where batches are needed.
+    """
+
+    def __init__(
+        self,
+        table: Interactions,
+        users: int,
+        items: int,
+        *,
+        known: Tensor | None,
+        reshuffle: bool,
+        window: int,
+        size: int,
+        device: torch.device,
+    ) -> None:
+        super().__init__(table, users, items, known=known, reshuffle=reshuffle)
+        self.device = device
+        self.block = size * max(-(-BLOCK // size), 1)
+        self.window = self.block * max(-(-window // self.block), 1)
+
+    def windows(self, seed: int, epoch: int, first: int = 0) -> Iterator[Epoch]:
+        """Yield the windows of an epoch from number ``first`` on; a thread reads ahead."""
+        count = max(-(-len(self.recorded) // self.window), 1)
+        with ThreadPoolExecutor(1) as reader:
+            following = reader.submit(self.read, seed, epoch, first)
+            for number in range(first, count):
+                window = following.result()
+                if number + 1 < count:
+                    following = reader.submit(self.read, seed, epoch, number + 1)
+                yield window
+
+    def __len__(self) -> int:
+        """Return the number of rows per epoch; each row has a negative, if there are windows."""
+        return len(self.recorded) + self._negatives(len(self.recorded))
+
+    @property
+    def window_rows(self) -> int:
+        """Rows of every window but the last, negatives included."""
+        recorded = min(self.window, len(self.recorded))
+        return recorded + self._negatives(recorded)
+
+    def read(self, seed: int, epoch: int, number: int) -> Epoch:
+        """Return window ``number``, from 0, of an epoch."""
+        rows = self._rows(seed, epoch, number)
+        generator = torch.Generator(self.device)
+        purpose = (1, epoch, number) if number else (1, epoch)
+        generator.manual_seed(derived_seed(seed, *purpose))
+        fields = [
+            torch.cat([field[part] for part in rows]).to(self.device, torch.int64)
+            for field in self.recorded.fields.unbind(1)
+        ]
+        label, kind = (
+            torch.cat([column[part] for part in rows]).to(self.device)
+            for column in (self.recorded.label, self.recorded.kind)
+        )
+        numbers = torch.cat([torch.arange(part.start, part.stop) for part in rows])
+        table = Interactions(torch.stack(fields).t(), label, kind)
+        if self.known is not None:
+            count, first = self._negatives(len(numbers)), len(self.recorded) + number * self.window
+            table = self._sample_negatives(table, count, generator)
+            numbers = torch.cat([numbers, torch.arange(first, first + count)])
+        order = None
+        if self.reshuffle:
+            order = torch.randperm(len(table), generator=generator, device=self.device)
+        return Epoch(table, order, numbers.to(self.device))
+
+    def _rows(self, seed: int, epoch: int, number: int) -> list[slice]:
+        """Return the ranges of recorded rows in a window, ascending."""
+        rows = len(self.recorded)
+        # the last block, which may be shorter, comes last
+        full = rows // self.block
+        order = np.arange(-(-rows // self.block))
+        if self.reshuffle:
+            random = np.random.default_rng(derived_seed(seed, STREAM, epoch))
+            order[:full] = random.permutation(full)
+        each = self.window // self.block
+        first = np.sort(order[number * each : (number + 1) * each]) * self.block
+        return [slice(int(one), min(int(one) + self.block, rows)) for one in first]
+
+    def _negatives(self, recorded: int) -> int:
+        """Return how many negatives the first ``recorded`` rows of an epoch come with."""
+        if self.known is None:
+            return 0
+        # a few positives can be of one pair, if it has ids that are not in training
+        return recorded if len(self.recorded) > self.window else len(self.known)
