@@ -239,7 +239,9 @@ def test_codes_map_back_to_raw_ids() -> None:
 
 def test_the_manifest_lists_files_and_checksums() -> None:
     data = prepare_split(toy(), DataOptions(), STRICT, 0)
-    assert set(data.manifest.files) == {"train.parquet", "valid.parquet", "test.parquet"}
+    names = ("train", "valid", "test")
+    columns = {f"columns/{name}.safetensors" for name in names}
+    assert set(data.manifest.files) == {f"{name}.parquet" for name in names} | columns
     for name, file in data.manifest.files.items():
         content = (data.folder / name).read_bytes()
         assert (file.sha256, file.size) == (hashlib.sha256(content).hexdigest(), len(content))
