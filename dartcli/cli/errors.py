@@ -10,21 +10,17 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 from typer.core import TyperGroup
 
 from dartcli.cli import console
-from dartcli.errors import DartError, StoppedError, UsageError
-from dartcli.storage.system import count_processes, find_rank
+from dartcli.errors import DartError, StoppedError
+from dartcli.storage.system import find_rank
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-TOGETHER: Final = ("train", "resume")
-"""Commands that ``torchrun`` may start in several processes."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -74,7 +70,6 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            _check_alone(command.__name__)
             result = command(*args, **kwargs)
             sys.stdout.flush()
         except BrokenPipeError:
@@ -106,14 +101,6 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         return result
 
     return run
-
-
-def _check_alone(command: str) -> None:
-    if count_processes() > 1 and command not in TOGETHER:
-        raise UsageError(
-            "this command cannot run in several processes. Run it without `torchrun`; only "
-            "`dart train` and `dart resume` share their work."
-        )
 
 
 def _suggest_again() -> str:

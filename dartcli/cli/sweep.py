@@ -151,7 +151,10 @@ def sweep(
       dart sweep --merge /mnt/node2/sweeps/sweep-strict
     """
     if merge:
-        _merge(name or merge[0].resolve().name, merge, quiet=quiet, json=json)
+        from dartcli.experiments.sweep_merge import merge_sweeps
+
+        merged = merge_sweeps(name or merge[0].resolve().name, merge)
+        _print_found(merged, quiet=quiet, json=json)
         return
     for one in _split_names(models):
         catalog.check("models", one)
@@ -164,7 +167,7 @@ def sweep(
         from dartcli.experiments import sweep_plan
         from dartcli.experiments.sweep_merge import parse_shard
         from dartcli.experiments.sweep_plan import PRESETS, Plan
-        from dartcli.experiments.sweep_runner import WHOLE, run_sweep
+        from dartcli.experiments.sweep_runner import run_sweep
 
         for one in _split_names(datasets):
             registry.find_dataset(one)
@@ -192,16 +195,8 @@ def sweep(
         _print_dry_run(plan, chosen, json=json)
         return
     with progress.sweep_bar() as bar:
-        found = run_sweep(
-            plan, chosen, jobs=jobs, shard=parse_shard(shard) if shard else WHOLE, progress=bar
-        )
+        found = run_sweep(plan, chosen, jobs=jobs, shard=parse_shard(shard or "1/1"), progress=bar)
     _print_found(found, quiet=quiet, json=json, compare=shard is None)
-
-
-def _merge(name: str, folders: list[Path], *, quiet: bool, json: bool) -> None:
-    from dartcli.experiments.sweep_merge import merge_sweeps
-
-    _print_found(merge_sweeps(name, folders), quiet=quiet, json=json)
 
 
 def _print_found(found: Sweep, *, quiet: bool, json: bool, compare: bool = True) -> None:

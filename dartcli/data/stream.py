@@ -105,17 +105,13 @@ def load_measured(
     return table, pl.Series(RATING, column["rating"].numpy(), nan_to_null=True)
 
 
-def choose_window(prepared: Prepared, available: int, *, resamples: bool) -> int | None:
-    """Return the rows of a window if training does not fit in ``available`` bytes, else None.
-
-    ``resamples`` says that each positive gets a negative in every epoch.
-    """
+def choose_window(prepared: Prepared, available: int) -> int | None:
+    """Return the rows of a window if training does not fit in ``available`` bytes, else None."""
     rows, fields = prepared.manifest.rows["train"], len(prepared.fields)
-    # a table and its copy in the order of the epoch, the order, the record, and what is temporary
-    each = 2 * (8 * fields + 5) + 8 + 12 + 32
-    if resamples and prepared.manifest.sampled_negatives:
-        each *= 2
-    if rows * each <= RESIDENT * available:
+    # a table and its copy in the order of the epoch, the order, the record, and what is temporary;
+    # the same for a negative of each row
+    each = 2 * (2 * (8 * fields + 5) + 8 + 12 + 32)
+    if not available or rows * each <= RESIDENT * available:
         return None
     most = WINDOW * available / (2 * each)  # the next window is read meanwhile
     return max(BLOCK, 1 << math.floor(math.log2(max(most, 1))))

@@ -6,9 +6,7 @@ so what is computed from the result is the same on all of them, and the same in 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,44 +69,43 @@ class Processes:
             raise self._lost(error) from error
         return result
 
-    def gather_rows(self, values: Tensor) -> Tensor:
-        """Return [rows, ...] of the current batch, from the share [share, ...] of each process."""
-        return self.join_rows(self.gather(pad_rows(values, self.most)))
+    def gather_all(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Gather several tensors, float32 or int32, in one exchange."""
+        flat = torch.cat([part.contiguous().view(torch.float32).view(-1) for part in parts])
+        pieces = self.gather(flat).split([part.numel() for part in parts], dim=1)
+        return [
+            piece.contiguous().view(part.dtype).view(self.count, *part.shape)
+            for piece, part in zip(pieces, parts, strict=True)
+        ]
 
     def join_rows(self, gathered: Tensor) -> Tensor:
-        """Return [rows, ...] from [processes, most, ...], without the padding."""
-        if self.rows == self.count * self.most:
-            return gathered.flatten(0, 1)
+        """Return [rows, ...] of the current batch from [processes, most, ...] with padding."""
         shares = [self.share(rank) for rank in range(self.count)]
         sizes = [share.stop - share.start for share in shares]
         return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])
 
     def check_same(self, name: str, *values: float) -> None:
         """Raise TrainingError unless ``values``, called ``name``, are the same everywhere."""
-        found = self.gather(torch.tensor(values, dtype=torch.float64))
-        other = [
-            rank for rank in range(self.count) if found[rank].ne(found[0]).any()
-        ]  # NaN differs from NaN, but is refused before
+        found = self.gather(torch.tensor(values, dtype=torch.float64)).tolist()
+        other = [rank for rank in range(self.count) if found[rank] != found[0]]
         if other:
             raise TrainingError(
                 f"{name} of process {other[0]} differs from that of process 0. All machines need "
                 "the same data, versions, and kind of processor."
             )
 
-    def broadcast(self, value: Any = None, content: bytes = b"") -> tuple[Any, bytes]:
-        """Return the JSON ``value`` and ``content`` of process 0, whatever the others pass."""
-        head = json.dumps([value, len(content)]).encode()
-        size = torch.tensor([len(head), len(content)])
+    def broadcast(self, content: bytes = b"") -> bytes:
+        """Return the ``content`` of process 0, whatever the others pass."""
+        size = torch.tensor([len(content)])
         try:
             dist.broadcast(size, 0)
-            data = torch.empty(int(size.sum()), dtype=torch.uint8)
-            if self.rank == 0:
-                data.copy_(torch.frombuffer(bytearray(head + content), dtype=torch.uint8))
+            data = torch.empty(int(size), dtype=torch.uint8)
+            if self.rank == 0 and content:
+                data.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
             dist.broadcast(data, 0)
         except RuntimeError as error:
             raise self._lost(error) from error
-        found = data.numpy().tobytes()
-        return json.loads(found[: int(size[0])])[0], found[int(size[0]) :]
+        return data.numpy().tobytes()
 
     def _lost(self, error: RuntimeError) -> TrainingError:
         return TrainingError(
@@ -123,17 +120,3 @@ def pad_rows(values: Tensor, rows: int) -> Tensor:
     if len(values) == rows:
         return values
     return torch.cat([values, values.new_zeros(rows - len(values), *values.shape[1:])])
-
-
-def pack(parts: Sequence[Tensor]) -> Tensor:
-    """Return Float[N], the float32 and int32 tensors ``parts`` one after the other."""
-    return torch.cat([part.contiguous().view(torch.float32).view(-1) for part in parts])
-
-
-def unpack(gathered: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
-    """Return [processes, ...] of each of ``parts`` from the gathered result of :func:`pack`."""
-    pieces = gathered.split([part.numel() for part in parts], dim=1)
-    return [
-        piece.contiguous().view(part.dtype).view(len(gathered), *part.shape)
-        for piece, part in zip(pieces, parts, strict=True)
-    ]

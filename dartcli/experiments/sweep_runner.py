@@ -19,7 +19,6 @@ from dartcli._version import __version__
 from dartcli.errors import DartError, TrainingError, UsageError
 from dartcli.experiments.configure import configure, load_prepared, log_warnings
 from dartcli.experiments.sweep import Row, Sweep, Tuned, claim_sweep, find_sweep, settings_key
-from dartcli.experiments.sweep_merge import Shard
 from dartcli.experiments.sweep_plan import Plan, PlannedTraining, plan_trainings
 from dartcli.settings import Settings
 from dartcli.storage.system import available_cores
@@ -31,9 +30,6 @@ WEIGHT_DECAYS: Final = (1e-6, 1e-5, 1e-4)
 """Values that the weight decay of ``base`` is chosen from."""
 TUNING_SEEDS: Final = (0, 1, 2)
 """Seeds used for tuning, whatever the seeds of the sweep: adding seeds changes no choice."""
-
-WHOLE: Final = Shard(1, 1)
-"""All trainings."""
 
 Result = Row | str
 """A finished training, or the error that ended it."""
@@ -63,7 +59,7 @@ def run_sweep(
     name: str,
     *,
     jobs: int | None = None,
-    shard: Shard = WHOLE,
+    shard: tuple[int, int] = (1, 1),
     progress: Callable[[SweepProgress], None] = lambda _progress: None,
 ) -> Sweep:
     """Train what is missing of ``plan`` and return the sweep ``name``.
@@ -78,7 +74,7 @@ def run_sweep(
         Processes at a time, which share the machine's cores. None = one per core on a CPU, one on
         a GPU.
     shard
-        Train only this part; other machines train the others. Each of them tunes the baseline.
+        (i, n): train only part i of n; each of them tunes the baseline.
     progress
         Called at the start and after every training.
 
@@ -108,7 +104,7 @@ def run_sweep(
         tuned = _tune_base(plan, sweep, workers, progress)
         planned = plan_trainings(plan, tuned)
     sweep.extend([training.entry for training in planned], tuned.values())
-    _run(shard.select(planned), sweep, workers, "trainings", progress)
+    _run(planned[shard[0] - 1 :: shard[1]], sweep, workers, "trainings", progress)
     return Sweep(sweep.folder)
 
 

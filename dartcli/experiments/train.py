@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,7 @@ from dartcli.experiments.environment import environment
 from dartcli.experiments.run import CHECKPOINTS, Run
 from dartcli.experiments.run_index import find_unfinished
 from dartcli.experiments.window import settle_window, with_window
-from dartcli.settings import COMPONENTS, Settings, validate
+from dartcli.settings import COMPONENTS, Settings
 from dartcli.training.configuration import Configuration
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class _Supervision:
         from dartcli.training.launch import wait_for_all
 
         wait_for_all(self.processes, digest)
-        return self.processes.broadcast(decided)[0]
+        return json.loads(self.processes.broadcast(json.dumps(decided).encode()))
 
 
 def _supervise(
@@ -137,7 +138,7 @@ def _lead(configuration: Configuration, supervision: _Supervision) -> Iterator[_
 
     with join_processes() as processes:
         if processes is not None:
-            processes.broadcast(configuration.settings.model_dump(mode="json"))
+            processes.broadcast(configuration.settings.model_dump_json().encode())
         yield replace(supervision, processes=processes)
 
 
@@ -159,8 +160,7 @@ def follow_run(*, stopping: Stopping = _never_stop) -> None:
 
     with join_processes() as processes:
         assert processes is not None  # noqa: S101 - a process that follows is not alone
-        document, _ = processes.broadcast()
-        configuration = configure(validate(Settings, document, "settings"))
+        configuration = configure(Settings.model_validate_json(processes.broadcast()))
         device = resolve_device(own_device(configuration.settings.device))
         supervision = replace(_supervise(None, "off", stopping), processes=processes)
         for seed in configuration.settings.seeds:

@@ -24,8 +24,7 @@ def settle_window(configuration: Configuration, prepared: Prepared) -> Configura
     window = configuration.settings.training.window
     if window is None and can_stream(configuration):
         available = available_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        resamples = configuration.protocol.resample_negatives
-        window = choose_window(prepared, available, resamples=resamples) if available else None
+        window = choose_window(prepared, available)
     if window is not None:
         logger.info(
             f"reading training interactions from disk, {window:,} of "

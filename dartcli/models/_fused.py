@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Add = Callable[[Tensor, Tensor], None]
-"""Takes Long rows of a table, of any shape, and their gradient Float[*rows.shape, K]."""
+Add = Callable[[Tensor, Tensor, int], None]
+"""Takes Long rows of a table, Float[*rows.shape, K] gradient, and the axis of the batch."""
 
 
 class FusedLookUp(torch.autograd.Function):
@@ -31,7 +31,7 @@ class FusedLookUp(torch.autograd.Function):
     def backward(context: Any, gradient: Tensor) -> tuple[None, None, None]:
         """Add the gradient of every row to that of the table."""
         (rows,) = context.saved_tensors
-        context.add(rows, gradient)
+        context.add(rows, gradient, 0)
         return None, None, None
 
 
@@ -63,7 +63,7 @@ class FusedInteractions(torch.autograd.Function):
         interacting : Float[K], optional
             1 for a factor and 0 for the first-order weight; None leaves the interactions out.
         add
-            Receives the rows and their gradient, with the fields first as ``rows``.
+            Receives the rows and their gradient.
 
         Returns
         -------
@@ -103,5 +103,5 @@ class FusedInteractions(torch.autograd.Function):
         gradient[..., -1] = of_total
         if of_values is not None:
             gradient += of_values
-        context.add(rows, gradient)
+        context.add(rows, gradient, 1)
         return None, of_total.sum(), None, None, None

@@ -44,11 +44,14 @@ class JointTable(nn.Module):
         self.pending: list[tuple[Tensor, Tensor]] | None = None
         """With several processes: Long[N, F] rows and Float[N, F, K] gradients to exchange."""
 
-    def add_gradient(self, rows: Tensor, gradient: Tensor) -> None:
-        """Add Float[*rows.shape, K] to the kept gradient of ``rows``."""
+    def add_gradient(self, rows: Tensor, gradient: Tensor, batch: int = 0) -> None:
+        """Add Float[*rows.shape, K] to the gradient of ``rows``; ``batch`` is the batch's axis."""
+        if self.pending is not None:
+            self.pending.append((rows.movedim(batch, 0), gradient.movedim(batch, 0)))
+            return
+        assert self.table.grad is not None  # noqa: S101 - it is kept
         rows = rows.reshape(-1)
         gradient = gradient.reshape(len(rows), self.table.shape[1])
-        assert self.table.grad is not None  # noqa: S101 - it is kept
         if self.table.device.type == "cpu":
             self.table.grad.index_add_(0, rows, gradient)
         else:
@@ -58,22 +61,16 @@ class JointTable(nn.Module):
             )
         self.touched.append(rows)
 
-    def _receive(self, rows: Tensor, gradient: Tensor) -> None:
-        if self.pending is None:
-            self.add_gradient(rows, gradient)
-        else:
-            self.pending.append((rows, gradient))
-
-    def _receive_by_field(self, rows: Tensor, gradient: Tensor) -> None:
-        """Take Long[F, N] and Float[F, N, K]."""
-        if self.pending is None:
-            self.add_gradient(rows, gradient)
-        else:
-            self.pending.append((rows.t(), gradient.transpose(0, 1)))
-
-    @property
-    def _is_fused(self) -> bool:
-        return self.training and (self.accumulates or self.pending is not None)
+    def add_sparse_gradient(self, rows: Tensor, gradient: Tensor) -> None:
+        """Add Float[*rows.shape, K] to the gradient, as a sparse tensor."""
+        rows = rows.reshape(1, -1)
+        more = torch.sparse_coo_tensor(
+            rows,
+            gradient.reshape(rows.shape[1], -1),
+            self.table.shape,
+            check_invariants=False,
+        )
+        self.table.grad = more if self.table.grad is None else self.table.grad + more
 
     def clear_gradient(self) -> None:
         """Set the kept gradient to zero."""
@@ -88,8 +85,8 @@ class JointTable(nn.Module):
     def look_up(self, fields: Tensor) -> Tensor:
         """Return Float[N, F, K], the table's rows of Long[N, F] field values."""
         values = fields + self.offsets
-        if self._is_fused:
-            found: Tensor = FusedLookUp.apply(self.table, values, self._receive)  # type: ignore[no-untyped-call]
+        if self.training and (self.accumulates or self.pending is not None):
+            found: Tensor = FusedLookUp.apply(self.table, values, self.add_gradient)  # type: ignore[no-untyped-call]
             return found
         if self.sparse_gradient:
             return F.embedding(values, self.table, sparse=True)
@@ -152,14 +149,11 @@ class FieldEmbedding(JointTable):
         values : Float[F, N, factors + 1]
             For :meth:`extract_factors`.
         """
-        if self._is_fused:
+        if self.training and (self.accumulates or self.pending is not None):
             rows = (fields + self.offsets).t().contiguous()
+            interacting = self.interacting if pairwise else None
             fused: tuple[Tensor, Tensor] = FusedInteractions.apply(  # type: ignore[no-untyped-call]
-                self.table,
-                bias,
-                rows,
-                self.interacting if pairwise else None,
-                self._receive_by_field,
+                self.table, bias, rows, interacting, self.add_gradient
             )
             return fused
         values = self.look_up(fields)
@@ -214,44 +208,32 @@ class BatchNorm1d(nn.BatchNorm1d):
             )
         if shared is None:
             return super().forward(inputs)
-        normal, mean, variance = _SharedNormalization.apply(inputs, shared, self.eps)  # type: ignore[no-untyped-call]
+        assert self.running_mean is not None  # noqa: S101 - statistics are tracked
+        assert self.running_var is not None  # noqa: S101
+        mean = shared_sum(inputs.sum(0), shared) / rows
+        centered = inputs - mean
+        variance = shared_sum(centered.square().sum(0), shared) / rows
         with torch.no_grad():
-            assert self.running_mean is not None  # noqa: S101 - statistics are tracked
-            assert self.running_var is not None  # noqa: S101
-            assert self.num_batches_tracked is not None  # noqa: S101
-            self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum or 0.0)
             self.running_var.lerp_(variance * (rows / (rows - 1)), self.momentum or 0.0)
-        result: Tensor = torch.addcmul(self.bias, normal, self.weight)
-        return result
+        return torch.addcmul(self.bias, centered * (variance + self.eps).rsqrt(), self.weight)
 
 
-class _SharedNormalization(torch.autograd.Function):
-    """Zero mean and unit variance over the rows of all processes."""
+def shared_sum(value: Tensor, processes: Processes) -> Tensor:
+    """Return the sum of ``value`` over all processes; its gradient is summed in the same way."""
+    result: Tensor = _SharedSum.apply(value, processes)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _SharedSum(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, value: Tensor, processes: Processes) -> Tensor:
+        context.processes = processes
+        return processes.gather(value).sum(0)
 
     @staticmethod
-    def forward(
-        context: Any, inputs: Tensor, processes: Processes, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return Float[N, C] of this process's rows, and Float[C] mean and variance."""
-        rows = processes.rows
-        mean = processes.gather(inputs.sum(0)).sum(0) / rows
-        centered = inputs - mean
-        variance = processes.gather(centered.square().sum(0)).sum(0) / rows
-        scale = (variance + eps).rsqrt()
-        normal = centered * scale
-        context.save_for_backward(normal, scale)
-        context.processes, context.rows = processes, rows
-        context.mark_non_differentiable(mean, variance)
-        return normal, mean, variance
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor, *_others: Tensor) -> tuple[Tensor, None, None]:
-        """Return the gradient by this process's rows."""
-        normal, scale = context.saved_tensors
-        own = torch.stack([gradient.sum(0), (gradient * normal).sum(0)])
-        mean, slope = context.processes.gather(own).sum(0) / context.rows
-        return (gradient - mean - normal * slope) * scale, None, None
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return context.processes.gather(gradient).sum(0), None
 
 
 class Dropout(nn.Dropout):

@@ -18,38 +18,29 @@ def total_memory() -> int:
 def available_memory() -> int:
     """Return the bytes that this process may still use, or 0 if unknown.
 
-    The least of what the machine has available, of a control group's limit, and of ``ulimit``.
+    The least of what the machine has available, of a control group's limit, and of ``ulimit -d``.
     """
-    found = [_read_number("/proc/meminfo", r"MemAvailable:\s+(\d+) kB") * 1024]
-    for folder, limit, used in (
-        ("/sys/fs/cgroup", "memory.max", "memory.current"),
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
-        whole = _read_number(f"{folder}/{limit}", r"(\d+)")
-        found.append(max(whole - _read_number(f"{folder}/{used}", r"(\d+)"), 1) if whole else 0)
-    try:
-        import resource
-
-        page = os.sysconf("SC_PAGE_SIZE")
-        for kind, pattern in (
-            (resource.RLIMIT_AS, r"(\d+)"),
-            (resource.RLIMIT_DATA, r"(?:\d+ ){5}(\d+)"),
-        ):
-            soft = resource.getrlimit(kind)[0]
-            if soft != resource.RLIM_INFINITY:
-                found.append(max(soft - page * _read_number("/proc/self/statm", pattern), 1))
-    except (ImportError, AttributeError, ValueError, OSError):
-        pass  # not on this system
-    return min(filter(None, found), default=0)
+    group, unlimited = "/sys/fs/cgroup/memory", 1 << 60
+    current = _read_number(f"{group}/memory.usage_in_bytes", f"{group}.current")
+    limits = [
+        _read_number("/proc/meminfo", pattern=r"MemAvailable:\s+(\d+) kB") * 1024,
+        _read_number(f"{group}/memory.limit_in_bytes", f"{group}.max") - current,
+        _read_number("/proc/self/limits", pattern=r"Max data size +(\d+)")
+        - _read_number("/proc/self/status", pattern=r"VmData:\s+(\d+) kB") * 1024,
+    ]
+    return min((limit for limit in limits if 0 < limit < unlimited), default=0)
 
 
-def _read_number(path: str, pattern: str) -> int:
-    """Return the number that ``pattern`` captures in a file, or 0."""
-    try:
-        match = re.search(pattern, Path(path).read_text(encoding="ascii"))
-    except (OSError, UnicodeDecodeError):
-        return 0
-    return int(match[1]) if match else 0
+def _read_number(*paths: str, pattern: str = r"(\d+)") -> int:
+    """Return the number that ``pattern`` captures in the first file that has it, or 0."""
+    for path in paths:
+        try:
+            match = re.search(pattern, Path(path).read_text(encoding="ascii"))
+        except (OSError, UnicodeDecodeError):
+            continue
+        if match:
+            return int(match[1])
+    return 0
 
 
 def available_cores() -> int:

@@ -14,7 +14,8 @@ import torch
 from torch import distributed as dist
 
 from dartcli.denoising.processes import Processes
-from dartcli.errors import TrainingError, UsageError, first_line
+from dartcli.errors import TrainingError, first_line
+from dartcli.storage.atomic import ensure_directory
 from dartcli.storage.system import count_processes, find_rank
 from dartcli.training.checkpoint import DOCUMENT, FILES, load_latest, write_checkpoint
 from dartcli.training.epochs import Position
@@ -43,15 +44,13 @@ def join_processes() -> Iterator[Processes | None]:
 
     Raises
     ------
-    UsageError
-        If ``DART_TIMEOUT`` is not a number of seconds.
     TrainingError
         If another process does not appear in time.
     """
     if count_processes() == 1:
         yield None
         return
-    seconds = _read_patience()
+    seconds = float(os.environ.get("DART_TIMEOUT", PATIENCE))
     place = f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT')}"
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
@@ -66,17 +65,6 @@ def join_processes() -> Iterator[Processes | None]:
         yield Processes(seconds)
     finally:
         dist.destroy_process_group()
-
-
-def _read_patience() -> float:
-    text = os.environ.get("DART_TIMEOUT", str(PATIENCE))
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e6:
-        raise UsageError(f"DART_TIMEOUT is {text!r}. Give a number of seconds above 0.")
-    return seconds
 
 
 def wait_for_all(processes: Processes, digest: str) -> None:
@@ -103,23 +91,13 @@ def share_position(
 ) -> Position | None:
     """Return the ``position`` of process 0, whose checkpoints the others need not have."""
     with tempfile.TemporaryDirectory(prefix="dart-") as name:
-        names = (*FILES, DOCUMENT)
-        if processes.rank == 0:
-            if position is None:
-                processes.broadcast(None)
-                return None
-            place = Path(name) / f"{position.iteration:012d}"
+        place = Path(name) / "000000000000"
+        if processes.rank == 0 and position is not None:
             write_checkpoint(place, position, identity)
-            contents = [(place / file).read_bytes() for file in names]
-            head = [place.name, [len(content) for content in contents]]
-            processes.broadcast(head, b"".join(contents))
-            return position
-        head, content = processes.broadcast()
-        if head is None:
-            return None
-        place = Path(name) / head[0]
-        place.mkdir()
-        for file, size in zip(names, head[1], strict=True):
-            (place / file).write_bytes(content[:size])
-            content = content[size:]
-        return load_latest(Path(name), identity, device)
+        for file in (*FILES, DOCUMENT):
+            path = place / file
+            content = processes.broadcast(path.read_bytes() if path.exists() else b"")
+            if content and processes.rank:
+                ensure_directory(place)
+                path.write_bytes(content)
+        return load_latest(Path(name), identity, device) if processes.rank else position
