@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dartcli.experiments.comparison import Comparison, Difference, Where
-from dartcli.reporting.phrases import METRIC_HEADS, count, interval_cell, name_metric
+from dartcli.reporting.phrases import METRIC_HEADS, count, interval_cell, name_metric, p_cell
 from dartcli.reporting.table import Cell, Marked, Table
 
 OTHER_METRICS = (
@@ -109,17 +109,13 @@ def _statistics(comparison: Comparison, where: Where, differences: Sequence[Diff
                 Marked(1e4 * one.paired.mean, 1, signed=True, unclear=not one.is_significant),
                 interval_cell(one.paired.t_interval),
                 one.paired.n,
-                _p_cell(one.p_holm),
+                p_cell(one.p_holm),
                 Marked(None if one.gap_closed is None else 100 * one.gap_closed, 0),
             )
             for one in differences
             if one.where == where
         ),
     )
-
-
-def _p_cell(p: float | None) -> str | None:
-    return p if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _other_metrics(comparison: Comparison, where: Where) -> Table:

@@ -81,13 +81,8 @@ def _rank_seed(run: Run, seed: int) -> dict[str, Any] | None:
 
 def precision_curve(score: Floats, noisy: np.ndarray[Any, Any]) -> Floats:
     """Return the precision of the highest scores at every share; ties count their mean."""
-    order = np.argsort(-score, kind="stable")
-    hits = np.concatenate([[0.0], np.cumsum(noisy[order])])
-    ranked = score[order]
-    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1
-    places = np.concatenate([[0], ends])
-    taken = SHARES * len(score)
-    return np.asarray(np.interp(taken, places, hits[places]) / taken, dtype=np.float64)
+    found = metrics.precision_at(torch.from_numpy(score), torch.from_numpy(noisy), SHARES.tolist())
+    return np.asarray(found, dtype=np.float64)
 
 
 def _curves(ranking: dict[str, Any], name: str) -> list[Floats]:

@@ -26,8 +26,8 @@ def sweep(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Sweep of the thesis: table2, or sensitivity (Fig. 7).",
-            autocompletion=completion.complete_choice("table2", "sensitivity"),
+            help="Prepared sweep: table2 and sensitivity (Fig. 7) of the thesis, or label-curve.",
+            autocompletion=completion.complete_choice("table2", "sensitivity", "label-curve"),
         ),
     ] = None,
     datasets: Annotated[
@@ -59,8 +59,8 @@ def sweep(
         list[str] | None,
         typer.Option(
             metavar="ARM",
-            help="Another strategy with its own options, such as 'dart-disc tau_m=0.04'. "
-            "Repeatable.",
+            help="Another strategy with its own options, such as 'dart-disc tau_m=0.04' or "
+            "'trusted trusted=500'. Repeatable.",
         ),
     ] = None,
     set_: Annotated[

@@ -11,7 +11,7 @@ from typing import Any, Final
 from dartcli import catalog
 from dartcli.errors import RunError
 from dartcli.experiments import sweep
-from dartcli.experiments.configure import label_strategy
+from dartcli.experiments.configure import granted_labels, label_strategy
 from dartcli.experiments.run import MODEL, Run
 from dartcli.experiments.run_index import find_run
 from dartcli.experiments.sweep import Sweep, check_same_data, find_sweep
@@ -39,6 +39,8 @@ class Contender:
     """Name of the strategy."""
     options: dict[str, Any] = field(hash=False)
     """All its options."""
+    trusted: dict[str, int | str] = field(default_factory=dict, hash=False)
+    """Trusted labels that it was granted, by setting; empty without any."""
 
 
 @dataclass(frozen=True)
@@ -116,16 +118,23 @@ class Comparison:
         check_same_data(sweep, (row for _, row in finished))
         self.missing += len(sweep.document.entries) - len(finished)
         for entry, row in finished:
-            contender = Contender(entry.arm, entry.strategy, entry.options)
+            trusted = granted_labels(row.settings)
+            contender = Contender(entry.arm, entry.strategy, entry.options, trusted)
             self._add((entry.dataset, entry.model), contender, entry.seed, row.metrics)
 
     def _add_run(self, run: Run) -> None:
         settings = run.settings
         where = (settings.dataset.name, settings.model.name)
         contender = Contender(
-            label_strategy(settings.strategy.name, settings.strategy.options, settings.protocol),
+            label_strategy(
+                settings.strategy.name,
+                settings.strategy.options,
+                settings.protocol,
+                granted_labels(settings),
+            ),
             settings.strategy.name,
             settings.strategy.options,
+            granted_labels(settings),
         )
         for seed in run.metrics.seeds:
             self._add(where, contender, seed.seed, seed)

@@ -117,17 +117,31 @@ def _complete_training(training: Training, protocol: Protocol, model: type[nn.Mo
     )
 
 
-def label_strategy(name: str, options: Mapping[str, Any], protocol: str) -> str:
-    """Return the name of a strategy and its options that are not the protocol's defaults."""
+def label_strategy(
+    name: str, options: Mapping[str, Any], protocol: str, trusted: Mapping[str, int | str]
+) -> str:
+    """Return the name of a strategy with what is not default: ``trusted (500, beta=0.1)``.
+
+    ``trusted`` has the labels that are granted, by setting. Those of training are shown only for a
+    strategy that learns from them.
+    """
     defaults = resolve_strategy(name, {}, protocol)
     shown = {key: value for key, value in options.items() if value != defaults.get(key)}
-    if not shown:
-        return name
-    texts = (
+    texts = [
         f"{key}={value if isinstance(value, str) else json.dumps(value)}"
         for key, value in shown.items()
-    )
-    return f"{name} ({', '.join(texts)})"
+    ]
+    if trusted.get("trusted_valid"):
+        texts.insert(0, f"trusted_valid={trusted['trusted_valid']}")
+    if trusted.get("trusted") and catalog.load("strategies", name).stages > 1:
+        texts.insert(0, str(trusted["trusted"]))
+    return f"{name} ({', '.join(texts)})" if texts else name
+
+
+def granted_labels(settings: Settings) -> dict[str, int | str]:
+    """Return how many trusted labels are granted, by setting; those of 0 are left out."""
+    found = {"trusted": settings.trusted, "trusted_valid": settings.trusted_valid}
+    return {key: number for key, number in found.items() if number}
 
 
 def resolve_strategy(name: str, options: Mapping[str, Any], protocol: str) -> dict[str, Any]:

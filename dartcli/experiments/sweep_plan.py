@@ -6,7 +6,7 @@ import itertools
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dartcli import catalog
 from dartcli.errors import UsageError
@@ -18,6 +18,9 @@ from dartcli.settings import (
     parse_value,
 )
 from dartcli.training.configuration import Configuration
+
+if TYPE_CHECKING:
+    from dartcli.denoising import Strategy
 
 TABLE_2: Final = (
     "base",
@@ -41,17 +44,19 @@ SENSITIVITY: Final[Mapping[str, tuple[float, ...]]] = {
 """Values of the sensitivity analysis; one option varies at a time."""
 CENTER: Final[Mapping[str, float]] = {"t_i": 0, "t_m": 20_000, "tau_m": 0.04, "r": 0.5}
 """Values of the options that do not vary."""
+LABELS: Final[tuple[str, ...]] = ("trusted", "trusted_valid")
+"""Settings of trusted labels, which an arm states like its options."""
 
 
 class Preset(Options):
-    """A sweep that reproduces a table or figure of the thesis."""
+    """A sweep by name: what reproduces a table or figure."""
 
     datasets: tuple[str, ...]
     """Datasets."""
     models: tuple[str, ...]
     """Models."""
     arms: tuple[str, ...]
-    """Strategies, each with its options: ``dart tau_m=0.04``."""
+    """Strategies, each with its options and trusted labels: ``dart tau_m=0.04``."""
 
 
 def _sensitivity_arms() -> tuple[str, ...]:
@@ -67,6 +72,14 @@ PRESETS: Final[Mapping[str, Preset]] = {
         arms=(*TABLE_2, "popularity"),
     ),
     "sensitivity": Preset(datasets=("book-crossing",), models=("fm",), arms=_sensitivity_arms()),
+    "label-curve": Preset(
+        datasets=("movielens-100k", "jester-4", "adressa"),
+        models=("fm", "deepfm"),
+        arms=(
+            *("base", "clean", "dart", "lcd-re", "adt-ce-r", "popularity"),
+            *(f"trusted trusted={number}" for number in (50, 200, 500, 2000)),
+        ),
+    ),
 }
 
 
@@ -79,7 +92,8 @@ class Plan:
     models: Sequence[str]
     """Names of models."""
     arms: Sequence[str]
-    """Strategies, optionally with options: ``dart r=0 tau_m=0.04``."""
+    """Strategies, optionally with options and labels: ``dart r=0 tau_m=0.04``,
+    ``trusted trusted=500``."""
     seeds: Sequence[int]
     """Each arm is trained once per seed."""
     protocol: str = "strict"
@@ -142,11 +156,24 @@ class _Arm:
     label: str
     strategy: str
     options: dict[str, Any]
+    trusted: dict[str, Any]
+
+
+def is_of_arm(key: str) -> bool:
+    """Return whether a setting belongs to an arm: an option of a strategy, or its labels."""
+    return key.startswith("strategy.") or key in LABELS
+
+
+def _varies(key: str, kind: type[Strategy]) -> bool:
+    """Return whether a setting that belongs to an arm matters to a strategy."""
+    if key in LABELS:
+        return key == "trusted_valid" or kind.stages > 1
+    return key.removeprefix("strategy.") in kind.Options.model_fields
 
 
 def _build_arms(plan: Plan) -> list[_Arm]:
-    """Return the arms, varied over the grid; labels show the options that are not default."""
-    varied = {key: list(plan.grid[key]) for key in plan.grid if key.startswith("strategy.")}
+    """Return the arms, varied over the grid; labels show what is not default."""
+    varied = {key: list(plan.grid[key]) for key in plan.grid if is_of_arm(key)}
     unused = set(varied)
     found: dict[str, _Arm] = {}
     for text in plan.arms:
@@ -156,19 +183,18 @@ def _build_arms(plan: Plan) -> list[_Arm]:
                 "`--arm` is empty. Give a strategy and its options, such as `--arm 'dart r=0'`."
             )
         kind = catalog.load("strategies", words[0])
-        given = parse_assignments(f"strategy.{word}" for word in words[1:])
-        own = given.get("strategy", {}).get("options", {})
-        known = [
-            key for key in varied if key.removeprefix("strategy.") in kind.Options.model_fields
-        ]
+        own = _parse_words(words[1:])
+        known = [key for key in varied if _varies(key, kind)]
         unused -= set(known)
-        # the grid does not vary options that the arm sets itself
-        mine = [key for key in known if key.removeprefix("strategy.") not in own]
+        # the grid does not vary what the arm sets itself
+        mine = [key for key in known if key not in own]
         for values in itertools.product(*(varied[key] for key in mine)):
-            grid = dict(zip((key.removeprefix("strategy.") for key in mine), values, strict=True))
-            options = resolve_strategy(words[0], {**grid, **own}, plan.protocol)
-            label = label_strategy(words[0], options, plan.protocol)
-            found.setdefault(label, _Arm(label, words[0], options))
+            chosen = {**dict(zip(mine, values, strict=True)), **own}
+            trusted = {key: chosen.pop(key) for key in LABELS if key in chosen}
+            given = {key.removeprefix("strategy."): value for key, value in chosen.items()}
+            options = resolve_strategy(words[0], given, plan.protocol)
+            label = label_strategy(words[0], options, plan.protocol, trusted)
+            found.setdefault(label, _Arm(label, words[0], options, trusted))
     for key in varied:
         if key in unused:
             raise UsageError(
@@ -176,6 +202,17 @@ def _build_arms(plan: Plan) -> list[_Arm]:
                 "Remove it, or add a strategy that has it."
             )
     return list(found.values())
+
+
+def _parse_words(words: Iterable[str]) -> dict[str, Any]:
+    """Return setting -> value of ``["r=0", "trusted=500"]``."""
+    found: dict[str, Any] = {}
+    for word in words:
+        labels = word.partition("=")[0].strip() in LABELS
+        given = parse_assignments([word if labels else f"strategy.{word}"])
+        options = given.pop("strategy", {}).get("options", {})
+        found |= given | {f"strategy.{key}": value for key, value in options.items()}
+    return found
 
 
 def plan_trainings(
@@ -191,12 +228,12 @@ def plan_trainings(
         If a name, key, or value is invalid.
     """
     arms = _build_arms(plan)
-    around = {key: values for key, values in plan.grid.items() if not key.startswith("strategy.")}
+    around = {key: values for key, values in plan.grid.items() if not is_of_arm(key)}
     bad = [key for key in around if key.split(".")[0] not in {"dataset", "model", "training"}]
     if bad:
         raise UsageError(
             f"a sweep cannot vary `{bad[0]}`. Vary a setting of dataset, model, training, or "
-            "strategy."
+            "strategy, or the number of trusted labels."
         )
     result: dict[tuple[str, str, str, int], PlannedTraining] = {}
     for seed, dataset, model, values, arm in itertools.product(
@@ -217,6 +254,7 @@ def plan_trainings(
                 "model": {"name": model},
                 "strategy": {"name": arm.strategy, "options": arm.options},
                 "training": {"weight_decay": weight_decay},
+                **arm.trusted,
                 "device": plan.device,
                 "seeds": [seed],
             },

@@ -19,7 +19,7 @@ from dartcli._version import __version__
 from dartcli.errors import DartError, TrainingError, UsageError
 from dartcli.experiments.configure import configure, load_prepared, log_warnings
 from dartcli.experiments.sweep import Row, Sweep, Tuned, claim_sweep, find_sweep, settings_key
-from dartcli.experiments.sweep_plan import Plan, PlannedTraining, plan_trainings
+from dartcli.experiments.sweep_plan import Plan, PlannedTraining, is_of_arm, plan_trainings
 from dartcli.settings import Settings
 from dartcli.storage.system import available_cores
 from dartcli.training.configuration import Configuration
@@ -135,7 +135,7 @@ def _tune_base(
         arms=("base",),
         seeds=TUNING_SEEDS,
         protocol=plan.protocol,
-        grid={key: v for key, v in plan.grid.items() if not key.startswith("strategy.")},
+        grid={key: values for key, values in plan.grid.items() if not is_of_arm(key)},
         device=plan.device,
     )
     planned = plan_trainings(base)

@@ -9,6 +9,7 @@ from dartcli.metrics.classification import (
     equal_groups,
     grouped_auc,
     log_loss,
+    precision_at,
 )
 from dartcli.metrics.top_k import find_top_k, recall_and_ndcg
 
@@ -20,5 +21,6 @@ __all__ = [
     "find_top_k",
     "grouped_auc",
     "log_loss",
+    "precision_at",
     "recall_and_ndcg",
 ]

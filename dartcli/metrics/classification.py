@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -129,6 +131,36 @@ def calibration_error(logit: Tensor, label: Tensor, bins: int = 15) -> float:
     zeros = torch.zeros(bins, dtype=torch.float64, device=logit.device)
     gap = zeros.index_add(0, place, probability - label.double())
     return float(gap.abs().sum() / logit.numel())
+
+
+def precision_at(score: Tensor, label: Tensor, shares: Sequence[float]) -> list[float]:
+    """Return the share of positives among the highest scores, for each share of the rows.
+
+    Rows with equal scores count their mean. The number of rows need not be whole.
+
+    Parameters
+    ----------
+    score : Float[N]
+        Of any range, without NaN.
+    label : Float[N], Int[N] or Bool[N]
+        Positive if greater than 0.5.
+    shares
+        From above 0 to 1.
+
+    Returns
+    -------
+    list of float
+        NaN if there are no rows.
+    """
+    if score.numel() == 0:
+        return [float("nan")] * len(shares)
+    order = torch.argsort(score, descending=True, stable=True)
+    ranked = score[order].cpu().numpy()
+    hits = np.append(0, (label > 0.5)[order].cumsum(0).cpu().numpy())
+    ends = np.append(0, np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1)
+    taken = np.asarray(shares) * len(ranked)
+    found: list[float] = (np.interp(taken, ends, hits[ends]) / taken).tolist()
+    return found
 
 
 def log_loss(logit: Tensor, label: Tensor) -> float:

@@ -85,6 +85,11 @@ def interval_cell(bounds: tuple[float, float] | None) -> str | None:
     return None if bounds is None else f"[{1e4 * bounds[0]:+.1f}, {1e4 * bounds[1]:+.1f}]"
 
 
+def p_cell(p: float | None) -> str | None:
+    """Return p for a table, such as ``0.023`` or ``<0.001``."""
+    return p if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def relation(value: float, other: float, digits: int) -> str:
     """Return ``higher than``, ``lower than``, or ``equal to``, at the ``digits`` that are shown."""
     difference = round(value, digits) - round(other, digits)

@@ -74,6 +74,13 @@ class SeedMetrics(Options):
     without trusted labels, or with a strategy of a single stage."""
     detector_prior_log_loss: float | None = None
     """Log loss of their share of false positives on the same labels."""
+    detector_auc: float | None = None
+    """AUC of the detector's probabilities for false positives, among the training positives with
+    ground truth that were not granted; null if labels do not tell."""
+    detector_precision: float | None = None
+    """Share of false positives among the 4% of the same rows that the detector doubts most."""
+    detector_calibration_error: float | None = None
+    """Expected calibration error of its probabilities on the same rows, 10 equal bins."""
 
 
 class Spread(Options):

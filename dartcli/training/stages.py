@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from dartcli.data.tensors import FALSE_POSITIVE
+from dartcli import metrics
+from dartcli.data.tensors import FALSE_POSITIVE, TRUE_POSITIVE
 from dartcli.denoising import Evidence
 from dartcli.models._layers import JointTable
 from dartcli.signals._detector import Detection, detect
 from dartcli.training.components import Components
+from dartcli.training.results import finite_or_none
 from dartcli.training.scoring import score_positives
 
 logger = logging.getLogger(__name__)
+
+TOP_SHARE: Final = 0.04
+"""Share of the training positives whose precision is measured."""
+BINS: Final = 10
+"""Bins of the calibration error."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,31 @@ def identify(model: nn.Module, components: Components) -> Identification:
     rows = torch.searchsorted(evidence.row, trusted)
     detection = detect(evidence, rows, kind[trusted] == FALSE_POSITIVE) if len(rows) else None
     return Identification(evidence, rows, detection)
+
+
+def measure_detection(found: Identification, components: Components) -> dict[str, float | None]:
+    """Return how well the detector does, also on ground truth that was not granted, as metrics.
+
+    For measurement only: nothing that is trained may depend on the result.
+    """
+    detection, probability = found.detection, found.probability
+    if detection is None:
+        return {}
+    losses: dict[str, float | None] = {
+        "detector_log_loss": detection.log_loss,
+        "detector_prior_log_loss": detection.prior_log_loss,
+    }
+    kind = components.recorded_train.kind.cpu()[found.evidence.row]
+    hidden = (kind == TRUE_POSITIVE) | (kind == FALSE_POSITIVE)
+    hidden[found.trusted] = False
+    if probability is None or not bool(hidden.any()):
+        return losses
+    score, label = probability[hidden].double(), kind[hidden] == FALSE_POSITIVE
+    return losses | {
+        "detector_auc": finite_or_none(metrics.auc(score, label)),
+        "detector_precision": metrics.precision_at(score, label, [TOP_SHARE])[0],
+        "detector_calibration_error": metrics.calibration_error(score.logit(), label, BINS),
+    }
 
 
 def collect_evidence(model: nn.Module, components: Components) -> Evidence:

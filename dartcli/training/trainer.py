@@ -14,7 +14,6 @@ from dartcli import metrics
 from dartcli.data.manifest import Prepared
 from dartcli.data.tensors import FALSE_POSITIVE, Interactions
 from dartcli.denoising.processes import Processes
-from dartcli.signals._detector import Detection
 from dartcli.training.checkpoint import CheckpointWriter
 from dartcli.training.components import Components, build_components, build_model, restart
 from dartcli.training.configuration import Configuration
@@ -37,7 +36,7 @@ from dartcli.training.program import strip_prefix
 from dartcli.training.results import SeedMetrics, SeedRecord, finite_or_none
 from dartcli.training.retrieval import measure_lists
 from dartcli.training.scoring import compute_group_metrics, compute_metrics, score, score_table
-from dartcli.training.stages import identify, report_detection
+from dartcli.training.stages import identify, measure_detection, report_detection
 
 GROUPS = 5
 """Users, and items, are divided by activity into this many groups with equal positives."""
@@ -146,8 +145,8 @@ class SeedTraining:
         self.writer, self.position = writer, position
         self.epochs: list[EpochRecord] = []
         """The finished epochs of the current stage."""
-        self.detection: Detection | None = None
-        """What was detected before the current stage."""
+        self.detected: Mapping[str, float | None] = {}
+        """How well false positives were detected before the current stage, as metrics."""
         self._outcome: Trained | None = None
 
     @property
@@ -180,7 +179,7 @@ class SeedTraining:
             weights = strip_prefix(position.tensors, EARLIER)
             earlier = [one for one in position.finished if one.stage < position.stage]
             stage = Stage(position.stage, earlier, weights)
-            following, self.detection = self._hand_on(components, stage)
+            following = self._hand_on(components, stage)
             assert following is not None  # noqa: S101 - this stage has begun before
             components = following
         while True:
@@ -194,7 +193,7 @@ class SeedTraining:
             reports_best = self.configuration.protocol.report == "best"
             weights = loop.outcome.best if reports_best else copy_weights(components.models[0])
             following_stage = Stage(stage.number + 1, [*stage.earlier, *self.epochs], weights)
-            following, self.detection = self._hand_on(components, following_stage)
+            following = self._hand_on(components, following_stage)
             if following is None:
                 break
             components, stage, position = following, following_stage, None
@@ -228,10 +227,8 @@ class SeedTraining:
             processes=self.processes,
         )
 
-    def _hand_on(
-        self, components: Components, stage: Stage
-    ) -> tuple[Components | None, Detection | None]:
-        """Return what ``stage`` is trained with, None if it is not; and what was detected."""
+    def _hand_on(self, components: Components, stage: Stage) -> Components | None:
+        """Return what ``stage`` is trained with; None if it is not."""
         model = build_model(self.configuration, self.prepared, self.seed, self.device)
         model.load_state_dict(stage.weights)
         found = identify(model, components)
@@ -240,7 +237,8 @@ class SeedTraining:
         following = restart(components, self.configuration, self.prepared, self.seed)
         self._initialize(following)
         begins = following.strategy.begin_stage(stage.number, found.evidence, found.probability)
-        return following if begins else None, found.detection
+        self.detected = measure_detection(found, components)
+        return following if begins else None
 
     def finish(self) -> Trained:
         """Train to the end and return the outcome."""
@@ -290,8 +288,7 @@ class SeedTraining:
             iterations=self.epochs[-1].iteration,
             stopped=outcome.stopped,
             **_identification(epoch.iterations, components),
-            detector_log_loss=self.detection and self.detection.log_loss,
-            detector_prior_log_loss=self.detection and self.detection.prior_log_loss,
+            **self.detected,
         )
         return Trained(
             measured,

@@ -78,6 +78,37 @@ def test_a_grid_over_a_strategy_varies_only_the_strategies_that_have_the_setting
         plan_trainings(plan(grid=grid, arms=("base",)))
 
 
+def test_an_arm_states_its_trusted_labels(home: Path) -> None:
+    grid = {**SMALL, "trusted": [100, 200]}
+    arms = ("base", "trusted", "trusted trusted=50", "trusted trusted=all trusted_valid=9")
+    found = plan_trainings(plan(seeds=(0,), grid=grid, arms=arms))
+    numbers = {
+        one.entry.arm: (
+            one.configuration.settings.trusted,
+            one.configuration.settings.trusted_valid,
+        )
+        for one in found
+    }
+    assert numbers == {
+        "base": (0, 0),
+        "trusted (100)": (100, 0),
+        "trusted (200)": (200, 0),
+        "trusted (50)": (50, 0),
+        "trusted (all, trusted_valid=9)": ("all", 9),
+    }
+    with pytest.raises(UsageError, match="trusted"):
+        plan_trainings(plan(grid=grid, arms=("base", "dart")))
+
+
+def test_labels_of_a_run_are_in_the_name_of_its_arm(home: Path) -> None:
+    tree = {"dataset": {"name": "synthetic"}, "training": {"epochs": 2}}
+    runs = [
+        train_run(tree, name=f"run-{number}", strategy=strategy, trusted=number)
+        for number, strategy in ((0, "base"), (50, "trusted"), (100, "trusted"), (101, "dart"))
+    ]
+    assert list(Comparison(runs).contenders) == ["base", "trusted (50)", "trusted (100)", "dart"]
+
+
 def test_a_grid_over_other_settings_makes_columns(home: Path) -> None:
     grid = {"training.weight_decay": [1e-6, 1e-3], "dataset.interactions": [1500, 1600]}
     found = plan_trainings(plan(grid=grid, arms=("base",), seeds=(0,)))
@@ -432,7 +463,11 @@ def test_a_preset_is_a_plan(home: Path, preset: str) -> None:
     found = plan_trainings(
         Plan(datasets=chosen.datasets, models=chosen.models, arms=chosen.arms, seeds=(0,))
     )
-    expected = {"table2": 4 * 2 * 12, "sensitivity": 1 + 4 + 4 + 4 + 5 - 3}
+    expected = {
+        "table2": 4 * 2 * 12,
+        "sensitivity": 1 + 4 + 4 + 4 + 5 - 3,
+        "label-curve": 3 * 2 * (6 + 4),
+    }
     assert len(found) == expected[preset]
 
 
@@ -452,6 +487,40 @@ def test_a_report_of_a_sweep_has_the_table_and_its_figures(made_up: Sweep) -> No
     )
     with pytest.raises(UsageError, match="not both"):
         write_report([made_up, run])
+
+
+def test_the_label_curve_has_gain_and_detection_by_number_of_labels(home: Path) -> None:
+    grid = {
+        "dataset.interactions": [3000],
+        "dataset.quality": [3.0],
+        "training.epochs": [3],
+        "training.learning_rate": [0.01],
+    }
+    arms = ("base", "clean", "trusted trusted=20", "trusted trusted=400", "trusted trusted=all")
+    found = run_sweep(plan(arms=arms, seeds=(0, 1, 2), grid=grid), "trial", jobs=1)
+    result = run_analysis("label-curve", found)
+    (cell,) = result.numbers["cells"]
+    auc = {(entry.arm, entry.seed): row.metrics.test_auc for entry, row in found.finished()}
+    assert [point["labels"] for point in cell["points"]] == [20, 400]
+    assert [one["method"] for one in cell["others"]] == ["clean", "trusted (all)"]
+    for point in cell["points"]:
+        gains = [(auc[point["method"], seed] or 0) - (auc["base", seed] or 0) for seed in range(3)]
+        assert point["minus_base"] == pytest.approx(statistics.fmean(gains), abs=1e-12)
+    detected = [
+        row.metrics.detector_auc for entry, row in found.finished() if entry.arm == "trusted (400)"
+    ]
+    assert None not in detected
+    assert cell["points"][1]["detector_auc"] == pytest.approx(
+        statistics.fmean(one for one in detected if one is not None)
+    )
+    assert len(result.sentences) == 2
+    assert "trusted (400): test AUC" in result.sentences[1]
+    (table,) = result.tables
+    assert [row[0] for row in table.rows] == [
+        *("clean", "trusted (all)", "trusted (20)", "trusted (400)")
+    ]
+    with pytest.raises(RunError, match="trusted labels"):
+        run_analysis("label-curve", run_sweep(plan(seeds=(0,)), "plain", jobs=1))
 
 
 def test_sensitivity_follows_one_option_with_the_others_fixed(home: Path) -> None:

@@ -218,3 +218,22 @@ def test_equal_groups_share_positives_equally_in_order_of_activity(
     for group in range(groups):
         held = sum(count for count, mine in zip(counts, found, strict=True) if mine == group)
         assert abs(held - share) <= largest
+
+
+def test_precision_at_counts_ties_by_their_mean() -> None:
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        size = int(random.integers(1, 200))
+        score = random.integers(0, 10, size) / 4.0
+        label = random.integers(0, 2, size)
+        shares = [1 / size, *random.uniform(0.01, 1, 5), 1.0]
+        found = metrics.precision_at(torch.tensor(score), torch.tensor(label), shares)
+        for share, precision in zip(shares, found, strict=True):
+            left, hits = share * size, 0.0
+            for value in sorted(set(score), reverse=True):
+                tied = label[score == value]
+                taken = min(left, len(tied))
+                hits += taken * tied.mean()
+                left -= taken
+            assert precision == pytest.approx(hits / (share * size), abs=1e-12)
+    assert math.isnan(metrics.precision_at(torch.tensor([]), torch.tensor([]), [0.5])[0])

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 import dartcli
@@ -94,6 +95,15 @@ def test_the_second_stage_trains_anew_on_soft_labels() -> None:
     assert trained.record().history["epoch"].to_list() == [1, 2, 3, 4]
     assert trained.metrics.test_auc != base.metrics.test_auc
     assert trained.metrics.detector_log_loss is not None
+    # how well it detects is measured on the labels that were not granted
+    hidden = ~torch.isin(found.evidence.row, components.trusted)
+    noisy = components.recorded_train.kind[found.evidence.row[hidden]] == FALSE_POSITIVE
+    doubt = found.probability[hidden]
+    assert trained.metrics.detector_auc == pytest.approx(roc_auc_score(noisy, doubt), abs=1e-12)
+    top = doubt.argsort(descending=True)[: round(0.04 * len(doubt))]
+    assert trained.metrics.detector_precision == pytest.approx(
+        float(noisy[top].float().mean()), abs=0.01
+    )
 
 
 @pytest.mark.usefixtures("home")

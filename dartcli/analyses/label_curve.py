@@ -1,0 +1,256 @@
+"""What trusted labels gain: test AUC and detection over the number of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from dartcli.errors import RunError
+from dartcli.experiments.comparison import Comparison, Contender, Difference
+from dartcli.experiments.run import Run
+from dartcli.experiments.sweep import Sweep
+from dartcli.reporting.analysis import Analysis, AnalysisResult
+from dartcli.reporting.figures import (
+    BASELINE,
+    REFERENCE_LINE,
+    Floats,
+    draw_legend,
+    new_figure,
+    none_to_nan,
+    run_color,
+    share_limits,
+    wrap,
+)
+from dartcli.reporting.phrases import (
+    confidence_interval,
+    interval_cell,
+    join_words,
+    p_cell,
+    signed,
+)
+from dartcli.reporting.table import Cell, Marked, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DETECTION: Final = {
+    "detector_auc": "AUC",
+    "detector_precision": "precision at 4%",
+    "detector_calibration_error": "calibration error",
+}
+"""Metric of the detector -> its name."""
+PER_ROW: Final = 3
+"""Panels in a row."""
+
+
+def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
+    """Return gain over ``base`` and detection for every number of trusted labels.
+
+    Raises
+    ------
+    RunError
+        If nothing was trained with a number of trusted labels, or ``base`` is missing.
+    """
+    comparison = Comparison(subjects)
+    if not any(map(_count_labels, comparison.contenders.values())):
+        raise RunError(
+            "no training has a number of trusted labels. Train some with `dart sweep --preset "
+            "label-curve`, or with `dart train --strategy trusted --trusted 500`."
+        )
+    cells = [_list_cell(comparison, where) for where in comparison.cells]
+    return AnalysisResult(
+        name="label-curve",
+        title="Trusted labels",
+        sentences=tuple(sentence for cell in cells for sentence in _describe(cell)),
+        tables=tuple(_tabulate(cell) for cell in cells),
+        figures={"label-curve": _draw(cells)},
+        numbers={"protocol": comparison.protocol, "cells": cells},
+    )
+
+
+def _count_labels(contender: Contender) -> int:
+    """Return how many labels a contender learns from, for training and validation together.
+
+    0 without labels, and if all that there are were granted.
+    """
+    numbers = [number for number in contender.trusted.values() if isinstance(number, int)]
+    if not numbers or len(numbers) < len(contender.trusted):
+        return 0
+    # a strategy that ignores labels is not named after them
+    return sum(numbers) if contender.label != contender.strategy else 0
+
+
+def _list_cell(comparison: Comparison, where: tuple[str, str]) -> dict[str, Any]:
+    found = [one for one in comparison.differences() if one.where == where]
+    return {
+        "dataset": where[0],
+        "model": where[1],
+        "points": sorted(
+            (_list_point(comparison, one) for one in found if _count_labels(one.contender)),
+            key=lambda point: (point["curve"], point["labels"]),
+        ),
+        "others": [
+            _list_point(comparison, one) for one in found if not _count_labels(one.contender)
+        ],
+        "references": sorted(comparison.references),
+    }
+
+
+def _list_point(comparison: Comparison, one: Difference) -> dict[str, Any]:
+    label = one.contender.label
+    return {
+        "curve": one.contender.strategy,
+        "method": label,
+        "labels": _count_labels(one.contender),
+        "seeds": one.paired.n,
+        "minus_base": one.paired.mean,
+        "t_interval": one.paired.t_interval,
+        "p_holm": one.p_holm,
+        "verdict": one.outcome,
+        "gap_closed": one.gap_closed,
+        **{name: comparison.mean(one.where, label, name) for name in DETECTION},
+    }
+
+
+def _describe(cell: dict[str, Any]) -> Iterator[str]:
+    place = f"{cell['dataset']} {cell['model']}"
+    points = cell["points"]
+    if not points:
+        yield f"{place}: nothing was trained with a number of trusted labels."
+        return
+    verdicts: dict[str, list[str]] = {}
+    for point in points:
+        verdicts.setdefault(point["verdict"], []).append(point["method"])
+    parts = [f"{outcome} ({join_words(methods)})" for outcome, methods in verdicts.items()]
+    yield f"{place}, against base: {'; '.join(parts)}."
+    most = max(points, key=lambda point: int(point["labels"]))
+    amount = signed(most["minus_base"])
+    if most["t_interval"] is not None:
+        amount += f", {confidence_interval(most['t_interval'])}"
+    share = most["gap_closed"]
+    gap = "" if share is None else f", {share:.0%} of what all labels would give (`clean`)"
+    yield f"{place}, {most['method']}: test AUC {amount}{gap}."
+
+
+def _tabulate(cell: dict[str, Any]) -> Table:
+    def row(point: dict[str, Any]) -> tuple[Cell, ...]:
+        share = point["gap_closed"]
+        unclear = point["verdict"] not in ("helps", "harms")
+        return (
+            point["method"],
+            point["verdict"],
+            Marked(1e4 * point["minus_base"], 1, signed=True, unclear=unclear),
+            interval_cell(point["t_interval"]),
+            p_cell(point["p_holm"]),
+            Marked(None if share is None else 100 * share, 0),
+            *(Marked(point[name], 3) for name in DETECTION),
+        )
+
+    return Table(
+        title=f"{cell['dataset']} {cell['model']}: test AUC minus base in units of 1e-4, paired by "
+        "seed; the detector on training positives without granted label",
+        columns=(
+            *("method", "verdict", "mean", "95% CI", "p (Holm)", "gap closed %"),
+            *(f"detector {name}" for name in DETECTION.values()),
+        ),
+        rows=tuple(map(row, (*cell["others"], *cell["points"]))),
+    )
+
+
+def _draw(cells: Sequence[dict[str, Any]]) -> Figure:
+    """Draw two panels per dataset and model: gain, and detection below it."""
+    columns = min(len(cells), PER_ROW)
+    bands = -(-len(cells) // columns)
+    with new_figure(0.9 + 2.7 * columns, 4.9 * bands, columns, 2 * bands) as (figure, axes):
+        drawn = []
+        for number, cell in enumerate(cells):
+            place = 2 * columns * (number // columns) + number % columns
+            gain, detection = axes[place], axes[place + columns]
+            _draw_gain(gain, cell)
+            _draw_detection(detection, cell)
+            drawn += [gain, detection]
+        for panel in axes:
+            if panel not in drawn:
+                panel.remove()
+        for band in range(bands):
+            share_limits(drawn[2 * columns * band : 2 * columns * (band + 1) : 2])
+        for first in range(0, len(drawn), 2 * columns):
+            drawn[first].set_ylabel("test AUC minus base (1e-4)")
+            drawn[first + 1].set_ylabel("detector")
+        draw_legend(figure, drawn)
+    return figure
+
+
+def _draw_gain(panel: Axes, cell: dict[str, Any]) -> None:
+    for number, one in enumerate(cell["others"]):
+        is_reference = one["method"] in cell["references"]
+        panel.axhline(
+            1e4 * one["minus_base"],
+            color=BASELINE if is_reference else run_color(number + 1),
+            ls=(0, (1, 1.5)) if is_reference else "-",
+            lw=1,
+            label=one["method"],
+        )
+    panel.axhline(0, **REFERENCE_LINE, label="base")
+    for points in _split_curves(cell):
+        gains = none_to_nan(point["minus_base"] for point in points) * 1e4
+        panel.errorbar(
+            _labels(points),
+            gains,
+            yerr=_half_widths(points, gains),
+            color=run_color(0),
+            marker="o",
+            ms=4,
+            capsize=2,
+            elinewidth=1,
+            label=f"{points[0]['curve']} (95% CI)",
+        )
+    _set_scale(panel, cell)
+    panel.set_title(wrap(f"{cell['dataset']} {cell['model']}", 26))
+
+
+def _draw_detection(panel: Axes, cell: dict[str, Any]) -> None:
+    for points in _split_curves(cell):
+        for number, (name, label) in enumerate(DETECTION.items()):
+            values = none_to_nan(point[name] for point in points)
+            color = run_color(number + 1)
+            panel.plot(
+                _labels(points), values, "s-", ms=3.5, color=color, label=f"detector {label}"
+            )
+    _set_scale(panel, cell)
+    panel.set(ylim=(0, 1), xlabel="trusted labels")
+
+
+def _split_curves(cell: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for point in cell["points"]:
+        curves.setdefault(point["curve"], []).append(point)
+    return list(curves.values())
+
+
+def _labels(points: Sequence[dict[str, Any]]) -> list[int]:
+    return [point["labels"] for point in points]
+
+
+def _half_widths(points: Sequence[dict[str, Any]], gains: Floats) -> Floats:
+    ends = [point["t_interval"] or (point["minus_base"],) * 2 for point in points]
+    return np.abs(1e4 * np.array(ends, dtype=np.float64).T - gains)
+
+
+def _set_scale(panel: Axes, cell: dict[str, Any]) -> None:
+    labels = sorted({point["labels"] for point in cell["points"]})
+    if labels:
+        panel.set_xscale("log")
+        panel.set_xticks(labels, [f"{number:,}" for number in labels])
+        panel.minorticks_off()
+
+
+ANALYSIS = Analysis(
+    question="What do trusted labels gain, and how many does it take?",
+    examine=examine,
+    place=16,
+    takes_sweeps=True,
+)
