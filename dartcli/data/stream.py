@@ -62,13 +62,7 @@ def write_columns(
 
 
 def map_columns(prepared: Prepared, split: SplitName) -> dict[str, Tensor]:
-    """Return the columns of a split, which stay in their file and must not be changed.
-
-    Raises
-    ------
-    DataError
-        If the file is missing or corrupt.
-    """
+    """Return the columns of a split, which stay in their file; DataError if it is corrupt."""
     path = find_columns(prepared, split)
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -80,11 +74,8 @@ def map_columns(prepared: Prepared, split: SplitName) -> dict[str, Tensor]:
         for name, about in header.items():
             if name != "__metadata__":
                 shape, start = tuple(about["shape"]), 8 + length + about["data_offsets"][0]
-                found[name] = torch.from_numpy(
-                    np.memmap(path, TYPES[about["dtype"]], "r", start, shape)
-                    if math.prod(shape)
-                    else np.empty(shape, TYPES[about["dtype"]])
-                )
+                kind = TYPES[about["dtype"]]
+                found[name] = torch.from_numpy(np.memmap(path, kind, "r", start, shape))
     return found
 
 
@@ -95,14 +86,10 @@ def load_measured(
     columns = map_columns(prepared, split)
     number = len(columns["label"])
     chosen = torch.arange(min(number, MEASURED)) * number // min(max(number, 1), MEASURED)
-    column = {
-        name: columns[name][chosen] for name in ("label", "kind", "rating") if name in columns
-    }
-    fields = [field[chosen].to(torch.int64) for field in columns["fields"]]
-    table = Interactions(torch.stack(fields, dim=1), column["label"], column["kind"]).to(device)
-    if "rating" not in column:
-        return table, None
-    return table, pl.Series(RATING, column["rating"].numpy(), nan_to_null=True)
+    fields, label, kind = (columns[name][..., chosen] for name in ("fields", "label", "kind"))
+    table = Interactions(fields.t().to(torch.int64).contiguous(), label, kind).to(device)
+    rating = columns["rating"][chosen].numpy() if "rating" in columns else None
+    return table, None if rating is None else pl.Series(RATING, rating, nan_to_null=True)
 
 
 def choose_window(prepared: Prepared, available: int) -> int | None:
@@ -118,34 +105,18 @@ def choose_window(prepared: Prepared, available: int) -> int | None:
 
 
 class StreamedSet(TrainingSet):
-    """Training interactions in a file; parameters as for :class:`TrainingSet`.
+    """A training set whose table is in a file, for batches of ``size`` rows on ``device``.
 
-    Parameters
-    ----------
-    window
-        Recorded rows in memory at once; rounded up to whole blocks.
-    size
-        Rows of a batch; a block has whole batches.
-    device
-        Where batches are needed.
+    ``window`` is the number of recorded rows in memory, rounded up to blocks, which have whole
+    batches.
     """
 
-    def __init__(
-        self,
-        table: Interactions,
-        users: int,
-        items: int,
-        *,
-        known: Tensor | None,
-        reshuffle: bool,
-        window: int,
-        size: int,
-        device: torch.device,
-    ) -> None:
-        super().__init__(table, users, items, known=known, reshuffle=reshuffle)
+    def __init__(self, whole: TrainingSet, window: int, size: int, device: torch.device) -> None:
+        known, reshuffle = whole.known, whole.reshuffle
+        super().__init__(whole.recorded, whole.users, whole.items, known=known, reshuffle=reshuffle)
         self.device = device
-        self.block = size * max(-(-BLOCK // size), 1)
-        self.window = self.block * max(-(-window // self.block), 1)
+        self.block = size * -(-BLOCK // size)
+        self.window = self.block * -(-window // self.block)
 
     def windows(self, seed: int, epoch: int, first: int = 0) -> Iterator[Epoch]:
         """Yield the windows of an epoch from number ``first`` on; a thread reads ahead."""
@@ -174,16 +145,12 @@ class StreamedSet(TrainingSet):
         generator = torch.Generator(self.device)
         purpose = (1, epoch, number) if number else (1, epoch)
         generator.manual_seed(derived_seed(seed, *purpose))
-        fields = [
-            torch.cat([field[part] for part in rows]).to(self.device, torch.int64)
-            for field in self.recorded.fields.unbind(1)
-        ]
-        label, kind = (
-            torch.cat([column[part] for part in rows]).to(self.device)
-            for column in (self.recorded.label, self.recorded.kind)
+        fields, label, kind = (
+            torch.cat([column[part] for part in rows])
+            for column in (self.recorded.fields, self.recorded.label, self.recorded.kind)
         )
         numbers = torch.cat([torch.arange(part.start, part.stop) for part in rows])
-        table = Interactions(torch.stack(fields).t(), label, kind)
+        table = Interactions(fields.to(torch.int64), label, kind).to(self.device)
         if self.known is not None:
             count, first = self._negatives(len(numbers)), len(self.recorded) + number * self.window
             table = self._sample_negatives(table, count, generator)

@@ -1,7 +1,7 @@
 """The processes of one training, and the only ways in which they exchange tensors.
 
-Every exchange gathers the same number of values from every process, in the order of their ranks,
-so what is computed from the result is the same on all of them, and the same in every run.
+A result is in the order of the ranks, so what is computed from it is the same on all processes.
+Every method raises TrainingError if another process is gone, or does not answer in time.
 """
 
 from __future__ import annotations
@@ -16,51 +16,28 @@ from dartcli.errors import TrainingError, first_line
 
 
 class Processes:
-    """The processes of ``torch.distributed``'s default group.
-
-    Parameters
-    ----------
-    seconds
-        How long each of them waits for the others.
-    """
+    """The processes of ``torch.distributed``, each of which waits ``seconds`` for the others."""
 
     def __init__(self, seconds: float) -> None:
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
         self.seconds = seconds
-        self.rows = 0
-        """Rows of the current batch, over all processes."""
         self.poll: Callable[[], int] = lambda: 0
         """Returns the number of the signal that asked this process to stop, or 0."""
         self.signal = 0
         """The number of a signal that any process had received before the last step."""
+        self.divide(0)
 
-    @property
-    def mine(self) -> slice:
-        """The rows of the current batch that this process computes."""
-        return self.share(self.rank)
-
-    def share(self, rank: int) -> slice:
-        """Return the rows of the current batch of process ``rank``: as many as others, or one more.
-
-        With fewer rows than processes, the last ones have none.
-        """
-        size, more = divmod(self.rows, self.count)
-        start = rank * size + min(rank, more)
-        return slice(start, start + size + (rank < more))
-
-    @property
-    def most(self) -> int:
-        """Rows of the largest share of the current batch."""
-        return -(-self.rows // self.count)
+    def divide(self, rows: int) -> None:
+        """Divide a batch of ``rows`` rows; with fewer rows than processes, the last have none."""
+        size, more = divmod(rows, self.count)
+        self.rows, self.most = rows, size + (more > 0)
+        self.sizes = [size + (rank < more) for rank in range(self.count)]
+        start = sum(self.sizes[: self.rank])
+        self.mine = slice(start, start + self.sizes[self.rank])
+        """The rows of this process."""
 
     def gather(self, values: Tensor) -> Tensor:
-        """Return [processes, ...] of the ``values`` [...], which have one shape on all processes.
-
-        Raises
-        ------
-        TrainingError
-            If another process is gone, or does not answer in time.
-        """
+        """Return [processes, ...] of the ``values`` [...], which have one shape on all of them."""
         own = values.detach().contiguous()
         result = own.new_empty(self.count, *own.shape)
         try:
@@ -73,20 +50,21 @@ class Processes:
         """Gather several tensors, float32 or int32, in one exchange."""
         flat = torch.cat([part.contiguous().view(torch.float32).view(-1) for part in parts])
         pieces = self.gather(flat).split([part.numel() for part in parts], dim=1)
-        return [
-            piece.contiguous().view(part.dtype).view(self.count, *part.shape)
-            for piece, part in zip(pieces, parts, strict=True)
-        ]
+        pairs = zip(pieces, parts, strict=True)
+        return [one.contiguous().view(part.dtype).view(-1, *part.shape) for one, part in pairs]
 
-    def join_rows(self, gathered: Tensor) -> Tensor:
-        """Return [rows, ...] of the current batch from [processes, most, ...] with padding."""
-        shares = [self.share(rank) for rank in range(self.count)]
-        sizes = [share.stop - share.start for share in shares]
-        return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])
+    def pad(self, values: Tensor) -> Tensor:
+        """Return [most, ...]: the ``values`` [mine, ...], followed by zeros."""
+        return torch.cat([values, values.new_zeros(self.most - len(values), *values.shape[1:])])
 
-    def check_same(self, name: str, *values: float) -> None:
-        """Raise TrainingError unless ``values``, called ``name``, are the same everywhere."""
-        found = self.gather(torch.tensor(values, dtype=torch.float64)).tolist()
+    def join(self, gathered: Tensor) -> Tensor:
+        """Return [rows, ...] of the batch from [processes, most, ...] with padding."""
+        pairs = zip(gathered, self.sizes, strict=True)
+        return torch.cat([part[:size] for part, size in pairs])
+
+    def check_same(self, name: str, value: float) -> None:
+        """Raise TrainingError unless ``value``, called ``name``, is the same everywhere."""
+        found = self.gather(torch.tensor(value, dtype=torch.float64)).tolist()
         other = [rank for rank in range(self.count) if found[rank] != found[0]]
         if other:
             raise TrainingError(
@@ -99,9 +77,9 @@ class Processes:
         size = torch.tensor([len(content)])
         try:
             dist.broadcast(size, 0)
-            data = torch.empty(int(size), dtype=torch.uint8)
+            data = torch.zeros(int(size), dtype=torch.uint8)
             if self.rank == 0 and content:
-                data.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+                data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
             dist.broadcast(data, 0)
         except RuntimeError as error:
             raise self._lost(error) from error
@@ -113,10 +91,3 @@ class Processes:
             f"answer for {self.seconds:g} s ({first_line(error)[:200]}). Resume the run with the "
             "same `torchrun`, or let it do so with `--max-restarts`."
         )
-
-
-def pad_rows(values: Tensor, rows: int) -> Tensor:
-    """Return [rows, ...]: ``values``, followed by zeros."""
-    if len(values) == rows:
-        return values
-    return torch.cat([values, values.new_zeros(rows - len(values), *values.shape[1:])])

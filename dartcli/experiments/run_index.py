@@ -134,19 +134,19 @@ def _read_listing(folder: Path) -> RunListing:
     )
 
 
-def find_unfinished(settings: Settings, name: str | None) -> str | None:
-    """Return the last run with these ``settings`` that can be resumed, or None.
+def with_window(settings: Settings, window: int | None) -> Settings:
+    """Return ``settings`` with another ``training.window``."""
+    training = settings.training.model_copy(update={"window": window})
+    return settings.model_copy(update={"training": training})
 
-    ``name`` is the only one to consider, if given.
-    """
+
+def find_unfinished(settings: Settings, name: str | None) -> str | None:
+    """Return the last run, or that called ``name``, with these settings that can be resumed."""
     for listing in reversed(list_runs()):
         if listing.state in {"interrupted", "unfinished"} and name in {None, listing.name}:
             folder = paths.runs() / listing.name
-            found = Run(folder).settings
-            if settings.training.window is None:
-                # what did not fit into memory then may fit now
-                training = found.training.model_copy(update={"window": None})
-                found = found.model_copy(update={"training": training})
+            # what did not fit into memory then may fit now
+            found = with_window(Run(folder).settings, settings.training.window)
             if found == settings and not is_in_use(folder):
                 return listing.name
     return None

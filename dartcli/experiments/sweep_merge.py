@@ -18,13 +18,7 @@ from dartcli.experiments.sweep import (
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """Parse ``"2/8"``, the second of eight parts.
-
-    Raises
-    ------
-    UsageError
-        If the text is anything else, or there is no such part.
-    """
+    """Parse ``"2/8"``, the second of eight parts; UsageError if the text is anything else."""
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
     number, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= number <= count:
@@ -38,14 +32,8 @@ def parse_shard(text: str) -> tuple[int, int]:
 def merge_sweeps(name: str, folders: Iterable[Path]) -> Sweep:
     """Add the trainings of the sweeps in ``folders`` to the sweep ``name``, and return it.
 
-    A row is written only if it is missing, so merging again changes nothing.
-
-    Raises
-    ------
-    UsageError
-        If a folder is not a sweep, or has another protocol.
-    RunError
-        If two parts were trained on different data, or contradict each other.
+    A row is written only if it is missing, so merging again changes nothing. UsageError if a folder
+    is not a sweep, or has another protocol; RunError if parts contradict each other.
     """
     parts = [Sweep(folder) for folder in folders]
     for part in parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -17,9 +18,9 @@ from dartcli.experiments import run_writer
 from dartcli.experiments.configure import configure, load_prepared, log_warnings, resolve
 from dartcli.experiments.environment import environment
 from dartcli.experiments.run import CHECKPOINTS, Run
-from dartcli.experiments.run_index import find_unfinished
-from dartcli.experiments.window import settle_window, with_window
+from dartcli.experiments.run_index import find_unfinished, with_window
 from dartcli.settings import COMPONENTS, Settings
+from dartcli.storage.system import available_memory
 from dartcli.training.configuration import Configuration
 
 if TYPE_CHECKING:
@@ -142,19 +143,29 @@ def _lead(configuration: Configuration, supervision: _Supervision) -> Iterator[_
         yield replace(supervision, processes=processes)
 
 
-def follow_run(*, stopping: Stopping = _never_stop) -> None:
-    """Train, as one of several processes, what process 0 trains; write nothing.
+def settle_window(configuration: Configuration, prepared: Prepared) -> Configuration:
+    """Return ``configuration`` with a window if the training table does not fit into memory.
 
-    Parameters
-    ----------
-    stopping
-        As for :func:`train_run`.
-
-    Raises
-    ------
-    DartError
-        If the data cannot be obtained or trained on, or another process is gone.
+    The settings that are saved with the run then name it, so they repeat the run on any machine.
     """
+    from dartcli.data.stream import choose_window
+    from dartcli.training.components import can_stream
+
+    window = configuration.settings.training.window
+    if window is None and can_stream(configuration):
+        available = available_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        window = choose_window(prepared, available)
+    if window is not None:
+        logger.info(
+            f"reading training interactions from disk, {window:,} of "
+            f"{prepared.manifest.rows['train']:,} at a time; they are shuffled within such windows "
+            "(training.window)"
+        )
+    return replace(configuration, settings=with_window(configuration.settings, window))
+
+
+def follow_run(*, stopping: Stopping = _never_stop) -> None:
+    """Train, as one of several processes, what process 0 trains; write nothing."""
     from dartcli.training.device import resolve as resolve_device
     from dartcli.training.launch import join_processes, own_device
 
@@ -166,10 +177,11 @@ def follow_run(*, stopping: Stopping = _never_stop) -> None:
         for seed in configuration.settings.seeds:
             data = load_prepared(configuration, seed)
             is_done, window = supervision.agree(data.digest)
-            chosen = with_window(configuration, window)
-            identity = run_writer.training_identity(chosen.settings, data.digest)
+            settings = with_window(configuration.settings, window)
+            configuration = replace(configuration, settings=settings)
             if not is_done:
-                _train_seed(None, chosen, data, seed, device, supervision, identity)
+                identity = run_writer.training_identity(settings, data.digest)
+                _train_seed(None, configuration, data, seed, device, supervision, identity)
 
 
 def _configure(

@@ -63,12 +63,8 @@ class JointTable(nn.Module):
 
     def add_sparse_gradient(self, rows: Tensor, gradient: Tensor) -> None:
         """Add Float[*rows.shape, K] to the gradient, as a sparse tensor."""
-        rows = rows.reshape(1, -1)
         more = torch.sparse_coo_tensor(
-            rows,
-            gradient.reshape(rows.shape[1], -1),
-            self.table.shape,
-            check_invariants=False,
+            rows.reshape(1, -1), gradient.flatten(0, -2), self.table.shape, check_invariants=False
         )
         self.table.grad = more if self.table.grad is None else self.table.grad + more
 
@@ -195,6 +191,8 @@ def split_logit(
 class BatchNorm1d(nn.BatchNorm1d):
     """Batch normalization over the batch of all processes; accepts a single row in training."""
 
+    running_mean: Tensor
+    running_var: Tensor
     processes: Processes | None = None
     """The processes that share each batch in training; None = there is one."""
 
@@ -208,24 +206,18 @@ class BatchNorm1d(nn.BatchNorm1d):
             )
         if shared is None:
             return super().forward(inputs)
-        assert self.running_mean is not None  # noqa: S101 - statistics are tracked
-        assert self.running_var is not None  # noqa: S101
-        mean = shared_sum(inputs.sum(0), shared) / rows
+        mean = _SharedSum.apply(inputs.sum(0), shared) / rows  # type: ignore[no-untyped-call]
         centered = inputs - mean
-        variance = shared_sum(centered.square().sum(0), shared) / rows
+        squares: Tensor = _SharedSum.apply(centered.square().sum(0), shared)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum or 0.0)
-            self.running_var.lerp_(variance * (rows / (rows - 1)), self.momentum or 0.0)
-        return torch.addcmul(self.bias, centered * (variance + self.eps).rsqrt(), self.weight)
-
-
-def shared_sum(value: Tensor, processes: Processes) -> Tensor:
-    """Return the sum of ``value`` over all processes; its gradient is summed in the same way."""
-    result: Tensor = _SharedSum.apply(value, processes)  # type: ignore[no-untyped-call]
-    return result
+            self.running_var.lerp_(squares / (rows - 1), self.momentum or 0.0)
+        return torch.addcmul(self.bias, centered * (squares / rows + self.eps).rsqrt(), self.weight)
 
 
 class _SharedSum(torch.autograd.Function):
+    """The sum over all processes; its gradient is summed in the same way."""
+
     @staticmethod
     def forward(context: Any, value: Tensor, processes: Processes) -> Tensor:
         context.processes = processes
@@ -246,9 +238,8 @@ class Dropout(nn.Dropout):
         """Drop values of Float[N, C]."""
         if self.processes is None or not self.training:
             return super().forward(inputs)
-        whole = inputs.new_empty(self.processes.rows, *inputs.shape[1:])
-        kept = whole.bernoulli_(1 - self.p)[self.processes.mine]
-        return inputs * kept / (1 - self.p)
+        whole = inputs.new_empty(self.processes.rows, inputs.shape[1]).bernoulli_(1 - self.p)
+        return inputs * whole[self.processes.mine] / (1 - self.p)
 
 
 class MultiLayerPerceptron(nn.Module):

@@ -20,26 +20,21 @@ def available_memory() -> int:
 
     The least of what the machine has available, of a control group's limit, and of ``ulimit -d``.
     """
-    group, unlimited = "/sys/fs/cgroup/memory", 1 << 60
-    current = _read_number(f"{group}/memory.usage_in_bytes", f"{group}.current")
-    limits = [
-        _read_number("/proc/meminfo", pattern=r"MemAvailable:\s+(\d+) kB") * 1024,
-        _read_number(f"{group}/memory.limit_in_bytes", f"{group}.max") - current,
-        _read_number("/proc/self/limits", pattern=r"Max data size +(\d+)")
-        - _read_number("/proc/self/status", pattern=r"VmData:\s+(\d+) kB") * 1024,
-    ]
-    return min((limit for limit in limits if 0 < limit < unlimited), default=0)
+    group = "/sys/fs/cgroup/memory"
+    machine = _read_number(r"MemAvailable:\s+(\d+) kB", "/proc/meminfo") * 1024
+    used = _read_number(r"(\d+)", f"{group}/memory.usage_in_bytes", f"{group}.current")
+    limit = _read_number(r"(\d+)", f"{group}/memory.limit_in_bytes", f"{group}.max")
+    held = _read_number(r"VmData:\s+(\d+) kB", "/proc/self/status") * 1024
+    data = _read_number(r"Max data size +(\d+)", "/proc/self/limits")
+    found = [machine, max(limit - used, 0), max(data - held, 0)]
+    return min(filter(None, found), default=0)
 
 
-def _read_number(*paths: str, pattern: str = r"(\d+)") -> int:
-    """Return the number that ``pattern`` captures in the first file that has it, or 0."""
-    for path in paths:
-        try:
-            match = re.search(pattern, Path(path).read_text(encoding="ascii"))
-        except (OSError, UnicodeDecodeError):
-            continue
-        if match:
-            return int(match[1])
+def _read_number(pattern: str, *paths: str) -> int:
+    """Return the number that ``pattern`` captures in the first file that exists, or 0."""
+    for path in filter(Path.is_file, map(Path, paths)):
+        match = re.search(pattern, path.read_text(encoding="ascii", errors="replace"))
+        return int(match[1]) if match else 0
     return 0
 
 

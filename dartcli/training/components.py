@@ -66,20 +66,58 @@ def build_components(
         If there is nothing to train on, or the model does not fit into memory.
     """
     _check_room(configuration, prepared, device)
+    settings, protocol = configuration.settings, configuration.protocol
+    is_streamed = settings.training.window is not None
+    load = _stream if is_streamed else _load
+    training, recorded, ratings, valid, clean = load(configuration, prepared, seed, device)
+    if training.recorded.positives == 0:
+        raise TrainingError(
+            f"the training split of {configuration.dataset.name} has no positive interaction left "
+            f"for strategy `{settings.strategy.name}`. Use a dataset with more true positives."
+        )
+    context = Context(
+        iterations_per_epoch=training.count_steps(settings.training.batch_size),
+        table=_statistics(training.recorded, prepared, len(training)),
+        clean=clean,
+    )
+    models, strategy = _build_modules(configuration, prepared, context, seed, device)
+    counted = training.recorded if is_streamed else recorded["train"]
+    return Components(
+        models=models,
+        strategy=strategy,
+        training=training,
+        valid=valid,
+        recorded_train=recorded["train"],
+        recorded_valid=recorded["valid"],
+        test=recorded["test"],
+        counts=_statistics(counted, prepared, len(training)),
+        trusted=draw_trusted(recorded["train"], settings.trusted, seed, "trusted"),
+        trusted_valid=(
+            draw_trusted(valid, settings.trusted_valid, seed, "trusted_valid")
+            if settings.trusted_valid and not protocol.clean_validation
+            else None
+        ),
+        ratings=ratings,
+        is_whole=len(recorded["train"]) == len(counted),
+    )
+
+
+_Loaded = tuple[
+    TrainingSet, dict[str, Interactions], dict[str, pl.Series], Interactions, CleanSample | None
+]
+"""The training set, the splits as recorded, their ratings, what validates, and a clean sample."""
+
+
+def _load(
+    configuration: Configuration, prepared: Prepared, seed: int, device: torch.device
+) -> _Loaded:
+    """Load every split into memory."""
     kind, protocol = configuration.strategy, configuration.protocol
-    if configuration.settings.training.window is not None:
-        return _build_streamed(configuration, prepared, seed, device)
-    frames = {name: prepared.split(name) for name in ("train", "valid", "test")}
-    recorded = {
+    frames = {name: prepared.split(name) for name in SPLITS}
+    recorded: dict[str, Interactions] = {
         name: to_interactions(frame, prepared.fields, device) for name, frame in frames.items()
     }
     train = _prepare(kind, frames["train"], recorded["train"], prepared, device)
-    if train.positives == 0:
-        raise TrainingError(
-            f"the training split of {configuration.dataset.name} has no positive interaction left "
-            f"for strategy `{configuration.settings.strategy.name}`. Use a dataset with more "
-            "true positives."
-        )
     known = None
     if protocol.resample_negatives and prepared.manifest.sampled_negatives:
         known = known_pairs(recorded["train"], prepared.items)
@@ -92,31 +130,11 @@ def build_components(
         table = to_interactions(sample, prepared.fields, device)
         clean = CleanSample(table.fields, table.clean_label)
         valid = to_interactions(valid_frame, prepared.fields, device)
-    context = Context(
-        iterations_per_epoch=training.count_steps(configuration.settings.training.batch_size),
-        table=_statistics(train, prepared, len(training)),
-        clean=clean,
-    )
-    models, strategy = _build_modules(configuration, prepared, context, seed, device)
     valid = _prepare(kind, valid_frame, valid, prepared, device)
-    settings = configuration.settings
-    return Components(
-        models=models,
-        strategy=strategy,
-        training=training,
-        valid=valid,
-        recorded_train=recorded["train"],
-        recorded_valid=recorded["valid"],
-        test=recorded["test"],
-        counts=_statistics(recorded["train"], prepared, len(training)),
-        trusted=draw_trusted(recorded["train"], settings.trusted, seed, "trusted"),
-        trusted_valid=(
-            draw_trusted(valid, settings.trusted_valid, seed, "trusted_valid")
-            if settings.trusted_valid and not protocol.clean_validation
-            else None
-        ),
-        ratings={name: frame[RATING] for name, frame in frames.items() if RATING in frame.columns},
-    )
+    ratings: dict[str, pl.Series] = {
+        name: frame[RATING] for name, frame in frames.items() if RATING in frame.columns
+    }
+    return training, recorded, ratings, valid, clean
 
 
 def can_stream(configuration: Configuration) -> bool:
@@ -126,57 +144,32 @@ def can_stream(configuration: Configuration) -> bool:
     return not needs_table and not configuration.settings.trusted
 
 
-def _build_streamed(
-    configuration: Configuration, prepared: Prepared, seed: int, device: torch.device
-) -> Components:
-    """Build what a training needs that reads its table window by window from a file."""
-    protocol, settings = configuration.protocol, configuration.settings
+def _stream(
+    configuration: Configuration, prepared: Prepared, _seed: int, device: torch.device
+) -> _Loaded:
+    """Map the training split, and load the rows of every split that are measured."""
+    settings, columns = configuration.settings, map_columns(prepared, "train")
     if not can_stream(configuration):
         raise TrainingError(
             f"strategy `{settings.strategy.name}` needs the whole training table, or trusted "
             f"labels of it, in memory. With training.window ({settings.training.window:,} rows), "
             "use a strategy that sees batches only, such as `base` or `dart`."
         )
-    columns = map_columns(prepared, "train")
     train = Interactions(columns["fields"].t(), columns["label"], columns["kind"])
-    training = StreamedSet(
-        train,
-        prepared.users,
-        prepared.items,
-        known=columns.get("pairs"),
-        reshuffle=protocol.reshuffle,
-        window=settings.training.window or len(train),
-        size=settings.training.batch_size,
-        device=device,
-    )
-    if 2 * len(train) >= 1 << 31:
+    known, reshuffle = columns.get("pairs"), configuration.protocol.reshuffle
+    whole = TrainingSet(train, prepared.users, prepared.items, known=known, reshuffle=reshuffle)
+    if len(whole) >= 1 << 31:
         raise TrainingError(
-            f"the training split has {len(train):,} rows; at most 2**30 can be ranked exactly. "
+            f"an epoch has {len(whole):,} rows; at most 2,147,483,647 can be ranked exactly. "
             "Divide the log, for example by time."
         )
-    counts = _statistics(train, prepared, len(training))
-    context = Context(training.count_steps(settings.training.batch_size), counts)
-    models, strategy = _build_modules(configuration, prepared, context, seed, device)
+    window, size = settings.training.window or 1, settings.training.batch_size
     measured = {name: load_measured(prepared, name, device) for name in SPLITS}
-    valid = measured["valid"][0]
-    return Components(
-        models=models,
-        strategy=strategy,
-        training=training,
-        valid=valid,
-        recorded_train=measured["train"][0],
-        recorded_valid=valid,
-        test=measured["test"][0],
-        counts=counts,
-        trusted=torch.empty(0, dtype=torch.int64),
-        trusted_valid=(
-            draw_trusted(valid, settings.trusted_valid, seed, "trusted_valid")
-            if settings.trusted_valid and not protocol.clean_validation
-            else None
-        ),
-        ratings={name: rating for name, (_, rating) in measured.items() if rating is not None},
-        is_whole=len(measured["train"][0]) == len(train),
-    )
+    tables: dict[str, Interactions] = {name: table for name, (table, _) in measured.items()}
+    ratings: dict[str, pl.Series] = {
+        name: rating for name, (_, rating) in measured.items() if rating is not None
+    }
+    return StreamedSet(whole, window, size, device), tables, ratings, tables["valid"], None
 
 
 def restart(

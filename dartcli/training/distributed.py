@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dartcli.data.tensors import Batch
 from dartcli.denoising import Decision, Strategy, objective_gradient
-from dartcli.denoising.processes import Processes, pad_rows
+from dartcli.denoising.processes import Processes
 from dartcli.errors import UsageError
 from dartcli.models._layers import BatchNorm1d, Dropout, JointTable
 from dartcli.settings import Training
@@ -54,7 +54,7 @@ class SharedProgram(Program):
     def fit(self, batch: Batch, iteration: Tensor, epoch: Tensor) -> Taken:
         """Compute a step and set the gradients of the whole batch."""
         processes = self.processes
-        processes.rows = len(batch.label)
+        processes.divide(len(batch.label))
         mine, own = processes.mine, slice(None)
         part = Batch(batch.fields[mine], batch.label[mine], batch.row[mine])
         logits = [self.strategy.link(model(part.fields)) for model in self.models]
@@ -62,8 +62,8 @@ class SharedProgram(Program):
         signal = seen.new_tensor([processes.poll()])
         share = len(seen) / max(len(batch.label), 1)
         if not self.is_local:
-            found, signals = processes.gather_all([pad_rows(seen, processes.most), signal])
-            seen, part, own, share = processes.join_rows(found), batch, mine, 1.0
+            found, signals = processes.gather_all([processes.pad(seen), signal])
+            seen, part, own, share = processes.join(found), batch, mine, 1.0
         observed = observe_batch(part, seen.unbind(1), iteration, epoch)
         with torch.no_grad():
             decisions = self.strategy.exchange(observed)
@@ -75,10 +75,14 @@ class SharedProgram(Program):
         if not self.is_local:
             self._exchange([])
         else:
-            self._check_memory()
-            columns = pad_rows(torch.stack((loss, weight, label), dim=1), processes.most)
+            if self._versions() != self._memory:
+                raise UsageError(
+                    "`--ranking local` does not work with this strategy: it remembers earlier "
+                    "batches, and each process would remember others. Use `--ranking global`."
+                )
+            columns = processes.pad(torch.stack((loss, weight, label), dim=1))
             columns, objectives, signals = self._exchange([columns, objective, signal])
-            loss, weight, label = processes.join_rows(columns).unbind(1)
+            loss, weight, label = processes.join(columns).unbind(1)
             objective = objectives.sum()
         processes.signal = int(signals.max())
         return Taken(loss, Decision(weight, label), objective)
@@ -86,12 +90,12 @@ class SharedProgram(Program):
     @torch.no_grad()
     def _exchange(self, others: list[Tensor]) -> list[Tensor]:
         """Sum the gradients of all processes, and return [processes, ...] of ``others``."""
-        join, most = self.processes.join_rows, self.processes.most
+        pad, join = self.processes.pad, self.processes.join
         looked_up = [(table, *one) for table in self.tables for one in table.pending or ()]
         dense = [parameter for parameter in self.dense if parameter.grad is not None]
         parts = [*others, *(parameter.grad for parameter in dense if parameter.grad is not None)]
         for _, rows, gradient in looked_up:
-            parts += [pad_rows(rows.to(torch.int32), most), pad_rows(gradient, most)]
+            parts += [pad(rows.to(torch.int32)), pad(gradient)]
         found = iter(self.processes.gather_all(parts))
         result = [next(found) for _ in others]
         for parameter in dense:
@@ -107,13 +111,6 @@ class SharedProgram(Program):
         for table in self.tables:
             table.pending = []
         return result
-
-    def _check_memory(self) -> None:
-        if self._versions() != self._memory:
-            raise UsageError(
-                "`--ranking local` does not work with this strategy: it remembers earlier batches, "
-                "and each process would remember others. Use `--ranking global`."
-            )
 
     def _versions(self) -> list[tuple[int, int]]:
         """Return what changes if a buffer of the strategy does."""

@@ -1,4 +1,7 @@
-"""Meet the processes that ``torchrun`` started, and give all of them the state of the first."""
+"""Meet the processes that ``torchrun`` started, and give all of them the state of the first.
+
+Functions raise TrainingError if a process does not appear in time, or has other data.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import torch
 from torch import distributed as dist
 
 from dartcli.denoising.processes import Processes
-from dartcli.errors import TrainingError, first_line
+from dartcli.errors import TrainingError, UsageError, first_line
 from dartcli.storage.atomic import ensure_directory
 from dartcli.storage.system import count_processes, find_rank
 from dartcli.training.checkpoint import DOCUMENT, FILES, load_latest, write_checkpoint
@@ -40,17 +43,11 @@ def own_device(name: str) -> str:
 
 @contextmanager
 def join_processes() -> Iterator[Processes | None]:
-    """Meet the processes that ``torchrun`` started; yield None if there is only this one.
-
-    Raises
-    ------
-    TrainingError
-        If another process does not appear in time.
-    """
+    """Meet the processes that ``torchrun`` started; yield None if there is only this one."""
     if count_processes() == 1:
         yield None
         return
-    seconds = float(os.environ.get("DART_TIMEOUT", PATIENCE))
+    seconds = _read_patience()
     place = f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT')}"
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
@@ -67,14 +64,15 @@ def join_processes() -> Iterator[Processes | None]:
         dist.destroy_process_group()
 
 
-def wait_for_all(processes: Processes, digest: str) -> None:
-    """Wait until every process is ready to train on the data with this ``digest``.
+def _read_patience() -> float:
+    text = os.environ.get("DART_TIMEOUT", f"{PATIENCE:g}")
+    if not text.isdigit() or not int(text):
+        raise UsageError(f"DART_TIMEOUT is {text!r}. Give a whole number of seconds above 0.")
+    return float(text)
 
-    Raises
-    ------
-    TrainingError
-        If one is not ready in time, or has other data.
-    """
+
+def wait_for_all(processes: Processes, digest: str) -> None:
+    """Wait until every process is ready to train on the data with this ``digest``."""
     seconds = processes.seconds * PREPARATION
     try:
         dist.monitored_barrier(timeout=timedelta(seconds=seconds), wait_all_ranks=True)

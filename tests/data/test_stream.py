@@ -46,9 +46,8 @@ def streamed(window: int, *, sampled: bool = True, reshuffle: bool = True) -> St
         table.fields.t().to(torch.int32).contiguous().t(), table.label, table.kind
     )
     known = known_pairs(table, ITEMS) if sampled else None
-    return StreamedSet(
-        mapped, USERS, ITEMS, known=known, reshuffle=reshuffle, window=window, size=SIZE, device=CPU
-    )
+    whole = TrainingSet(mapped, USERS, ITEMS, known=known, reshuffle=reshuffle)
+    return StreamedSet(whole, window, SIZE, CPU)
 
 
 def batches(source: TrainingSet, epoch: int) -> Iterator[Batch]:
@@ -231,7 +230,7 @@ def test_a_window_is_chosen_if_the_table_does_not_fit(
     prepared = preprocess("synthetic", options=SMALL["options"])
     assert choose_window(prepared, 1 << 30) is None
     assert choose_window(prepared, 1000) == stream.BLOCK
-    monkeypatch.setattr("dartcli.experiments.window.available_memory", lambda: 1000)
+    monkeypatch.setattr("dartcli.experiments.train.available_memory", lambda: 1000)
     run = train_run(dataset=SMALL, strategy="base", training={"epochs": 1})
     assert run.settings.training.window == stream.BLOCK
     with pytest.raises(Exception, match="finished"):
