@@ -19,7 +19,7 @@ WIDE: Final = 2**63 - 1
 """Bound of the random integers before ``%``, which then has a bias below 2**-20."""
 DENSE: Final = 4
 """Distinct ranks come from a permutation if at most this many times as many exist."""
-BLOCK: Final = 1 << 22
+BLOCK: Final = 1 << 20
 """Known pairs that are read at once."""
 SPARE: Final = 1 << 16
 """Ranks that cost almost nothing: a permutation may have, and a draw has, this many extra."""

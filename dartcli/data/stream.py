@@ -28,7 +28,7 @@ from dartcli.storage.tables import write_tensors
 
 BLOCK: Final = 1 << 16
 """Rows at least that lie next to each other in the file and come into one window together."""
-MEASURED: Final = 1 << 22
+MEASURED: Final = 1 << 20
 """Rows of a split that are scored if the data are streamed; of more, evenly spaced ones are."""
 RESIDENT: Final = 0.6
 WINDOW: Final = 0.25

@@ -85,7 +85,7 @@ class TrainingTable:
         return count_positives(self.user, self.label, self.users)
 
 
-COUNTED: Final = 1 << 22
+COUNTED: Final = 1 << 20
 """Rows counted at once, because a table may be larger than the memory."""
 
 
