@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dartcli.cli import completion, console, options, progress
+from dartcli.cli import completion, options, progress
 from dartcli.cli.errors import defer_interrupts
 from dartcli.cli.summary import print_run
 from dartcli.storage.system import find_rank
@@ -48,10 +48,7 @@ def resume(
         run = resume_run(
             name, progress=bar, checkpoint_every=checkpoint_every, stopping=defer_interrupts
         )
-    if quiet and not json:
-        console.print_line(run.name)
-    else:
-        print_run(run, json=json)
+    print_run(run, json=json, quiet=quiet)
 
 
 def follow() -> None:

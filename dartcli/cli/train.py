@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dartcli import catalog
-from dartcli.cli import completion, console, options, progress
+from dartcli.cli import completion, options, progress
 from dartcli.cli.errors import defer_interrupts
 from dartcli.cli.resume import follow
 from dartcli.cli.resume import resume as resume_command
@@ -338,10 +338,7 @@ def train(
         settings.merge(settings.parse_assignments(set_ or []), flags),
     )
     run = _train(trees, run_name, checkpoint_every)
-    if quiet and not json:
-        console.print_line(run.name)
-    else:
-        print_run(run, json=json)
+    print_run(run, json=json, quiet=quiet)
 
 
 def _train(trees: Iterable[dict[str, Any]], name: str | None, checkpoint_every: str) -> Run:
