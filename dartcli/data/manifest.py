@@ -146,14 +146,18 @@ class Prepared:
         return _read_table(home, f"{IDS}/{field}.parquet", manifest)
 
 
-def find_columns(prepared: Prepared, split: SplitName) -> Path:
-    """Return the file with the columns of a split; DataError if it is missing or corrupt."""
-    name = f"{COLUMNS}/{split}.safetensors"
-    mismatch = find_mismatch(prepared.folder / name, prepared.manifest.files[name].sha256)
-    if mismatch:
-        cause = f"cannot read {prepared.folder / name}: {mismatch}."
-        raise _corrupt_error(cause, prepared.manifest.dataset)
-    return prepared.folder / name
+def find_columns(prepared: Prepared, split: SplitName) -> dict[str, Path]:
+    """Return the file of each column of a split; DataError if one is missing or corrupt."""
+    found = {}
+    for name, file in prepared.manifest.files.items():
+        if name.startswith(f"{COLUMNS}/{split}/"):
+            path = prepared.folder / name
+            mismatch = find_mismatch(path, file.sha256)
+            if mismatch:
+                cause = f"cannot read {path}: {mismatch}."
+                raise _corrupt_error(cause, prepared.manifest.dataset)
+            found[path.stem] = path
+    return found
 
 
 def _read_table(folder: Path, name: str, manifest: Manifest) -> pl.DataFrame:

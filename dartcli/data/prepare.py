@@ -196,13 +196,11 @@ def _write_split(
     if dataset.unknown_ids:
         parts, fields = fit_features(parts, fields, getattr(options, "bins", 10))
     with atomic_directory(folder) as place:
-        (place / COLUMNS).mkdir()
         for name, part in parts.items():
             write_table(part, place / f"{name}.parquet")
             draws = name == "train" and protocol.resample_negatives and whole.sampled_negatives
             items = fields[1].values if draws else None
-            names = tuple(field.name for field in fields)
-            write_columns(part, names, items, place / COLUMNS / f"{name}.safetensors")
+            write_columns(part, [field.name for field in fields], items, place / COLUMNS / name)
         manifest = whole.model_copy(
             update={
                 "protocol": protocol.name,

@@ -7,10 +7,9 @@ the epoch, and the number of the window. With a single window, it is the order o
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -24,68 +23,64 @@ from dartcli.data.columns import RATING
 from dartcli.data.manifest import Prepared, SplitName, find_columns
 from dartcli.data.seeds import derived_seed
 from dartcli.data.tensors import Epoch, Interactions, TrainingSet, known_pairs, to_interactions
-from dartcli.storage.tables import write_tensors
 
 BLOCK: Final = 1 << 16
 """Rows at least that lie next to each other in the file and come into one window together."""
-MEASURED: Final = 1 << 20
-"""Rows of a split that are scored if the data are streamed; of more, evenly spaced ones are."""
+MEASURED: Final = 1 << 18
+"""Rows of a split that are scored at least if the data are streamed."""
 RESIDENT: Final = 0.6
 WINDOW: Final = 0.25
 """Shares of the available memory: up to which a table is held in memory, and for one window."""
 STREAM: Final = 7
 """Stream of randomness that deals blocks to windows."""
-TYPES: Final = {"I32": np.int32, "I64": np.int64, "F32": np.float32, "I8": np.int8}
 
 
 def write_columns(
-    frame: pl.DataFrame, fields: tuple[str, ...], items: int | None, path: Path
+    frame: pl.DataFrame, fields: Sequence[str], items: int | None, folder: Path
 ) -> None:
-    """Write a split as fixed-width columns, in a safetensors file.
+    """Write a split as fixed-width columns, each in a NumPy file.
 
-    It holds ``fields`` Int32[F, N], ``label`` Float32[N], ``kind`` Int8[N], ``rating`` Float32[N]
+    They are ``fields`` Int32[F, N], ``label`` Float32[N], ``kind`` Int8[N], ``rating`` Float32[N]
     if the split has ratings, and, given the number of ``items``, ``pairs``: Int64[K], the sorted
     codes of the positives.
     """
     table = to_interactions(frame, fields, torch.device("cpu"))
     columns = {
-        "fields": table.fields.t().to(torch.int32).contiguous(),
-        "label": table.label,
-        "kind": table.kind,
+        "fields": table.fields.t().to(torch.int32).contiguous().numpy(),
+        "label": table.label.numpy(),
+        "kind": table.kind.numpy(),
     }
     if RATING in frame.columns:
-        rating = frame[RATING].cast(pl.Float32).fill_null(math.nan)
-        columns["rating"] = torch.from_numpy(rating.to_numpy(writable=True))
+        columns["rating"] = frame[RATING].cast(pl.Float32).fill_null(math.nan).to_numpy()
     if items is not None:
-        columns["pairs"] = known_pairs(table, items)
-    write_tensors(columns, path)
+        columns["pairs"] = known_pairs(table, items).numpy()
+    folder.mkdir(parents=True)
+    for name, column in columns.items():
+        np.save(folder / f"{name}.npy", column, allow_pickle=False)
 
 
 def map_columns(prepared: Prepared, split: SplitName) -> dict[str, Tensor]:
-    """Return the columns of a split, which stay in their file; DataError if it is corrupt."""
-    path = find_columns(prepared, split)
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    found = {}
+    """Return the columns of a split, which stay in their files; DataError if one is corrupt."""
     with warnings.catch_warnings():
         # PyTorch warns that nothing keeps us from writing to it
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        for name, about in header.items():
-            if name != "__metadata__":
-                shape, start = tuple(about["shape"]), 8 + length + about["data_offsets"][0]
-                kind = TYPES[about["dtype"]]
-                found[name] = torch.from_numpy(np.memmap(path, kind, "r", start, shape))
-    return found
+        return {
+            name: torch.from_numpy(np.load(path, mmap_mode="r"))
+            for name, path in find_columns(prepared, split).items()
+        }
 
 
 def load_measured(
-    prepared: Prepared, split: SplitName, device: torch.device
+    prepared: Prepared, split: SplitName, window: int, device: torch.device
 ) -> tuple[Interactions, pl.Series | None]:
-    """Return the rows of a split that are measured, in memory, and their ratings."""
+    """Return the rows of a split that are scored, in memory, and their ratings.
+
+    They are all, or as many as two windows have, evenly spaced.
+    """
     columns = map_columns(prepared, split)
     number = len(columns["label"])
-    chosen = torch.arange(min(number, MEASURED)) * number // min(max(number, 1), MEASURED)
+    wanted = min(number, max(2 * window, MEASURED))
+    chosen = torch.arange(wanted) * number // max(wanted, 1)
     fields, label, kind = (columns[name][..., chosen] for name in ("fields", "label", "kind"))
     table = Interactions(fields.t().to(torch.int64).contiguous(), label, kind).to(device)
     rating = columns["rating"][chosen].numpy() if "rating" in columns else None

@@ -109,10 +109,10 @@ def train_run(
         If the data cannot be obtained, read, or trained on.
     """
     from dartcli.training.device import resolve as resolve_device
-    from dartcli.training.launch import own_device, was_restarted
 
     configuration = _configure(settings, keys)
-    if was_restarted():
+    # torchrun starts all processes again if one of them ends
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
         before = find_unfinished(configuration.settings, name)
         if before is not None:
             return resume_run(
@@ -120,7 +120,7 @@ def train_run(
             )
     if name is not None:
         run_writer.check_free(name)
-    device = resolve_device(own_device(configuration.settings.device))
+    device = resolve_device(configuration.settings.device)
     supervision = _supervise(progress, checkpoint_every, stopping)
     with _lead(configuration, supervision) as supervision:
         # prepare the first seed's data before the folder: if that fails, no run is left behind
@@ -157,9 +157,8 @@ def settle_window(configuration: Configuration, prepared: Prepared) -> Configura
         window = choose_window(prepared, available)
     if window is not None:
         logger.info(
-            f"reading training interactions from disk, {window:,} of "
-            f"{prepared.manifest.rows['train']:,} at a time; they are shuffled within such windows "
-            "(training.window)"
+            f"reading training interactions from disk, shuffled {window:,} at a time, of "
+            f"{prepared.manifest.rows['train']:,} (training.window)"
         )
     return replace(configuration, settings=with_window(configuration.settings, window))
 
@@ -167,12 +166,12 @@ def settle_window(configuration: Configuration, prepared: Prepared) -> Configura
 def follow_run(*, stopping: Stopping = _never_stop) -> None:
     """Train, as one of several processes, what process 0 trains; write nothing."""
     from dartcli.training.device import resolve as resolve_device
-    from dartcli.training.launch import join_processes, own_device
+    from dartcli.training.launch import join_processes
 
     with join_processes() as processes:
         assert processes is not None  # noqa: S101 - a process that follows is not alone
         configuration = configure(Settings.model_validate_json(processes.broadcast()))
-        device = resolve_device(own_device(configuration.settings.device))
+        device = resolve_device(configuration.settings.device)
         supervision = replace(_supervise(None, "off", stopping), processes=processes)
         for seed in configuration.settings.seeds:
             data = load_prepared(configuration, seed)
@@ -227,13 +226,12 @@ def resume_run(
         If another process trains it, its files cannot be read, or the data have changed.
     """
     from dartcli.training.device import resolve as resolve_device
-    from dartcli.training.launch import own_device
 
     supervision = _supervise(progress, checkpoint_every, stopping)
     with run_writer.reopen_run(name) as folder:
         run = Run(folder)
         configuration = configure(run.settings)
-        device = resolve_device(own_device(configuration.settings.device))
+        device = resolve_device(configuration.settings.device)
         for key in ("torch", "device", "processes"):
             now, before = environment(device)[key], run.environment.get(key)
             if before not in (None, now):

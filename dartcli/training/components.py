@@ -164,7 +164,7 @@ def _stream(
             "Divide the log, for example by time."
         )
     window, size = settings.training.window or 1, settings.training.batch_size
-    measured = {name: load_measured(prepared, name, device) for name in SPLITS}
+    measured = {name: load_measured(prepared, name, window, device) for name in SPLITS}
     tables: dict[str, Interactions] = {name: table for name, (table, _) in measured.items()}
     ratings: dict[str, pl.Series] = {
         name: rating for name, (_, rating) in measured.items() if rating is not None

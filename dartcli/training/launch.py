@@ -29,18 +29,6 @@ PREPARATION: Final = 12
 """How many times longer it waits before a training, because others may prepare the data."""
 
 
-def was_restarted() -> bool:
-    """Return whether ``torchrun`` started the processes again because one of them ended."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-
-
-def own_device(name: str) -> str:
-    """Return the device of this process: of several GPUs, that of its rank on the machine."""
-    if count_processes() == 1 or name not in {"auto", "cuda"} or not torch.cuda.is_available():
-        return name
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-
-
 @contextmanager
 def join_processes() -> Iterator[Processes | None]:
     """Meet the processes that ``torchrun`` started; yield None if there is only this one."""

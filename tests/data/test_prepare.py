@@ -77,7 +77,8 @@ def test_another_protocol_or_seed_does_not_read_the_source_again() -> None:
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+    files = (path for path in folder.rglob("*.*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_the_same_seed_gives_the_same_bytes(home: Path) -> None:
@@ -240,7 +241,9 @@ def test_codes_map_back_to_raw_ids() -> None:
 def test_the_manifest_lists_files_and_checksums() -> None:
     data = prepare_split(toy(), DataOptions(), STRICT, 0)
     names = ("train", "valid", "test")
-    columns = {f"columns/{name}.safetensors" for name in names}
+    columns = {
+        f"columns/{split}/{name}.npy" for split in names for name in ("fields", "label", "kind")
+    } | {"columns/train/pairs.npy"}
     assert set(data.manifest.files) == {f"{name}.parquet" for name in names} | columns
     for name, file in data.manifest.files.items():
         content = (data.folder / name).read_bytes()

@@ -178,7 +178,7 @@ def test_columns_hold_what_the_parquet_files_hold(home: Path) -> None:
     for split in ("train", "valid", "test"):
         frame = prepared.split(split)
         expected = to_interactions(frame, prepared.fields, CPU)
-        found, rating = load_measured(prepared, split, CPU)
+        found, rating = load_measured(prepared, split, 1, CPU)
         for one, other in zip(vars(found).values(), vars(expected).values(), strict=True):
             assert torch.equal(one, other)
         if "rating" in frame.columns:
@@ -187,7 +187,7 @@ def test_columns_hold_what_the_parquet_files_hold(home: Path) -> None:
     pairs = map_columns(prepared, "train")["pairs"]
     train = to_interactions(prepared.split("train"), prepared.fields, CPU)
     assert torch.equal(pairs, known_pairs(train, prepared.items))
-    path = prepared.folder / "columns" / "train.safetensors"
+    path = prepared.folder / "columns" / "train" / "label.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
@@ -200,8 +200,8 @@ def test_of_a_large_split_evenly_spaced_rows_are_measured(
 ) -> None:
     prepared = preprocess("synthetic", options=SMALL["options"])
     frame = prepared.split("valid")
-    monkeypatch.setattr(stream, "MEASURED", 50)
-    found, _ = load_measured(prepared, "valid", CPU)
+    monkeypatch.setattr(stream, "MEASURED", 1)
+    found, _ = load_measured(prepared, "valid", 25, CPU)
     places = [number * len(frame) // 50 for number in range(50)]
     assert found.fields[:, 0].tolist() == frame["user"][places].to_list()
 
