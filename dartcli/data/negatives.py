@@ -114,10 +114,7 @@ def _find_pairs(ranks: Tensor, items: int, known: Tensor) -> tuple[Tensor, Tenso
 
 
 def _count_smaller(ranks: Tensor, known: Tensor) -> Tensor:
-    """Return Long[N], the known pairs below the free code of each rank, reading them once.
-
-    They may be in a file: memory is proportional to the ranks.
-    """
+    """Return Long[N], the known pairs below the free code of each rank, from a file in one pass."""
     ordered, place = ranks.sort()
     smaller = torch.zeros_like(ordered)
     for start in range(0, len(known), BLOCK):

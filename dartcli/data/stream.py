@@ -28,9 +28,8 @@ BLOCK: Final = 1 << 16
 """Rows at least that lie next to each other in the file and come into one window together."""
 MEASURED: Final = 1 << 18
 """Rows of a split that are scored at least if the data are streamed."""
-RESIDENT: Final = 0.6
-WINDOW: Final = 0.25
-"""Shares of the available memory: up to which a table is held in memory, and for one window."""
+RESIDENT, WINDOW = 0.6, 0.25
+"""Shares of the available memory: up to which a table is held in memory, and for two windows."""
 STREAM: Final = 7
 """Stream of randomness that deals blocks to windows."""
 
@@ -40,9 +39,7 @@ def write_columns(
 ) -> None:
     """Write a split as fixed-width columns, each in a NumPy file.
 
-    They are ``fields`` Int32[F, N], ``label`` Float32[N], ``kind`` Int8[N], ``rating`` Float32[N]
-    if the split has ratings, and, given the number of ``items``, ``pairs``: Int64[K], the sorted
-    codes of the positives.
+    With ``items``, their number, one of them is ``pairs``: Int64[K], the positives' sorted codes.
     """
     table = to_interactions(frame, fields, torch.device("cpu"))
     columns = {

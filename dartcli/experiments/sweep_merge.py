@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dartcli.errors import RunError, UsageError
 from dartcli.experiments.sweep import (
-    DOCUMENT,
     ROWS,
     Sweep,
     check_same_data,
@@ -35,13 +34,7 @@ def merge_sweeps(name: str, folders: Iterable[Path]) -> Sweep:
     A row is written only if it is missing, so merging again changes nothing. UsageError if a folder
     is not a sweep, or has another protocol; RunError if parts contradict each other.
     """
-    parts = [Sweep(folder) for folder in folders]
-    for part in parts:
-        if not (part.folder / DOCUMENT).is_file():
-            raise UsageError(
-                f"{part.folder} is not a sweep: it has no {DOCUMENT}. Give the folder of a sweep, "
-                "such as `sweeps/sweep-strict` under the DART_HOME of another machine."
-            )
+    parts = [find_sweep(str(folder.resolve())) for folder in folders]
     for part in parts:
         merged = claim_sweep(name, part.document.protocol)
         keys = sorted(path.stem for path in (part.folder / ROWS).glob("*.json"))

@@ -144,10 +144,7 @@ def _lead(configuration: Configuration, supervision: _Supervision) -> Iterator[_
 
 
 def settle_window(configuration: Configuration, prepared: Prepared) -> Configuration:
-    """Return ``configuration`` with a window if the training table does not fit into memory.
-
-    The settings that are saved with the run then name it, so they repeat the run on any machine.
-    """
+    """Return ``configuration`` with a window if the training table does not fit into memory."""
     from dartcli.data.stream import choose_window
     from dartcli.training.components import can_stream
 
@@ -294,10 +291,7 @@ def _train_seed(
     supervision: _Supervision,
     identity: str,
 ) -> Trained:
-    """Train one seed from its latest checkpoint, if there is one, and write its folder.
-
-    Without a folder, this is one of several processes, and another one writes.
-    """
+    """Train one seed from its latest checkpoint; write to ``folder``, or nothing if it is None."""
     from dartcli.experiments.initialize import make_initializer
     from dartcli.training.checkpoint import CheckpointWriter, load_latest
     from dartcli.training.launch import share_position

@@ -45,9 +45,8 @@ class SharedProgram(Program):
                 layer.processes = processes
             elif isinstance(layer, nn.modules.batchnorm._NormBase | nn.modules.dropout._DropoutNd):
                 logger.warning(
-                    f"{type(layer).__name__} of the model sees only the rows of its own process, "
-                    "so results depend on the number of processes. Use the layer of "
-                    "`dartcli.models._layers`."
+                    f"{type(layer).__name__} sees only the rows of its process, so results depend "
+                    "on the number of processes. Use that of `dartcli.models._layers`."
                 )
         self._memory = self._versions()
 

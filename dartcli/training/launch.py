@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
 
 import torch
 from torch import distributed as dist
@@ -23,11 +22,6 @@ from dartcli.storage.system import count_processes, find_rank
 from dartcli.training.checkpoint import DOCUMENT, FILES, load_latest, write_checkpoint
 from dartcli.training.epochs import Position
 
-PATIENCE: Final = 300.0
-"""Seconds that a process waits for another, unless ``DART_TIMEOUT`` says otherwise."""
-PREPARATION: Final = 12
-"""How many times longer it waits before a training, because others may prepare the data."""
-
 
 @contextmanager
 def join_processes() -> Iterator[Processes | None]:
@@ -35,7 +29,10 @@ def join_processes() -> Iterator[Processes | None]:
     if count_processes() == 1:
         yield None
         return
-    seconds = _read_patience()
+    text = os.environ.get("DART_TIMEOUT", "300")
+    if not text.isdigit() or not int(text):
+        raise UsageError(f"DART_TIMEOUT is {text!r}. Give a whole number of seconds above 0.")
+    seconds = float(text)
     place = f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT')}"
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
@@ -52,16 +49,10 @@ def join_processes() -> Iterator[Processes | None]:
         dist.destroy_process_group()
 
 
-def _read_patience() -> float:
-    text = os.environ.get("DART_TIMEOUT", f"{PATIENCE:g}")
-    if not text.isdigit() or not int(text):
-        raise UsageError(f"DART_TIMEOUT is {text!r}. Give a whole number of seconds above 0.")
-    return float(text)
-
-
 def wait_for_all(processes: Processes, digest: str) -> None:
     """Wait until every process is ready to train on the data with this ``digest``."""
-    seconds = processes.seconds * PREPARATION
+    # others may prepare the data, which takes longer than a step
+    seconds = 12 * processes.seconds
     try:
         dist.monitored_barrier(timeout=timedelta(seconds=seconds), wait_all_ranks=True)
     except RuntimeError as error:

@@ -164,10 +164,7 @@ class TrainingLoop:
         self._end(self.epochs, "epochs")
 
     def _take_steps(self, number: int, inside: Position | None) -> tuple[State, dict[int, Tensor]]:
-        """Take the steps of one epoch, or those left of it if a position ``inside`` it is given.
-
-        Returns its summary and its snapshots.
-        """
+        """Take the steps of one epoch, or those left of it if a position ``inside`` it is given."""
         program, recorded = self.stepper.program, self.training.recorded
         if inside is None:
             program.strategy.study(number, self.model, recorded.fields, recorded.label)
@@ -308,10 +305,7 @@ class TrainingLoop:
         return Position(epoch, step, tensors, finished, self.stage.number)
 
     def _check_finite(self, objective: Tensor, before: int = 0) -> None:
-        """Raise TrainingError if the loss of a step of the current epoch is not finite.
-
-        ``before`` is the number of steps before the first of them.
-        """
+        """Raise TrainingError if the loss of a step after the first ``before`` is not finite."""
         finite = objective.isfinite()
         if bool(finite.all()):
             return

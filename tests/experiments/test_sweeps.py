@@ -616,4 +616,4 @@ def test_an_invalid_shard_is_refused(home: Path, text: str) -> None:
 def test_only_sweeps_are_merged(home: Path, tmp_path: Path) -> None:
     result = dart("sweep", "--merge", str(tmp_path))
     assert result.exit_code == 2
-    assert "is not a sweep" in result.stderr
+    assert "no sweep" in result.stderr
