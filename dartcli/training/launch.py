@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from dartcli.denoising.processes import Processes
 from dartcli.errors import TrainingError, UsageError, first_line
@@ -36,7 +38,12 @@ def join_processes() -> Iterator[Processes | None]:
     place = f"{os.environ['MASTER_ADDR']}:{os.environ.get('MASTER_PORT')}"
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
+        wait = timedelta(seconds=seconds)
+        store, rank, count = next(rendezvous("env://", timeout=wait))
+        # after a restart, the store still has the addresses of the processes before
+        store = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+        store.set_timeout(wait)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=wait)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
             f"process {find_rank()} of {count_processes()} did not meet the others at {place} "
