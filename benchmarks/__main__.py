@@ -15,7 +15,7 @@ from dartcli.cli.errors import guarded
 from dartcli.errors import UsageError
 from dartcli.experiments.environment import environment
 
-OTHER_MODULES = ("timing", "results")
+OTHER_MODULES = ("timing", "results", "labels")
 
 
 def benchmark_names() -> list[str]:

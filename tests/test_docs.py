@@ -26,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OWN_LOG = ROOT / "docs/how-to/your-own-data.md"
 LABELS = ROOT / "docs/how-to/label.md"
+TRUSTED = ROOT / "docs/tutorial/trusted-labels.md"
 BENCHMARK = ["python", "-m", "benchmarks"]
 
 
@@ -80,7 +81,7 @@ def run_python(page: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if blocks(page, "python") and page not in (OWN_LOG, LABELS)],
+    [page for page in PAGES if blocks(page, "python") and page not in (OWN_LOG, LABELS, TRUSTED)],
     ids=lambda page: page.stem,
 )
 def test_python_blocks_run(
@@ -126,6 +127,7 @@ READING_ORDER = [
     ROOT / "README.md",
     ROOT / "docs/tutorial/installation.md",
     ROOT / "docs/tutorial/first-run.md",
+    TRUSTED,
     *(
         ROOT / f"docs/how-to/{name}.md"
         for name in re.findall(

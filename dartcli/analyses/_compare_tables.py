@@ -14,6 +14,7 @@ OTHER_METRICS = (
     "test_auc_per_user",
     "test_auc_tail_items",
     "test_auc_inactive_users",
+    "flagged_share",
     "identification_precision",
 )
 LIST_METRICS = ("test_recall_at_20", "test_ndcg_at_20")
@@ -120,8 +121,8 @@ def _statistics(comparison: Comparison, where: Where, differences: Sequence[Diff
 
 def _other_metrics(comparison: Comparison, where: Where) -> Table:
     title = (
-        f"{' '.join(where)}: other metrics on the test split; precision: share of false "
-        "positives among the interactions flagged in the reported epoch"
+        f"{' '.join(where)}: other metrics on the test split; flagged: share of the positives in "
+        "the reported epoch; precision: share of false positives among them"
     )
     return _metrics_table(comparison, where, title, OTHER_METRICS)
 

@@ -81,7 +81,7 @@ def _rank_seed(run: Run, seed: int) -> dict[str, Any] | None:
 
 def precision_curve(score: Floats, noisy: np.ndarray[Any, Any]) -> Floats:
     """Return the precision of the highest scores at every share; ties count their mean."""
-    found = metrics.precision_at(torch.from_numpy(score), torch.from_numpy(noisy), SHARES.tolist())
+    found = metrics.precision_at(torch.tensor(score), torch.tensor(noisy), SHARES.tolist())
     return np.asarray(found, dtype=np.float64)
 
 

@@ -21,13 +21,14 @@ from dartcli.training.results import METRIC_NAMES
 class CompareOptions(Options):
     """What to compare."""
 
-    metric: Literal[METRIC_NAMES] = "test_auc"  # type: ignore[valid-type]
-    """Metric to compare."""
+    metric: Literal[METRIC_NAMES] | None = None  # type: ignore[valid-type]
+    """Metric to compare; None = ``test_auc``, or ``test_auc_labeled`` if ground truth is known for
+    some interactions only."""
 
 
 def examine(subjects: Sequence[Run | Sweep], options: CompareOptions) -> AnalysisResult:
     """Return the means, the paired differences to ``base``, and their figures."""
-    comparison = Comparison(subjects, str(options.metric))
+    comparison = Comparison(subjects, options.metric and str(options.metric))
     differences = comparison.differences()
     if not differences:
         raise RunError(
@@ -48,6 +49,12 @@ def examine(subjects: Sequence[Run | Sweep], options: CompareOptions) -> Analysi
 
 
 def _name_caveats(comparison: Comparison) -> Iterator[str]:
+    if comparison.partly_labeled:
+        data = join_words(comparison.partly_labeled)
+        yield (
+            f"Some interactions of {data} have no ground truth and count as wanted in every metric "
+            "but the labeled AUC. `dart analyze set-aside` says how certain that one is."
+        )
     for one in comparison.tuned:
         if (one.dataset, one.model) in comparison.cells:
             yield (
@@ -77,7 +84,7 @@ def _find_other_differences(comparison: Comparison) -> list[str]:
         ]
         if len(runs) > 1:
             found |= dict.fromkeys(find_differences(runs))
-    ignored = ("strategy", "seeds", "device")
+    ignored = ("strategy", "seeds", "device", "trusted")
     return [key for key in found if not key.startswith(ignored)]
 
 

@@ -40,6 +40,9 @@ def _print_table(run: Run) -> None:
     if metrics.protocol != "reference":
         # strict reports the best epoch anyway
         del columns["test_auc_best_epoch"]
+    if any(seed.test_auc_labeled is not None for seed in metrics.seeds):
+        del columns["test_auc_without_fp"]
+        columns = {"test_auc_labeled": "labeled AUC", **columns}
     rows = [
         (
             str(seed.seed),
@@ -98,6 +101,11 @@ def _report_flagged(run: Run, warning: str | None) -> None:
 
 
 def _choose_next(run: Run, *, has_flagged: bool) -> str:
+    if any(seed.test_auc_labeled is not None for seed in run.metrics.seeds):
+        metrics = run.metrics
+        if metrics.strategy == "base":
+            return f"dart train {metrics.dataset} --strategy trusted --trusted all"
+        return f"dart score {run.name}"
     if all(seed.identification_recall is None for seed in run.metrics.seeds):
         # no false positives are known
         return f"dart eval {run.name} --split valid"

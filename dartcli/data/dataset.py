@@ -25,7 +25,8 @@ class DataOptions(settings.Options):
     """Options that every dataset has."""
 
     split: Literal["random", "temporal", "leave-last-out"] = "random"
-    """``random``: 80/10/10. ``temporal``: train on the earliest 80%, test on the latest 10%.
+    """``random``: 80/10/10; if few interactions are labeled, a third of them is for testing.
+    ``temporal``: train on the earliest 80%, test on the latest 10%.
     ``leave-last-out``: test on each user's last interaction, validate on the one before."""
     labels: tuple[str, ...] = ()
     """Files of trusted labels (``user``, ``item``, ``wanted``), which say for some interactions

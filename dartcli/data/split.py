@@ -18,12 +18,16 @@ from dartcli.data.seeds import derived_seed
 from dartcli.errors import DataError
 
 How = Literal["random", "temporal", "leave-last-out"]
-"""``random``: 80/10/10. ``temporal``: the first 80% of the rows by time are for training, the last
-10% for testing; ties keep the order of the source. ``leave-last-out``: the last row of each user
-with three or more is for testing, the one before for validation."""
+"""``random``: 80/10/10; if few interactions are labeled, a third of them is for testing.
+``temporal``: the first 80% of the rows by time are for training, the last 10% for testing; ties
+keep the order of the source. ``leave-last-out``: the last row of each user with three or more is
+for testing, the one before for validation."""
 
 SPLITS: Final = ("train", "valid", "test")
 STREAM: Final = 100
+SET_ASIDE: Final = 3
+"""A random split puts one of so many labeled interactions into the test split, if most others have
+no ground truth. No training ever sees it, so it can judge what the other labels are worth."""
 
 
 def split(
@@ -120,17 +124,48 @@ def _cut(table: pl.DataFrame, how: How, generator: torch.Generator) -> dict[str,
 
 
 def _cut_at_random(table: pl.DataFrame, generator: torch.Generator) -> dict[str, pl.DataFrame]:
-    return _cut_in_order(table[torch.randperm(len(table), generator=generator).numpy()])
+    order = torch.randperm(len(table), generator=generator)
+    return _cut_in_order(table[_set_aside(table, order, generator).numpy()])
+
+
+def _set_aside(
+    table: pl.DataFrame, order: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Return Long[N], ``order`` with labeled rows exchanged for others of the test split.
+
+    Nothing is exchanged unless fewer interactions have ground truth than have none. What is
+    exchanged depends on where ground truth is known, not on what it says.
+    """
+    positive, unknown = table[LABEL] > 0, table[NOISY].is_null()
+    labeled = torch.from_numpy((positive & ~unknown).to_numpy(writable=True))[order]
+    other = torch.from_numpy((positive & unknown).to_numpy(writable=True))[order]
+    if not 0 < int(labeled.sum()) < int(other.sum()):
+        return order
+    start = len(order) - _sizes(len(order))[2]
+    missing = int(labeled.sum()) // SET_ASIDE - int(labeled[start:].sum())
+    inside, outside = torch.nonzero(labeled[:start])[:, 0], torch.nonzero(other[start:])[:, 0]
+    count = max(min(missing, len(inside), len(outside)), 0)
+    inside, outside = (
+        rows[torch.randperm(len(rows), generator=generator)[:count]] for rows in (inside, outside)
+    )
+    exchanged = order.clone()
+    exchanged[inside], exchanged[start + outside] = order[start + outside], order[inside]
+    return exchanged
 
 
 def _cut_in_order(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Cut into floor(0.8 n), floor(0.1 n) and the remaining rows."""
-    first, second = len(table) * 8 // 10, len(table) // 10
+    first, second, _ = _sizes(len(table))
     return {
         "train": table[:first],
         "valid": table[first : first + second],
         "test": table[first + second :],
     }
+
+
+def _sizes(rows: int) -> tuple[int, int, int]:
+    """Return floor(0.8 n), floor(0.1 n) and the remaining rows, for train, valid and test."""
+    first, second = rows * 8 // 10, rows // 10
+    return first, second, rows - first - second
 
 
 def _known_pairs(interactions: pl.DataFrame, test: pl.DataFrame | None, items: int) -> torch.Tensor:

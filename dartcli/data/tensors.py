@@ -164,6 +164,12 @@ class TrainingSet:
         self.known = known
         self.reshuffle = reshuffle
 
+    def replace_recorded(self, table: Interactions) -> TrainingSet:
+        """Return the same training set with another record of the same rows."""
+        return TrainingSet(
+            table, self.users, self.items, known=self.known, reshuffle=self.reshuffle
+        )
+
     def __len__(self) -> int:
         """Return the number of rows per epoch."""
         return len(self.recorded) + (0 if self.known is None else len(self.known))

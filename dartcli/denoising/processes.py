@@ -28,13 +28,12 @@ class Processes:
         self.divide(0)
 
     def divide(self, rows: int) -> None:
-        """Divide a batch of ``rows`` rows; with fewer rows than processes, the last have none."""
+        """Divide a batch of ``rows`` rows: ``mine`` are those of this process, perhaps none."""
         size, more = divmod(rows, self.count)
         self.rows, self.most = rows, size + (more > 0)
         self.sizes = [size + (rank < more) for rank in range(self.count)]
         start = sum(self.sizes[: self.rank])
         self.mine = slice(start, start + self.sizes[self.rank])
-        """The rows of this process."""
 
     def gather(self, values: Tensor) -> Tensor:
         """Return [processes, ...] of the ``values`` [...], which have one shape on all of them."""

@@ -73,7 +73,8 @@ class Comparison:
     subjects
         Runs, sweeps, or both.
     metric
-        Metric to compare, one of ``dartcli.training.results.METRIC_NAMES``.
+        Metric to compare, one of ``dartcli.training.results.METRIC_NAMES``. None = ``test_auc``, or
+        ``test_auc_labeled`` if ground truth is known for some interactions only.
 
     Raises
     ------
@@ -81,9 +82,7 @@ class Comparison:
         If they use several protocols, saw different data, or contradict each other.
     """
 
-    def __init__(self, subjects: Sequence[Run | Sweep], metric: str = "test_auc") -> None:
-        self.metric = metric
-        self.better_sign = -1 if metric in LOWER_IS_BETTER else 1
+    def __init__(self, subjects: Sequence[Run | Sweep], metric: str | None = None) -> None:
         self.contenders: dict[str, Contender] = {}
         self.cells: list[Where] = []
         self.metrics: dict[tuple[Where, str], dict[int, SeedMetrics]] = {}
@@ -108,6 +107,25 @@ class Comparison:
                 self._add_sweep(one)
             else:
                 self._add_run(one)
+        self.metric = metric or self._choose_metric()
+        self.better_sign = -1 if self.metric in LOWER_IS_BETTER else 1
+
+    def _choose_metric(self) -> str:
+        """Return ``test_auc``, unless it would count unknown false positives as wanted."""
+        every = [seed for seeds in self.metrics.values() for seed in seeds.values()]
+        labeled = every and all(seed.test_auc_labeled is not None for seed in every)
+        return "test_auc_labeled" if labeled else "test_auc"
+
+    @cached_property
+    def partly_labeled(self) -> list[str]:
+        """Datasets whose ground truth is known for some test interactions only."""
+        return list(
+            dict.fromkeys(
+                where[0]
+                for (where, _), seeds in self.metrics.items()
+                if any(seed.test_auc_labeled is not None for seed in seeds.values())
+            )
+        )
 
     def _add_sweep(self, sweep: Sweep) -> None:
         finished = sweep.finished()

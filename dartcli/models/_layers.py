@@ -232,7 +232,6 @@ class Dropout(nn.Dropout):
     """Dropout that draws for the rows of all processes, so that each drops its own."""
 
     processes: Processes | None = None
-    """As for :class:`BatchNorm1d`."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Drop values of Float[N, C]."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 METRIC_HEADS: Final = {
     "test_auc": "test AUC",
     "test_auc_without_fp": "without FP",
+    "test_auc_labeled": "labeled AUC",
     "test_log_loss": "log loss",
     "test_auc_per_user": "AUC per user",
     "test_auc_tail_items": "tail items",
@@ -30,6 +31,7 @@ THESIS: Final = (
 def name_metric(metric: str) -> str:
     """Return the name of a metric in a sentence, such as ``test AUC``."""
     name = metric.replace("_", " ").replace("auc", "AUC").replace("fp", "FP")
+    name = name.replace("test AUC labeled", "labeled test AUC")
     return name.replace("recall at ", "Recall@").replace("ndcg at ", "NDCG@")
 
 

@@ -57,6 +57,9 @@ def _describe(run: Run) -> str:
     over = f"over {len(run.seeds)} seeds" if len(run.seeds) > 1 else f"with seed {run.seeds[0]}"
     known = without is not None and without != _auc(run).mean
     aside = f" ({text(without)} without the known false positives)" if known else ""
+    labeled = run.metrics.summary["test_auc_labeled"].mean
+    if labeled is not None:
+        aside = f" ({text(labeled)} estimated from labeled interactions; others count as wanted)"
     return f"{_label(run)} reaches a test AUC of {format_spread(_auc(run))} {over}{aside}."
 
 

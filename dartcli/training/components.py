@@ -15,7 +15,13 @@ from dartcli.data.columns import LABEL, NOISY, RATING
 from dartcli.data.manifest import Prepared, SplitName
 from dartcli.data.seeds import derived_seed
 from dartcli.data.stream import StreamedSet, load_measured, map_columns
-from dartcli.data.tensors import Interactions, TrainingSet, known_pairs, to_interactions
+from dartcli.data.tensors import (
+    UNKNOWN_POSITIVE,
+    Interactions,
+    TrainingSet,
+    known_pairs,
+    to_interactions,
+)
 from dartcli.denoising import CleanSample, Context, Strategy, TrainingTable
 from dartcli.errors import TrainingError, UsageError
 from dartcli.training.configuration import Configuration
@@ -175,10 +181,18 @@ def _stream(
 def restart(
     components: Components, configuration: Configuration, prepared: Prepared, seed: int
 ) -> Components:
-    """Return ``components`` with models and strategy as they were before any training."""
+    """Return ``components`` with models and strategy as they were before any training.
+
+    The record of what is identified from now on leaves out the trusted rows: they are known.
+    """
     context, device = components.strategy.context, components.test.label.device
     models, strategy = _build_modules(configuration, prepared, context, seed, device)
-    return replace(components, models=models, strategy=strategy)
+    training = components.training
+    if len(components.trusted):
+        recorded = training.recorded
+        kind = recorded.kind.index_fill(0, components.trusted, UNKNOWN_POSITIVE)
+        training = training.replace_recorded(replace(recorded, kind=kind))
+    return replace(components, models=models, strategy=strategy, training=training)
 
 
 def _build_modules(

@@ -58,10 +58,9 @@ def join_processes() -> Iterator[Processes | None]:
 
 def wait_for_all(processes: Processes, digest: str) -> None:
     """Wait until every process is ready to train on the data with this ``digest``."""
-    # others may prepare the data, which takes longer than a step
-    seconds = 12 * processes.seconds
+    wait = timedelta(seconds=12 * processes.seconds)  # others may prepare the data
     try:
-        dist.monitored_barrier(timeout=timedelta(seconds=seconds), wait_all_ranks=True)
+        dist.monitored_barrier(timeout=wait, wait_all_ranks=True)
     except RuntimeError as error:
         raise TrainingError(
             f"not every process was ready to train ({first_line(error)[:300]}). Look for the "

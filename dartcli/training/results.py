@@ -28,6 +28,9 @@ class SeedMetrics(Options):
     test_auc_without_fp: float | None
     """AUC on the test split with the known false positives left out; null if no positive there has
     ground truth."""
+    test_auc_labeled: float | None = None
+    """AUC against clean labels, estimated from the test positives with ground truth as if they were
+    drawn at random; null if all have it, or none has."""
     test_log_loss: float | None
     """Mean binary cross-entropy on the test split, labels as for ``test_auc``."""
     test_auc_best_epoch: float | None
@@ -95,6 +98,7 @@ class Spread(Options):
 METRIC_NAMES = (
     "test_auc",
     "test_auc_without_fp",
+    "test_auc_labeled",
     "test_log_loss",
     "test_calibration_error",
     "test_auc_per_user",

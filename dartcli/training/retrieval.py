@@ -131,6 +131,8 @@ class ItemScorer:
 
         ``hidden`` holds the items of each user to leave out. Ties are broken by item code.
         """
+        if len(user) == 0:
+            return
         for block in user.split(max(BLOCK // max(len(self.candidates), 1), 1)):
             # not around the loop: the caller's code runs between two blocks
             with torch.no_grad():

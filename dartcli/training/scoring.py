@@ -11,6 +11,7 @@ from dartcli import metrics
 from dartcli.data.columns import ITEM, LABEL, NOISY, RATING, USER
 from dartcli.data.tensors import FALSE_POSITIVE, TRUE_POSITIVE, UNKNOWN_POSITIVE, Interactions
 from dartcli.denoising import TrainingTable
+from dartcli.training.grants import estimate_clean_auc
 
 CHUNK = 1 << 14
 """Rows scored at once."""
@@ -44,20 +45,28 @@ def compute_metrics(logit: Tensor, table: Interactions) -> dict[str, float]:
     ``auc``, ``log_loss``, ``calibration_error``, and ``auc_per_user`` (the mean within users,
     weighted by rows) count known false positives as negatives; ``auc_without_fp`` leaves them out
     and is NaN if no positive has ground truth. If no false positive is known, the labels are the
-    recorded ones.
+    recorded ones. ``auc_labeled`` is estimated from the positives with ground truth if others have
+    none, else NaN.
     """
     label = table.clean_label
     kept = table.kind != FALSE_POSITIVE
     is_known = bool(((table.kind == TRUE_POSITIVE) | (table.kind == FALSE_POSITIVE)).any())
+    has_unknown = bool((table.kind == UNKNOWN_POSITIVE).any())
     user = table.fields[:, 0]
     users = int(user.max()) + 1 if len(user) else 0
     return {
         "auc": metrics.auc(logit, label),
         "auc_without_fp": metrics.auc(logit[kept], label[kept]) if is_known else float("nan"),
+        "auc_labeled": _estimate_auc(logit, table) if is_known and has_unknown else float("nan"),
         "log_loss": metrics.log_loss(logit, label),
         "calibration_error": metrics.calibration_error(logit, label),
         "auc_per_user": metrics.grouped_auc(logit, label, user, users),
     }
+
+
+def _estimate_auc(logit: Tensor, table: Interactions) -> float:
+    labeled = (table.kind == TRUE_POSITIVE) | (table.kind == FALSE_POSITIVE)
+    return estimate_clean_auc(logit, table, torch.nonzero(labeled)[:, 0])
 
 
 def compute_group_metrics(

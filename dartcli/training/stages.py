@@ -139,5 +139,14 @@ def report_detection(found: Identification) -> None:
         else:
             logger.warning(
                 f"the trusted labels do not tell false positives from others: {numbers}. This is "
-                "plain training, equal to `base`; more labels may help."
+                f"plain training, equal to `base`. {_suggest_labels(detection)}"
             )
+
+
+def _suggest_labels(detection: Detection) -> str:
+    """Return how many labels would probably be informative, if their gain per label stays."""
+    gain = detection.prior_log_loss - detection.log_loss
+    if gain <= 0:
+        return "Nothing suggests that a few more labels would help."
+    needed = float(f"{detection.trusted * (detection.error / gain) ** 2:.1e}")
+    return f"If the gain stays as it is, about {max(needed, detection.trusted + 1):,.0f} would."

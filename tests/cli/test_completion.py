@@ -113,7 +113,7 @@ def test_bash_completes_a_value_in_a_terminal(home: Path, tmp_path: Path) -> Non
         os.write(terminal, b"dart train --strategy co-t\t")
         shown = read_until(terminal, lambda text: "co-teaching" in text)
         assert re.search(r"--strategy co-teaching", shown)
-        os.write(terminal, b"\x15dart analyze l\t")
+        os.write(terminal, b"\x15dart analyze lo\t")
         read_until(terminal, lambda text: "loss-" in text)
         os.write(terminal, b"\t\t")
         read_until(

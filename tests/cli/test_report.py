@@ -107,8 +107,9 @@ def test_a_broken_plugin_is_named_and_the_other_analyses_run(
     )
     page = write_report(["first"])
     assert "nothing-here" in page.absent["nothing-here"]
-    # one run has no base to compare with, and is not a sweep
-    assert set(page.analyses) == set(names("analyses")) - {"compare", "sensitivity"}
+    # one run has no base to compare with, has no trusted labels, and is not a sweep
+    absent = {"compare", "set-aside", "label-curve", "sensitivity"}
+    assert set(page.analyses) == set(names("analyses")) - absent
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from dartcli.cli import app
 from dartcli.data import prepare
 from dartcli.data.logs.labels import LabelCounts, load_labels, read_labels
 from dartcli.data.logs.schema import LogOptions
-from dartcli.data.manifest import Prepared, load_manifest, read_encoded
+from dartcli.data.manifest import Prepared, SplitName, load_manifest, read_encoded
 from dartcli.errors import DataError, UsageError
 from dartcli.experiments.checks import check_labels
 
@@ -172,12 +172,24 @@ def test_changed_labels_are_prepared_again(options: LogOptions) -> None:
     assert first.manifest.sources != second.manifest.sources
 
 
-def test_labels_change_only_the_truth(options: LogOptions) -> None:
+def test_labels_change_only_the_truth_and_who_is_set_aside(options: LogOptions) -> None:
     before = prepare.preprocess_log("shop", options)
     Path("a.csv").write_text("user,item,wanted\n000,100,0\n001,100,1\n")
     after = prepare.preprocess("shop", labels=["a.csv"])
-    for name in ("train", "valid", "test"):
-        assert before.split(name).drop("noisy").equals(after.split(name).drop("noisy"))
+    columns = ["user", "item", "label"]
+    names: tuple[SplitName, ...] = ("train", "valid", "test")
+    for name in names:
+        assert len(before.split(name)) == len(after.split(name))
+    positives = [
+        pl.concat(part.split(name) for name in names).filter(pl.col("label") > 0)
+        for part in (before, after)
+    ]
+    assert (
+        positives[0]
+        .select(columns)
+        .sort(columns)
+        .equals(positives[1].select(columns).sort(columns))
+    )
 
 
 def test_a_built_in_dataset_takes_labels(

@@ -124,3 +124,38 @@ def test_dense_data_get_all_free_pairs_as_negatives() -> None:
 def test_too_few_interactions_are_refused() -> None:
     with pytest.raises(DataError, match=r"9 interactions.* 10"):
         made(interactions(9), reference=True)
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_a_third_of_few_labels_is_set_aside_for_the_test(reference: bool) -> None:
+    table = interactions(370, 3)
+    label = [place % 5 == 0 for place in range(len(table))]
+    partly = table.with_columns(
+        pl.when(pl.Series(label)).then(pl.col(NOISY)).otherwise(None).alias(NOISY)
+    )
+    parts = made(partly, reference=reference, seed=3)
+    before = made(table, reference=reference, seed=3)
+    assert {name: len(part) for name, part in parts.items()} == {
+        name: len(part) for name, part in before.items()
+    }
+    labeled = {
+        name: pairs(part.filter((pl.col(LABEL) > 0) & pl.col(NOISY).is_not_null()))
+        for name, part in parts.items()
+    }
+    assert sum(map(len, labeled.values())) == sum(label)
+    assert len(labeled["test"]) == sum(label) // 3
+    assert set.union(*(pairs(part, 1) for part in parts.values())) == pairs(table)
+    # where truth is known decides, not what it says
+    opposite = made(partly.with_columns(~pl.col(NOISY)), reference=reference, seed=3)
+    for name, part in parts.items():
+        assert pairs(part, 1) == pairs(opposite[name], 1)
+
+
+def test_nothing_is_set_aside_if_most_interactions_are_labeled() -> None:
+    table = interactions(300, 5)
+    mostly = table.with_columns(
+        pl.when(pl.int_range(pl.len()) > 140).then(pl.col(NOISY)).otherwise(None).alias(NOISY)
+    )
+    parts, before = (made(one, reference=False, seed=5) for one in (mostly, table))
+    for name, part in parts.items():
+        assert pairs(part) == pairs(before[name])

@@ -1,0 +1,72 @@
+"""The verdict from labeled interactions that no training has seen."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import dartcli
+from dartcli.data import prepare
+from dartcli.data.logs.schema import LogOptions
+from dartcli.errors import RunError
+from dartcli.experiments.run import Run
+from dartcli.reporting.analyze import run_analysis
+
+TRAINING = {"epochs": 6, "batch_size": 256, "learning_rate": 0.02}
+
+
+def write_log(path: Path, *, labeled: int) -> None:
+    """Write a log in which half of the items are clicked, but not wanted."""
+    random = np.random.default_rng(0)
+    pairs = sorted({(int(u), int(i)) for u, i in random.integers(0, (120, 60), (3600, 2))})
+    user, item = (np.array(column) for column in zip(*pairs, strict=True))
+    chosen = random.permutation(len(pairs)) < labeled
+    pl.DataFrame(
+        {
+            "user": [f"u{number}" for number in user],
+            "item": [f"i{number}" for number in item],
+            "wanted": [bool(item[n] % 2) if chosen[n] else None for n in range(len(pairs))],
+        }
+    ).write_parquet(path)
+
+
+def train(name: str, **keys: object) -> Run:
+    return dartcli.train("shop", name=name, training=TRAINING, seeds=(0, 1), **keys)
+
+
+@pytest.fixture
+def shop(home: Path, tmp_path: Path) -> None:
+    write_log(tmp_path / "log.parquet", labeled=600)
+    prepare.preprocess_log(
+        "shop",
+        LogOptions(
+            inputs=(str(tmp_path / "log.parquet"),), user="user", item="item", noisy_if="NOT wanted"
+        ),
+    )
+
+
+@pytest.mark.usefixtures("shop")
+def test_labels_that_tell_help_and_the_test_labels_are_a_third() -> None:
+    runs = [train("base", strategy="base"), train("taught", strategy="trusted", trusted="all")]
+    result = run_analysis("set-aside", runs)
+    (one,) = result.numbers["runs"]
+    assert one["labels"] == 600
+    for run in runs:
+        for seed in run.seeds:
+            noisy = run.scores(seed).filter((pl.col("split") == "test") & (pl.col("label") > 0))
+            assert len(noisy) - noisy["noisy"].null_count() == 200
+    assert one["verdict"] == "helps"
+    assert result.sentences[0].startswith("taught helps: AUC against clean labels minus that of")
+    labeled = [seed.test_auc_labeled for seed in runs[1].metrics.seeds]
+    assert one["auc"] == pytest.approx(labeled, abs=1e-6)
+    same = run_analysis("set-aside", [runs[0], train("copy", strategy="base")])
+    assert same.sentences[0] == "copy is the same model as base (equal weights)."
+
+
+@pytest.mark.usefixtures("home")
+def test_without_labels_or_base_it_says_what_to_do() -> None:
+    quick = {"training": {"epochs": 1}}
+    run = dartcli.train("synthetic", name="plain", strategy="dart", **quick)
+    with pytest.raises(RunError, match="`base`"):
+        run_analysis("set-aside", [run])
