@@ -32,7 +32,6 @@ from dartcli.cli import (
 from dartcli.cli.errors import CommandGroup, guarded, raise_interrupted
 from dartcli.errors import DartError
 from dartcli.storage import paths
-from dartcli.storage.system import count_processes
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -111,9 +110,4 @@ def main() -> None:
     # keep the user's umask, but nobody else may change files that are trusted later
     os.umask(os.umask(0o077) | 0o002)
     _set_environment()
-    try:
-        app(prog_name="dart")
-    finally:
-        if count_processes() > 1:
-            # torchrun stops the others when one ends, and this one is about to
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    app(prog_name="dart")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 import numpy as np
@@ -96,6 +96,28 @@ def choose_window(prepared: Prepared, available: int) -> int | None:
     return max(BLOCK, 1 << math.floor(math.log2(max(most, 1))))
 
 
+class _Reading(Thread):
+    """Reads a window; waiting for it ends even if the thread dies for lack of memory."""
+
+    def __init__(self, source: StreamedSet, *which: int) -> None:
+        super().__init__(daemon=True)
+        self.source, self.which = source, which
+        self.found: Epoch | BaseException = MemoryError("the thread that reads ahead ended")
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.found = self.source.read(*self.which)
+        except BaseException as error:
+            self.found = error
+
+    def wait(self) -> Epoch:
+        self.join()
+        if isinstance(self.found, BaseException):
+            raise self.found
+        return self.found
+
+
 class StreamedSet(TrainingSet):
     """A training set whose table is in a file, for batches of ``size`` rows on ``device``.
 
@@ -112,14 +134,13 @@ class StreamedSet(TrainingSet):
 
     def windows(self, seed: int, epoch: int, first: int = 0) -> Iterator[Epoch]:
         """Yield the windows of an epoch from number ``first`` on; a thread reads ahead."""
-        count = max(-(-len(self.recorded) // self.window), 1)
-        with ThreadPoolExecutor(1) as reader:
-            following = reader.submit(self.read, seed, epoch, first)
-            for number in range(first, count):
-                window = following.result()
-                if number + 1 < count:
-                    following = reader.submit(self.read, seed, epoch, number + 1)
-                yield window
+        last = max(-(-len(self.recorded) // self.window), 1) - 1
+        following = _Reading(self, seed, epoch, first)
+        for number in range(first, last + 1):
+            window = following.wait()
+            if number < last:
+                following = _Reading(self, seed, epoch, number + 1)
+            yield window
 
     def __len__(self) -> int:
         """Return the number of rows per epoch; each row has a negative, if there are windows."""

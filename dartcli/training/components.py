@@ -57,8 +57,6 @@ class Components:
     """Long[T], rows of ``valid`` whose ground truth selects the epoch; None if none is granted."""
     ratings: Mapping[str, pl.Series]
     """Split -> explicit feedback of its rows, if the source has any."""
-    is_whole: bool = True
-    """Whether ``recorded_train`` has all rows, not only those that are measured."""
 
 
 def build_components(
@@ -104,7 +102,6 @@ def build_components(
             else None
         ),
         ratings=ratings,
-        is_whole=len(recorded["train"]) == len(counted),
     )
 
 

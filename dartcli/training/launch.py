@@ -47,8 +47,7 @@ def join_processes() -> Iterator[Processes | None]:
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
             f"process {find_rank()} of {count_processes()} did not meet the others at {place} "
-            f"within {seconds:g} s ({first_line(error)[:200]}). Check that `torchrun` runs on "
-            "every node, and that they can reach each other."
+            f"within {seconds:g} s ({first_line(error)[:200]}). Check `torchrun` on every node."
         ) from error
     try:
         yield Processes(seconds)
@@ -63,8 +62,7 @@ def wait_for_all(processes: Processes, digest: str) -> None:
         dist.monitored_barrier(timeout=wait, wait_all_ranks=True)
     except RuntimeError as error:
         raise TrainingError(
-            f"not every process was ready to train ({first_line(error)[:300]}). Look for the "
-            "message of the one that is missing."
+            f"a process was not ready ({first_line(error)[:300]}). Look for its own message."
         ) from error
     processes.check_same("the prepared data", int(digest[:12], 16))
 

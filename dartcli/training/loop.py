@@ -114,11 +114,9 @@ class TrainingLoop:
         self.model = models[0]
         self.device = valid.label.device
         self.processes = processes
-        program = (
-            Program(models, strategy)
-            if processes is None
-            else SharedProgram(models, strategy, processes, plan)
-        )
+        program = Program(models, strategy)
+        if processes is not None:
+            program = SharedProgram(models, strategy, processes, plan)
         self.stepper = Stepper(program, plan, self.device)
         recorded = training.recorded
         self.item_counts = count_positives(

@@ -268,8 +268,8 @@ class SeedTraining:
             **compute_metrics(logits[report], test),
             **compute_group_metrics(logits[report], test, components.counts, GROUPS),
         }
-        if components.is_whole:
-            # otherwise it is not known which items a user has seen
+        if len(components.training.recorded) <= len(components.recorded_train):
+            # of a streamed table, only some rows are here: what a user has seen is not known
             found |= measure_lists(
                 model, components.recorded_train, test, self.prepared, TOP_K, limited=True
             )

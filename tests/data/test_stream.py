@@ -173,6 +173,21 @@ def test_a_training_killed_at_any_step_sees_the_rows_of_an_undisturbed_one(
             assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("run", [lambda _thread: None, None], ids=["dies", "fails"])
+def test_a_reader_without_memory_ends_the_epoch(
+    run: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_which: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(StreamedSet, "read", read)
+    if run is not None:
+        # the thread ends before it can tell why
+        monkeypatch.setattr(stream._Reading, "run", run)
+    with pytest.raises(MemoryError):
+        list(streamed(96).windows(5, 1))
+
+
 def test_columns_hold_what_the_parquet_files_hold(home: Path) -> None:
     prepared = preprocess("synthetic", options=SMALL["options"])
     for split in ("train", "valid", "test"):
