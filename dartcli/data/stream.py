@@ -70,10 +70,7 @@ def map_columns(prepared: Prepared, split: SplitName) -> dict[str, Tensor]:
 def load_measured(
     prepared: Prepared, split: SplitName, window: int, device: torch.device
 ) -> tuple[Interactions, pl.Series | None]:
-    """Return the rows of a split that are scored, in memory, and their ratings.
-
-    They are all, or as many as two windows have, evenly spaced.
-    """
+    """Return all rows of a split, or two windows of evenly spaced ones, to score; and ratings."""
     columns = map_columns(prepared, split)
     number = len(columns["label"])
     wanted = min(number, max(2 * window, MEASURED))

@@ -29,10 +29,9 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def merge_sweeps(name: str, folders: Iterable[Path]) -> Sweep:
-    """Add the trainings of the sweeps in ``folders`` to the sweep ``name``, and return it.
+    """Add to the sweep ``name`` what it lacks of the sweeps in ``folders``, and return it.
 
-    A row is written only if it is missing, so merging again changes nothing. UsageError if a folder
-    is not a sweep, or has another protocol; RunError if parts contradict each other.
+    Raises UsageError if one is no sweep or has another protocol, RunError if they contradict.
     """
     parts = [find_sweep(str(folder.resolve())) for folder in folders]
     for part in parts:

@@ -16,10 +16,7 @@ def total_memory() -> int:
 
 
 def available_memory() -> int:
-    """Return the bytes that this process may still use, or 0 if unknown.
-
-    The least of what the machine has available, of a control group's limit, and of ``ulimit -d``.
-    """
+    """Return the bytes left of memory, of a control group, or of ``ulimit -d``; 0 if unknown."""
     group = "/sys/fs/cgroup/memory"
     machine = _read_number(r"MemAvailable:\s+(\d+) kB", "/proc/meminfo") * 1024
     used = _read_number(r"(\d+)", f"{group}/memory.usage_in_bytes", f"{group}.current")
