@@ -94,8 +94,7 @@ def choose_window(prepared: Prepared, available: int) -> int | None:
 
 
 class _Reading(Thread):
-    """Reads a window; waiting for it ends even if the thread dies for lack of memory."""
-
+    # waiting for it ends even if it dies for lack of memory
     def __init__(self, source: StreamedSet, *which: int) -> None:
         super().__init__(daemon=True)
         self.source, self.which = source, which
