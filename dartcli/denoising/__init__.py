@@ -26,6 +26,7 @@ from dartcli.denoising.strategy import (
     Observed,
     Strategy,
     TrainingTable,
+    count_positives,
 )
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "bce",
     "compute_rank_keys",
     "compute_rate",
+    "count_positives",
     "count_share",
     "denoised_loss",
     "find_top_keys",
