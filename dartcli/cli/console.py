@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dartcli.errors import UsageError
+from dartcli.storage.system import find_rank
 
 _quiet = False
 _shared: Console | None = None
@@ -68,8 +69,9 @@ def document(value: object) -> None:
 
 
 def error(message: str) -> None:
-    """Print ``error: message`` on stderr."""
-    _print_message(("error:", "bold red"), f" {message}")
+    """Print ``error: message`` on stderr, with the number of a process that is not the first."""
+    place = f"process {find_rank()}: " if find_rank() else ""
+    _print_message(("error:", "bold red"), f" {place}{message}")
 
 
 def warning(message: str) -> None:
@@ -79,7 +81,7 @@ def warning(message: str) -> None:
 
 def note(message: str) -> None:
     """Print a line of information on stderr."""
-    if not _quiet:
+    if not _quiet and not find_rank():
         _print_message((f"• {message}", "dim"))
 
 
@@ -91,7 +93,8 @@ def next_command(command: str) -> None:
 
 def interruption(message: str) -> None:
     """Print ``message`` on a line of its own, below the ``^C`` that a terminal echoes."""
-    _print_message("\n" if stderr().is_terminal else "", message)
+    if not find_rank():
+        _print_message("\n" if stderr().is_terminal else "", message)
 
 
 def _print_message(*parts: str | tuple[str, str]) -> None:
@@ -101,10 +104,12 @@ def _print_message(*parts: str | tuple[str, str]) -> None:
 
 
 class MessageHandler(logging.Handler):
-    """Print log records on stderr as notes and warnings."""
+    """Print log records on stderr as notes and warnings; of several processes, the first does."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print ``record``."""
+        if find_rank():
+            return
         (note if record.levelno < logging.WARNING else warning)(record.getMessage())
 
 

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from dartcli.cli import console
 from dartcli.errors import DartError, StoppedError
+from dartcli.storage.system import find_rank
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -121,7 +122,8 @@ class CommandGroup(TyperGroup):
             message = re.sub(r"'(\S+?)'", r"`\1`", error.format_message())
             if context is not None and not message.endswith("?"):
                 message = f"{message.rstrip('.')}. Run `{context.command_path} --help`."
-            console.error(message[:1].lower() + message[1:])
+            if not find_rank():
+                console.error(message[:1].lower() + message[1:])
             code = error.exit_code
         except typer.Abort:
             console.interruption("Aborted.")

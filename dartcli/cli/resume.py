@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from dartcli.cli import completion, console, options, progress
+from dartcli.cli import completion, options, progress
 from dartcli.cli.errors import defer_interrupts
 from dartcli.cli.summary import print_run
+from dartcli.storage.system import find_rank
 
 
 def resume(
@@ -33,6 +34,9 @@ def resume(
 
       dart resume run_03
     """
+    if find_rank():
+        follow()
+        return
     from dartcli.experiments.run import Run
     from dartcli.experiments.run_index import find_folder
     from dartcli.experiments.train import resume_run
@@ -44,7 +48,11 @@ def resume(
         run = resume_run(
             name, progress=bar, checkpoint_every=checkpoint_every, stopping=defer_interrupts
         )
-    if quiet and not json:
-        console.print_line(run.name)
-    else:
-        print_run(run, json=json)
+    print_run(run, json=json, quiet=quiet)
+
+
+def follow() -> None:
+    """Train what the first of several processes trains; that one prints and writes."""
+    from dartcli.experiments.train import follow_run
+
+    follow_run(stopping=defer_interrupts)

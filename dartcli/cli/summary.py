@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from dartcli.experiments.run import Run
 
 
-def print_run(run: Run, *, json: bool) -> None:
-    """Print the metrics of ``run``, and a command that looks further into it."""
+def print_run(run: Run, *, json: bool, quiet: bool) -> None:
+    """Print the metrics of ``run``, and a command that looks further into it; or only its name."""
+    if quiet and not json:
+        console.print_line(run.name)
+        return
     from dartcli.experiments.flagging import examine_flagging
 
     if json:

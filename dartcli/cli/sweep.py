@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -109,6 +110,23 @@ def sweep(
             rich_help_panel=EXECUTION,
         ),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Train only part I of N, such as 2/8: one per job of an array.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = None,
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Train nothing; add the finished trainings of another machine's sweep folder to "
+            "this one. Repeatable.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = None,
     device: Annotated[
         str,
         typer.Option(metavar="DEVICE", help=options.DEVICE_HELP, rich_help_panel=EXECUTION),
@@ -133,7 +151,15 @@ def sweep(
 
       dart sweep --preset table2 --datasets movielens-100k --seeds 0-9
       dart sweep --strategies base,dart,lcd-re --set strategy.tau_m=0.02,0.05
+      dart sweep --seeds 0-9 --shard 2/8
+      dart sweep --merge /mnt/node2/sweeps/sweep-strict
     """
+    if merge:
+        from dartcli.experiments.sweep_merge import merge_sweeps
+
+        merged = merge_sweeps(name or merge[0].resolve().name, merge)
+        _print_found(merged, quiet=quiet, json=json)
+        return
     for one in _split_names(models):
         catalog.check("models", one)
     for one in _split_names(strategies):
@@ -144,6 +170,7 @@ def sweep(
         from dartcli.data import registry
         from dartcli.experiments import sweep_plan
         from dartcli.experiments.search import run_search
+        from dartcli.experiments.sweep_merge import parse_shard
         from dartcli.experiments.sweep_plan import PRESETS, Plan
         from dartcli.experiments.sweep_runner import run_sweep
 
@@ -170,18 +197,31 @@ def sweep(
         device=device,
     )
     chosen = name or f"{preset or 'sweep'}-{plan.protocol}"
+    if is_search and shard:
+        raise UsageError("a search cannot be divided by `--shard`: its choice needs all trainings.")
     if dry_run:
         _print_dry_run(plan, chosen, is_search=is_search, json=json)
         return
     with progress.sweep_bar() as bar:
-        found = (run_search if is_search else run_sweep)(plan, chosen, jobs=jobs, progress=bar)
+        found = (
+            run_search(plan, chosen, jobs=jobs, progress=bar)
+            if is_search
+            else run_sweep(plan, chosen, jobs=jobs, shard=parse_shard(shard or "1/1"), progress=bar)
+        )
+    analysis = "search" if is_search else None if shard else "compare"
+    _print_found(found, quiet=quiet, json=json, analysis=analysis)
+
+
+def _print_found(
+    found: Sweep, *, quiet: bool, json: bool, analysis: str | None = "compare"
+) -> None:
     if quiet and not json:
         console.print_line(found.name)
         return
     _print_sweep(found, json=json)
     console.note(f"sweep folder: {found.folder}")
-    if {"base"} < {entry.strategy for entry, _ in found.finished()}:
-        _print_analysis("search" if is_search else "compare", found, json=json)
+    if analysis and {"base"} < {entry.strategy for entry, _ in found.finished()}:
+        _print_analysis(analysis, found, json=json)
 
 
 def _print_analysis(name: str, found: Sweep, *, json: bool) -> None:

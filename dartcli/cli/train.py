@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dartcli import catalog
-from dartcli.cli import completion, console, options, progress
+from dartcli.cli import completion, options, progress
 from dartcli.cli.errors import defer_interrupts
+from dartcli.cli.resume import follow
 from dartcli.cli.resume import resume as resume_command
 from dartcli.cli.summary import print_run
 from dartcli.errors import UsageError
+from dartcli.storage.system import find_rank
 
 if TYPE_CHECKING:
     from dartcli.experiments.run import Run
@@ -210,6 +212,17 @@ def train(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    ranking: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCOPE",
+            help="With several processes (torchrun): global ranks the whole batch, as one process "
+            "does; local lets each process rank its own rows, which is approximate."
+            + options.default("global"),
+            autocompletion=completion.complete_choice("global", "local"),
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     snapshot: Annotated[
         list[int] | None,
         typer.Option(
@@ -298,6 +311,9 @@ def train(
       dart train --strategy dart --r 0.5 --device cuda
       dart train movielens-100k --strategy base --seeds 0-9
     """
+    if find_rank():
+        follow()
+        return
     # names are refused before anything large is imported
     if strategy is not None:
         catalog.check("strategies", strategy)
@@ -322,6 +338,7 @@ def train(
             "learning_rate": learning_rate,
             "weight_decay": weight_decay,
             "optimizer": optimizer,
+            "ranking": ranking,
             "cuda_graph": cuda_graph,
             "snapshots": snapshot or None,
         },
@@ -343,10 +360,7 @@ def train(
         settings.merge(settings.parse_assignments(set_ or []), flags),
     )
     run = _train(trees, run_name, checkpoint_every)
-    if quiet and not json:
-        console.print_line(run.name)
-    else:
-        print_run(run, json=json)
+    print_run(run, json=json, quiet=quiet)
 
 
 def _train(trees: Iterable[dict[str, Any]], name: str | None, checkpoint_every: str) -> Run:

@@ -21,12 +21,13 @@ from dartcli.storage import paths
 from dartcli.storage.checksums import find_mismatch, read_document
 from dartcli.storage.tables import read_table
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Version of prepared files; increase it if the same source gives other bytes."""
 MANIFEST: Final = "manifest.json"
 INTERACTIONS: Final = "interactions.parquet"
 IDS: Final = "ids"
 SPLIT_FOLDER: Final = "splits"
+COLUMNS: Final = "columns"
 TEST_CLEAN: Final = "test_clean.parquet"
 
 SplitName = Literal["train", "valid", "test"]
@@ -143,6 +144,20 @@ class Prepared:
         if manifest is None:
             raise _corrupt_error(f"cannot read {home}: files are missing.", self.manifest.dataset)
         return _read_table(home, f"{IDS}/{field}.parquet", manifest)
+
+
+def find_columns(prepared: Prepared, split: SplitName) -> dict[str, Path]:
+    """Return the file of each column of a split; DataError if one is missing or corrupt."""
+    found = {}
+    for name, file in prepared.manifest.files.items():
+        if name.startswith(f"{COLUMNS}/{split}/"):
+            path = prepared.folder / name
+            mismatch = find_mismatch(path, file.sha256)
+            if mismatch:
+                cause = f"cannot read {path}: {mismatch}."
+                raise _corrupt_error(cause, prepared.manifest.dataset)
+            found[path.stem] = path
+    return found
 
 
 def _read_table(folder: Path, name: str, manifest: Manifest) -> pl.DataFrame:

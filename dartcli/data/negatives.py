@@ -19,6 +19,8 @@ WIDE: Final = 2**63 - 1
 """Bound of the random integers before ``%``, which then has a bias below 2**-20."""
 DENSE: Final = 4
 """Distinct ranks come from a permutation if at most this many times as many exist."""
+BLOCK: Final = 1 << 20
+"""Known pairs that are read at once."""
 SPARE: Final = 1 << 16
 """Ranks that cost almost nothing: a permutation may have, and a draw has, this many extra."""
 
@@ -102,7 +104,23 @@ def _draw_distinct_ranks(count: int, free: int, generator: torch.Generator) -> T
 
 
 def _find_pairs(ranks: Tensor, items: int, known: Tensor) -> tuple[Tensor, Tensor]:
-    # in place, because the known pairs can be most of the data
-    smaller_free = torch.arange(len(known), device=known.device).neg_().add_(known)
-    codes = ranks + torch.searchsorted(smaller_free, ranks, right=True)
+    if len(known) <= BLOCK:
+        # in place, because the known pairs can be most of the data
+        smaller_free = torch.arange(len(known), device=known.device).neg_().add_(known)
+        codes = ranks + torch.searchsorted(smaller_free, ranks, right=True)
+    else:
+        codes = ranks + _count_smaller(ranks, known)
     return codes // items, codes % items
+
+
+def _count_smaller(ranks: Tensor, known: Tensor) -> Tensor:
+    """Return Long[N], the known pairs below the free code of each rank, from a file in one pass."""
+    ordered, place = ranks.sort()
+    smaller = torch.zeros_like(ordered)
+    for start in range(0, len(known), BLOCK):
+        block = known[start : start + BLOCK]
+        free = torch.arange(-start, -start - len(block), -1, device=known.device).add_(block)
+        first = int(torch.searchsorted(ordered, free[:1]))
+        # the next block counts again those that are past this one
+        smaller[first:] = start + torch.searchsorted(free, ordered[first:], right=True)
+    return torch.empty_like(smaller).scatter_(0, place, smaller)

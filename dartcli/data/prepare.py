@@ -26,6 +26,7 @@ from dartcli.data.logs.registry import check_log, check_log_name, log_dataset, r
 from dartcli.data.logs.scan import explain_unreadable
 from dartcli.data.logs.schema import FileFormat, LogOptions
 from dartcli.data.manifest import (
+    COLUMNS,
     FORMAT,
     IDS,
     INTERACTIONS,
@@ -174,6 +175,7 @@ def _write_split(
 ) -> Manifest:
     """Split the encoded interactions; write the result to ``folder``."""
     from dartcli.data.split import split
+    from dartcli.data.stream import write_columns
 
     interactions, test = tables
     parts: Mapping[str, pl.DataFrame] = split(
@@ -196,6 +198,9 @@ def _write_split(
     with atomic_directory(folder) as place:
         for name, part in parts.items():
             write_table(part, place / f"{name}.parquet")
+            draws = name == "train" and protocol.resample_negatives and whole.sampled_negatives
+            items = fields[1].values if draws else None
+            write_columns(part, [field.name for field in fields], items, place / COLUMNS / name)
         manifest = whole.model_copy(
             update={
                 "protocol": protocol.name,
@@ -215,7 +220,8 @@ def _hash_files(folder: Path) -> dict[str, FileRecord]:
         path.relative_to(folder).as_posix(): FileRecord(
             sha256=hash_file(path), size=path.stat().st_size
         )
-        for path in sorted(folder.rglob("*.parquet"))
+        for path in sorted(folder.rglob("*.*"))
+        if path.is_file()
     }
 
 

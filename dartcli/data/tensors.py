@@ -47,9 +47,13 @@ class Interactions:
         """Return the first ``rows`` rows, or all if there are fewer, as views."""
         return Interactions(self.fields[:rows], self.label[:rows], self.kind[:rows])
 
+    def to(self, device: torch.device) -> Interactions:
+        """Return the same rows on ``device``."""
+        return Interactions(self.fields.to(device), self.label.to(device), self.kind.to(device))
+
     def cpu(self) -> Interactions:
         """Return the same rows on the CPU."""
-        return Interactions(self.fields.cpu(), self.label.cpu(), self.kind.cpu())
+        return self.to(torch.device("cpu"))
 
     @property
     def clean_label(self) -> Tensor:
@@ -102,11 +106,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the data: a table, including new negatives, and the order of its rows."""
+    """One pass over the data, or a window of it: a table with new negatives, and its order."""
 
     table: Interactions
     order: Tensor | None
     """Long[N], or None for the stored order."""
+    numbers: Tensor | None = None
+    """Long[N], number of each row in the training table; None = its place in this one."""
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield the mini-batches in order; the last may be smaller."""
@@ -125,11 +131,13 @@ class Epoch:
         table = self.table
         if self.order is None:
             row = torch.arange(start, stop, device=table.label.device)
-            return table.fields[start:stop].t().contiguous(), table.label[start:stop], row
-        row = self.order[start:stop]
-        # one field at a time takes half as long as rows of several fields
-        fields = [field.index_select(0, row) for field in table.fields.unbind(1)]
-        return torch.stack(fields), table.label.index_select(0, row), row
+            fields, label = table.fields[start:stop].t().contiguous(), table.label[start:stop]
+        else:
+            row = self.order[start:stop]
+            # one field at a time takes half as long as rows of several fields
+            fields = torch.stack([field.index_select(0, row) for field in table.fields.unbind(1)])
+            label = table.label.index_select(0, row)
+        return fields, label, row if self.numbers is None else self.numbers.index_select(0, row)
 
 
 class TrainingSet:
@@ -171,20 +179,38 @@ class TrainingSet:
         device = self.recorded.label.device
         generator = torch.Generator(device)
         generator.manual_seed(derived_seed(seed, 1, epoch))
-        table = self.recorded if self.known is None else self._sample_negatives(generator)
+        table = self.recorded
+        if self.known is not None:
+            table = self._sample_negatives(table, len(self.known), generator)
         order = None
         if self.reshuffle:
             order = torch.randperm(len(table), generator=generator, device=device)
         return Epoch(table, order)
 
-    def _sample_negatives(self, generator: torch.Generator) -> Interactions:
+    def windows(self, seed: int, epoch: int, first: int = 0) -> Iterator[Epoch]:
+        """Yield the windows of an epoch from number ``first`` on; a table in memory has one."""
+        yield from [self.epoch(seed, epoch)][first:]
+
+    @property
+    def window_rows(self) -> int:
+        """Rows of every window but the last, negatives included."""
+        return len(self)
+
+    def count_steps(self, size: int) -> int:
+        """Return the batches of ``size`` in an epoch; the last one of a window may be smaller."""
+        whole, rest = divmod(len(self), self.window_rows)
+        return whole * -(-self.window_rows // size) + -(-rest // size)
+
+    def _sample_negatives(
+        self, recorded: Interactions, count: int, generator: torch.Generator
+    ) -> Interactions:
+        """Return ``recorded`` followed by ``count`` negatives."""
         assert self.known is not None  # noqa: S101 - checked by the caller
-        user, item = sample_pairs(len(self.known), self.users, self.items, self.known, generator)
+        user, item = sample_pairs(count, self.users, self.items, self.known, generator)
         fields = torch.stack([user, item], dim=1)
-        if self.recorded.fields.shape[1] > 2:
-            source = torch.arange(len(user), device=user.device) % len(self.recorded)
-            fields = torch.cat([fields, self.recorded.fields[source, 2:]], dim=1)
-        recorded = self.recorded
+        if recorded.fields.shape[1] > 2:
+            source = torch.arange(len(user), device=user.device) % len(recorded)
+            fields = torch.cat([fields, recorded.fields[source, 2:]], dim=1)
         return Interactions(
             fields=torch.cat([recorded.fields, fields]),
             label=torch.cat([recorded.label, recorded.label.new_zeros(len(user))]),

@@ -26,6 +26,7 @@ from dartcli.denoising.strategy import (
     Observed,
     Strategy,
     TrainingTable,
+    count_positives,
 )
 from dartcli.denoising.teaching import DifferentialTeaching
 
@@ -44,6 +45,7 @@ __all__ = [
     "bce",
     "compute_rank_keys",
     "compute_rate",
+    "count_positives",
     "count_share",
     "denoised_loss",
     "find_top_keys",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 import polars as pl
 import torch
@@ -77,12 +77,26 @@ class TrainingTable:
     @cached_property
     def item_counts(self) -> Tensor:
         """Int[items], training positives of each item."""
-        return torch.bincount(self.item[self.label > 0], minlength=self.items)
+        return count_positives(self.item, self.label, self.items)
 
     @cached_property
     def user_counts(self) -> Tensor:
         """Int[users], training positives of each user."""
-        return torch.bincount(self.user[self.label > 0], minlength=self.users)
+        return count_positives(self.user, self.label, self.users)
+
+
+COUNTED: Final = 1 << 20
+"""Rows counted at once, because a table may be larger than the memory."""
+
+
+def count_positives(code: Tensor, label: Tensor, codes: int) -> Tensor:
+    """Return Long[codes], how many rows with label 1 have each of Int[M] ``code``."""
+    parts = zip(code.split(COUNTED), label.split(COUNTED), strict=True)
+    found = [torch.bincount(part[own > 0], minlength=codes) for part, own in parts]
+    result = found[0] if found else torch.zeros(codes, dtype=torch.int64, device=code.device)
+    for more in found[1:]:
+        result += more
+    return result
 
 
 @dataclass(frozen=True)

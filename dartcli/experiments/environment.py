@@ -7,13 +7,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from dartcli._version import __version__
+from dartcli.storage.system import count_processes
 
 if TYPE_CHECKING:
     import torch
 
 
 def environment(device: torch.device | None = None) -> dict[str, Any]:
-    """Return versions, platform, device, and command."""
+    """Return versions, platform, device, processes, and command."""
     import numpy as np
     import polars as pl
     import torch
@@ -29,5 +30,6 @@ def environment(device: torch.device | None = None) -> dict[str, Any]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "device": describe(device or torch.device("cpu")),
+        "processes": count_processes(),
         "command": sys.argv,
     }

@@ -134,6 +134,24 @@ def _read_listing(folder: Path) -> RunListing:
     )
 
 
+def with_window(settings: Settings, window: int | None) -> Settings:
+    """Return ``settings`` with another ``training.window``."""
+    training = settings.training.model_copy(update={"window": window})
+    return settings.model_copy(update={"training": training})
+
+
+def find_unfinished(settings: Settings, name: str | None) -> str | None:
+    """Return the last run, or that called ``name``, with these settings that can be resumed."""
+    for listing in reversed(list_runs()):
+        if listing.state in {"interrupted", "unfinished"} and name in {None, listing.name}:
+            folder = paths.runs() / listing.name
+            # what did not fit into memory then may fit now
+            found = with_window(Run(folder).settings, settings.training.window)
+            if found == settings and not is_in_use(folder):
+                return listing.name
+    return None
+
+
 def flatten_settings(settings: Settings) -> dict[str, Any]:
     """Return settings by their ``--set`` names: ``{"strategy.r": 0.5, "training.epochs": 200}``."""
     found: dict[str, Any] = {}

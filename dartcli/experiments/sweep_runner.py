@@ -67,6 +67,7 @@ def run_sweep(
     name: str,
     *,
     jobs: int | None = None,
+    shard: tuple[int, int] = (1, 1),
     progress: Callable[[SweepProgress], None] = lambda _progress: None,
 ) -> Sweep:
     """Train what is missing of ``plan`` and return the sweep ``name``.
@@ -80,6 +81,8 @@ def run_sweep(
     jobs
         Processes at a time, which share the machine's cores. None = one per core on a CPU, one on
         a GPU.
+    shard
+        (i, n): train only part i of n; each of them tunes the baseline.
     progress
         Called at the start and after every training.
 
@@ -109,7 +112,7 @@ def run_sweep(
         tuned = _tune_base(plan, sweep, workers, progress)
         planned = plan_trainings(plan, tuned)
     sweep.extend([training.entry for training in planned], tuned.values())
-    run_trainings(planned, sweep, workers, "trainings", progress)
+    run_trainings(planned[shard[0] - 1 :: shard[1]], sweep, workers, "trainings", progress)
     return Sweep(sweep.folder)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +18,15 @@ from dartcli.experiments import run_writer
 from dartcli.experiments.configure import configure, load_prepared, log_warnings, resolve
 from dartcli.experiments.environment import environment
 from dartcli.experiments.run import CHECKPOINTS, Run
+from dartcli.experiments.run_index import find_unfinished, with_window
 from dartcli.settings import COMPONENTS, Settings
+from dartcli.storage.system import available_memory
 from dartcli.training.configuration import Configuration
 
 if TYPE_CHECKING:
     import torch
 
+    from dartcli.denoising.processes import Processes
     from dartcli.training.checkpoint import Interval
     from dartcli.training.epochs import EpochRecord
     from dartcli.training.results import SeedMetrics
@@ -48,6 +53,17 @@ class _Supervision:
     progress: Callable[[int, EpochRecord], None] | None
     interval: Interval
     stopping: Stopping
+    processes: Processes | None = None
+    """The processes that train together; None = only this one."""
+
+    def agree(self, digest: str, *decided: Any) -> Any:
+        """Return what process 0 ``decided``; wait until all are ready to train on ``digest``."""
+        if self.processes is None:
+            return decided
+        from dartcli.training.launch import wait_for_all
+
+        wait_for_all(self.processes, digest)
+        return json.loads(self.processes.broadcast(json.dumps(decided).encode()))
 
 
 def _supervise(
@@ -94,17 +110,26 @@ def train_run(
     """
     from dartcli.training.device import resolve as resolve_device
 
+    configuration = _configure(settings, keys)
+    # torchrun starts all processes again if one of them ends
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
+        before = find_unfinished(configuration.settings, name)
+        if before is not None:
+            return resume_run(
+                before, progress=progress, checkpoint_every=checkpoint_every, stopping=stopping
+            )
     if name is not None:
         run_writer.check_free(name)
-    configuration = _configure(settings, keys)
     device = resolve_device(configuration.settings.device)
     supervision = _supervise(progress, checkpoint_every, stopping)
-    # prepare the first seed's data before the folder: if that fails, no run is left behind
-    first = load_prepared(configuration, configuration.settings.seeds[0])
-    log_warnings(first)
-    _announce_stages(configuration)
-    with run_writer.create_run(configuration.settings, environment(device), name) as folder:
-        _train_seeds(folder, configuration, device, supervision, first)
+    with _lead(configuration, supervision) as supervision:
+        # prepare the first seed's data before the folder: if that fails, no run is left behind
+        first = load_prepared(configuration, configuration.settings.seeds[0])
+        log_warnings(first)
+        configuration = settle_window(configuration, first)
+        _announce_stages(configuration)
+        with run_writer.create_run(configuration.settings, environment(device), name) as folder:
+            _train_seeds(folder, configuration, device, supervision, first)
     return Run(folder)
 
 
@@ -115,6 +140,54 @@ def _announce_stages(configuration: Configuration) -> None:
             f"{configuration.stages} trainings in a row for each seed, each up to as long as a "
             "single one"
         )
+
+
+@contextmanager
+def _lead(configuration: Configuration, supervision: _Supervision) -> Iterator[_Supervision]:
+    """Join the processes that ``torchrun`` started, and tell them what to train."""
+    from dartcli.training.launch import join_processes
+
+    with join_processes() as processes:
+        if processes is not None:
+            processes.broadcast(configuration.settings.model_dump_json().encode())
+        yield replace(supervision, processes=processes)
+
+
+def settle_window(configuration: Configuration, prepared: Prepared) -> Configuration:
+    """Return ``configuration`` with a window if the training table does not fit into memory."""
+    from dartcli.data.stream import choose_window
+    from dartcli.training.components import can_stream
+
+    window = configuration.settings.training.window
+    if window is None and can_stream(configuration):
+        available = available_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        window = choose_window(prepared, available)
+    if window is not None:
+        logger.info(
+            f"reading training interactions from disk, shuffled {window:,} at a time, of "
+            f"{prepared.manifest.rows['train']:,} (training.window)"
+        )
+    return replace(configuration, settings=with_window(configuration.settings, window))
+
+
+def follow_run(*, stopping: Stopping = _never_stop) -> None:
+    """Train, as one of several processes, what process 0 trains; write nothing."""
+    from dartcli.training.device import resolve as resolve_device
+    from dartcli.training.launch import join_processes
+
+    with join_processes() as processes:
+        assert processes is not None  # noqa: S101 - a process that follows is not alone
+        configuration = configure(Settings.model_validate_json(processes.broadcast()))
+        device = resolve_device(configuration.settings.device)
+        supervision = replace(_supervise(None, "off", stopping), processes=processes)
+        for seed in configuration.settings.seeds:
+            data = load_prepared(configuration, seed)
+            is_done, window = supervision.agree(data.digest)
+            settings = with_window(configuration.settings, window)
+            configuration = replace(configuration, settings=settings)
+            if not is_done:
+                identity = run_writer.training_identity(settings, data.digest)
+                _train_seed(None, configuration, data, seed, device, supervision, identity)
 
 
 def _configure(
@@ -166,16 +239,17 @@ def resume_run(
         run = Run(folder)
         configuration = configure(run.settings)
         device = resolve_device(configuration.settings.device)
-        for key in ("torch", "device"):
+        for key in ("torch", "device", "processes"):
             now, before = environment(device)[key], run.environment.get(key)
             if before not in (None, now):
                 logger.warning(
                     f"the run started with {key} {before} and resumes with {now}. Results may "
                     "differ in the last digits."
                 )
-        first = load_prepared(configuration, configuration.settings.seeds[0])
-        log_warnings(first)
-        _train_seeds(folder, configuration, device, supervision, first)
+        with _lead(configuration, supervision) as supervision:
+            first = load_prepared(configuration, configuration.settings.seeds[0])
+            log_warnings(first)
+            _train_seeds(folder, configuration, device, supervision, first)
     return Run(folder)
 
 
@@ -199,6 +273,7 @@ def _train_seeds(
             data = load_prepared(configuration, seed) if index else first
             identity = run_writer.training_identity(settings, data.digest)
             done = run_writer.read_finished_seed(folder, seed, identity)
+            supervision.agree(data.digest, done is not None, settings.training.window)
             if done is None:
                 trained = _train_seed(
                     folder, configuration, data, seed, device, supervision, identity
@@ -218,7 +293,7 @@ def _train_seeds(
 
 
 def _train_seed(
-    folder: Path,
+    folder: Path | None,
     configuration: Configuration,
     data: Prepared,
     seed: int,
@@ -226,22 +301,36 @@ def _train_seed(
     supervision: _Supervision,
     identity: str,
 ) -> Trained:
-    """Train one seed from its latest checkpoint, if there is one, and write its folder."""
+    """Train one seed from its latest checkpoint; write to ``folder``, or nothing if it is None."""
     from dartcli.experiments.initialize import make_initializer
     from dartcli.training.checkpoint import CheckpointWriter, load_latest
+    from dartcli.training.launch import share_position
     from dartcli.training.trainer import SeedTraining
 
-    place = run_writer.checkpoint_folder(folder, seed)
-    position = load_latest(place, identity, device)
+    place = None if folder is None else run_writer.checkpoint_folder(folder, seed)
+    position = None if place is None else load_latest(place, identity, device)
+    processes = supervision.processes
+    if processes is not None:
+        position = share_position(processes, position, identity, device)
     if position is not None:
         logger.info(f"resuming seed {seed} after iteration {position.iteration:,}")
     remarks: set[str] = set()
     with supervision.stopping() as stop_signal:
-        hint = f"Resume with `dart resume {folder.name}`."
-        writer = CheckpointWriter(place, identity, supervision.interval, stop_signal, hint)
-        initial = make_initializer(configuration, data, seed)
+        hint = "" if folder is None else f"Resume with `dart resume {folder.name}`."
+        if processes is not None:
+            # all of them stop after the same step
+            processes.poll = stop_signal
+        stop = stop_signal if processes is None else lambda: processes.signal
+        writer = CheckpointWriter(place, identity, supervision.interval, stop, hint)
         training = SeedTraining(
-            configuration, data, seed, device, writer=writer, position=position, initial=initial
+            configuration,
+            data,
+            seed,
+            device,
+            writer=writer,
+            position=position,
+            initial=make_initializer(configuration, data, seed),
+            processes=processes,
         )
         for record in training:
             if record.remark and record.remark not in remarks:
@@ -249,6 +338,7 @@ def _train_seed(
                 logger.info(record.remark)
             if supervision.progress is not None:
                 supervision.progress(seed, record)
-        run_writer.write_seed(folder, training.outcome.record(), identity)
-        shutil.rmtree(place, ignore_errors=True)
+        if folder is not None and place is not None:
+            run_writer.write_seed(folder, training.outcome.record(), identity)
+            shutil.rmtree(place, ignore_errors=True)
     return training.outcome

@@ -1,33 +1,37 @@
 """Lookups whose gradient is added to a buffer, and FM's interactions in closed form.
 
 Autograd would build a gradient of the whole table in every step, out of several intermediate ones.
-These functions add the rows' gradients to ``table.grad`` themselves. They can be differentiated
+These functions pass the rows' gradients to a function that adds them. They can be differentiated
 once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+Add = Callable[[Tensor, Tensor, int], None]
+"""Takes Long rows of a table, Float[*rows.shape, K] gradient, and the axis of the batch."""
+
 
 class FusedLookUp(torch.autograd.Function):
-    """The table's rows; their gradient is added to ``table.grad``."""
+    """The table's rows; their gradient is passed to ``add``."""
 
     @staticmethod
-    def forward(context: Any, table: Tensor, rows: Tensor, touched: list[Tensor]) -> Tensor:
+    def forward(context: Any, table: Tensor, rows: Tensor, add: Add) -> Tensor:
         """Return Float[*rows.shape, K] of Float[R, K] and Long rows of any shape."""
         context.save_for_backward(rows)
-        context.table, context.touched = table, touched
+        context.add = add
         return table.index_select(0, rows.reshape(-1)).view(*rows.shape, table.shape[1])
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[None, None, None]:
         """Add the gradient of every row to that of the table."""
         (rows,) = context.saved_tensors
-        _add_to_gradient(context, rows, gradient)
+        context.add(rows, gradient, 0)
         return None, None, None
 
 
@@ -45,7 +49,7 @@ class FusedInteractions(torch.autograd.Function):
         bias: Tensor,
         rows: Tensor,
         interacting: Tensor | None,
-        touched: list[Tensor],
+        add: Add,
     ) -> tuple[Tensor, Tensor]:
         """Return the sum per row and what was looked up.
 
@@ -58,8 +62,8 @@ class FusedInteractions(torch.autograd.Function):
             Contiguous: fields first, so that a field's values lie together.
         interacting : Float[K], optional
             1 for a factor and 0 for the first-order weight; None leaves the interactions out.
-        touched : list of Long
-            Receives the rows of which the gradient changes.
+        add
+            Receives the rows and their gradient.
 
         Returns
         -------
@@ -76,7 +80,7 @@ class FusedInteractions(torch.autograd.Function):
                     before = before + field
         total += bias
         context.save_for_backward(values, rows)
-        context.table, context.touched = table, touched
+        context.add = add
         context.pairwise = interacting is not None
         context.set_materialize_grads(False)
         return total, values
@@ -99,19 +103,5 @@ class FusedInteractions(torch.autograd.Function):
         gradient[..., -1] = of_total
         if of_values is not None:
             gradient += of_values
-        _add_to_gradient(context, rows, gradient)
+        context.add(rows, gradient, 1)
         return None, of_total.sum(), None, None, None
-
-
-def _add_to_gradient(context: Any, rows: Tensor, gradient: Tensor) -> None:
-    """Add Float[*rows.shape, K] to the rows ``rows`` of the table's gradient."""
-    table, rows = context.table, rows.reshape(-1)
-    gradient = gradient.reshape(len(rows), table.shape[1])
-    if table.device.type == "cpu":
-        table.grad.index_add_(0, rows, gradient)
-    else:
-        # sums in a fixed order, which index_add_ on a GPU does not
-        table.grad += torch.ops.aten.embedding_dense_backward(
-            gradient, rows, len(table), -1, scale_grad_by_freq=False
-        )
-    context.touched.append(rows)

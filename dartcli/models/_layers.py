@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dartcli.denoising.processes import Processes
 from dartcli.models._fused import FusedInteractions, FusedLookUp
 
 SPARSE: Final = 4
@@ -40,6 +41,32 @@ class JointTable(nn.Module):
         """Whether gradients in training mode are added to ``table.grad``, a tensor that is kept."""
         self.touched: list[Tensor] = []
         """Rows of which ``table.grad`` has changed since :meth:`clear_gradient`."""
+        self.pending: list[tuple[Tensor, Tensor]] | None = None
+        """With several processes: Long[N, F] rows and Float[N, F, K] gradients to exchange."""
+
+    def add_gradient(self, rows: Tensor, gradient: Tensor, batch: int = 0) -> None:
+        """Add Float[*rows.shape, K] to the gradient of ``rows``; ``batch`` is the batch's axis."""
+        if self.pending is not None:
+            self.pending.append((rows.movedim(batch, 0), gradient.movedim(batch, 0)))
+            return
+        assert self.table.grad is not None  # noqa: S101 - it is kept
+        rows = rows.reshape(-1)
+        gradient = gradient.reshape(len(rows), self.table.shape[1])
+        if self.table.device.type == "cpu":
+            self.table.grad.index_add_(0, rows, gradient)
+        else:
+            # sums in a fixed order, which index_add_ on a GPU does not
+            self.table.grad += torch.ops.aten.embedding_dense_backward(
+                gradient, rows, len(self.table), -1, scale_grad_by_freq=False
+            )
+        self.touched.append(rows)
+
+    def add_sparse_gradient(self, rows: Tensor, gradient: Tensor) -> None:
+        """Add Float[*rows.shape, K] to the gradient, as a sparse tensor."""
+        more = torch.sparse_coo_tensor(
+            rows.reshape(1, -1), gradient.flatten(0, -2), self.table.shape, check_invariants=False
+        )
+        self.table.grad = more if self.table.grad is None else self.table.grad + more
 
     def clear_gradient(self) -> None:
         """Set the kept gradient to zero."""
@@ -54,8 +81,8 @@ class JointTable(nn.Module):
     def look_up(self, fields: Tensor) -> Tensor:
         """Return Float[N, F, K], the table's rows of Long[N, F] field values."""
         values = fields + self.offsets
-        if self.accumulates and self.training:
-            found: Tensor = FusedLookUp.apply(self.table, values, self.touched)  # type: ignore[no-untyped-call]
+        if self.training and (self.accumulates or self.pending is not None):
+            found: Tensor = FusedLookUp.apply(self.table, values, self.add_gradient)  # type: ignore[no-untyped-call]
             return found
         if self.sparse_gradient:
             return F.embedding(values, self.table, sparse=True)
@@ -118,10 +145,11 @@ class FieldEmbedding(JointTable):
         values : Float[F, N, factors + 1]
             For :meth:`extract_factors`.
         """
-        if self.accumulates and self.training:
+        if self.training and (self.accumulates or self.pending is not None):
             rows = (fields + self.offsets).t().contiguous()
+            interacting = self.interacting if pairwise else None
             fused: tuple[Tensor, Tensor] = FusedInteractions.apply(  # type: ignore[no-untyped-call]
-                self.table, bias, rows, self.interacting if pairwise else None, self.touched
+                self.table, bias, rows, interacting, self.add_gradient
             )
             return fused
         values = self.look_up(fields)
@@ -161,15 +189,56 @@ def split_logit(
 
 
 class BatchNorm1d(nn.BatchNorm1d):
-    """Batch normalization that also accepts a single row in training."""
+    """Batch normalization over the batch of all processes; accepts a single row in training."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    processes: Processes | None = None
+    """The processes that share each batch in training; None = there is one."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Normalize Float[N, C]; one row has no variance, so it uses the running statistics."""
-        if self.training and len(inputs) == 1:
+        shared = self.processes if self.training else None
+        rows = shared.rows if shared else len(inputs)
+        if self.training and rows == 1:
             return F.batch_norm(
                 inputs, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        return super().forward(inputs)
+        if shared is None:
+            return super().forward(inputs)
+        mean = _SharedSum.apply(inputs.sum(0), shared) / rows  # type: ignore[no-untyped-call]
+        centered = inputs - mean
+        squares: Tensor = _SharedSum.apply(centered.square().sum(0), shared)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum or 0.0)
+            self.running_var.lerp_(squares / (rows - 1), self.momentum or 0.0)
+        return torch.addcmul(self.bias, centered * (squares / rows + self.eps).rsqrt(), self.weight)
+
+
+class _SharedSum(torch.autograd.Function):
+    """The sum over all processes; its gradient is summed in the same way."""
+
+    @staticmethod
+    def forward(context: Any, value: Tensor, processes: Processes) -> Tensor:
+        context.processes = processes
+        return processes.gather(value).sum(0)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return context.processes.gather(gradient).sum(0), None
+
+
+class Dropout(nn.Dropout):
+    """Dropout that draws for the rows of all processes, so that each drops its own."""
+
+    processes: Processes | None = None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Drop values of Float[N, C]."""
+        if self.processes is None or not self.training:
+            return super().forward(inputs)
+        whole = inputs.new_empty(self.processes.rows, inputs.shape[1]).bernoulli_(1 - self.p)
+        return inputs * whole[self.processes.mine] / (1 - self.p)
 
 
 class MultiLayerPerceptron(nn.Module):
@@ -183,7 +252,7 @@ class MultiLayerPerceptron(nn.Module):
                 nn.Linear(inputs, width),
                 BatchNorm1d(width),
                 nn.ReLU(),
-                nn.Dropout(dropout),
+                Dropout(dropout),
             ]
             inputs = width
         layers.append(nn.Linear(inputs, 1))

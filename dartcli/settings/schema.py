@@ -209,6 +209,12 @@ class Training(Options):
     optimizer: Literal["adam", "sparse-adam"] = "adam"
     """``sparse-adam`` updates only the table rows in the batch: faster on large tables; results
     differ from Adam."""
+    window: int | None = Field(None, ge=1, lt=2**31)
+    """Training interactions in memory at once; None = all of them. ``dart train`` sets it if they
+    do not fit: they are then read from disk, in an order that is random within a window."""
+    ranking: Literal["global", "local"] = "global"
+    """With several processes: strategies see the whole batch, as with one (``global``), or each
+    process decides for its own rows (``local``): one exchange a step less, results differ."""
     cuda_graph: bool = True
     """On a GPU, capture the step as a CUDA graph and replay it; without effect on a CPU."""
     epochs: int | None = Field(None, ge=1, lt=2**31)

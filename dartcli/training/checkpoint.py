@@ -113,7 +113,7 @@ class CheckpointWriter:
     Parameters
     ----------
     folder
-        Holds one folder per checkpoint.
+        Holds one folder per checkpoint; None only stops if asked to, and writes nothing.
     identity
         Hash of the settings and the data.
     interval
@@ -126,7 +126,7 @@ class CheckpointWriter:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         identity: str,
         interval: Interval,
         stop_signal: Callable[[], int] = lambda: 0,
@@ -140,6 +140,8 @@ class CheckpointWriter:
         """Return whether to write now; ``epoch`` is the number of an epoch that just ended."""
         if self.stop_signal():
             return True
+        if self.folder is None:
+            return False
         if epoch is not None and self.interval.epochs is not None:
             return epoch % self.interval.epochs == 0
         seconds = self.interval.seconds
@@ -147,7 +149,7 @@ class CheckpointWriter:
 
     def describe_latest(self) -> str:
         """Return a sentence that names the newest checkpoint."""
-        newest = next(iter(_list_folders(self.folder)), None)
+        newest = next(iter(_list_folders(self.folder)), None) if self.folder else None
         if newest is None:
             return "No checkpoint was written before."
         return f"The latest checkpoint is {newest} (iteration {int(newest.name):,})."
@@ -162,11 +164,12 @@ class CheckpointWriter:
         DartError
             If writing fails.
         """
-        place = self.folder / f"{position.iteration:012d}"
-        write_checkpoint(place, position, self.identity)
-        _verify(place)
-        for old in _list_folders(self.folder)[KEPT:]:
-            shutil.rmtree(old, ignore_errors=True)
+        if self.folder is not None:
+            place = self.folder / f"{position.iteration:012d}"
+            write_checkpoint(place, position, self.identity)
+            _verify(place)
+            for old in _list_folders(self.folder)[KEPT:]:
+                shutil.rmtree(old, ignore_errors=True)
         self._last = time.monotonic()
         number = self.stop_signal()
         if number:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from dartcli.data.columns import LABEL, NOISY, RATING
-from dartcli.data.manifest import Prepared
+from dartcli.data.manifest import Prepared, SplitName
 from dartcli.data.seeds import derived_seed
+from dartcli.data.stream import StreamedSet, load_measured, map_columns
 from dartcli.data.tensors import (
     UNKNOWN_POSITIVE,
     Interactions,
@@ -31,6 +33,8 @@ from dartcli.errors import TrainingError, UsageError
 from dartcli.training.configuration import Configuration
 from dartcli.training.device import check_room
 from dartcli.training.grants import draw_trusted
+
+SPLITS: Final[tuple[SplitName, ...]] = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -72,18 +76,57 @@ def build_components(
         If there is nothing to train on, or the model does not fit into memory.
     """
     _check_room(configuration, prepared, device)
+    settings, protocol = configuration.settings, configuration.protocol
+    is_streamed = settings.training.window is not None
+    load = _stream if is_streamed else _load
+    training, recorded, ratings, valid, clean = load(configuration, prepared, seed, device)
+    if training.recorded.positives == 0:
+        raise TrainingError(
+            f"the training split of {configuration.dataset.name} has no positive interaction left "
+            f"for strategy `{settings.strategy.name}`. Use a dataset with more true positives."
+        )
+    context = Context(
+        iterations_per_epoch=training.count_steps(settings.training.batch_size),
+        table=_statistics(training.recorded, prepared, len(training)),
+        clean=clean,
+    )
+    models, strategy = _build_modules(configuration, prepared, context, seed, device)
+    counted = training.recorded if is_streamed else recorded["train"]
+    return Components(
+        models=models,
+        strategy=strategy,
+        training=training,
+        valid=valid,
+        recorded_train=recorded["train"],
+        recorded_valid=recorded["valid"],
+        test=recorded["test"],
+        counts=_statistics(counted, prepared, len(training)),
+        trusted=draw_trusted(recorded["train"], settings.trusted, seed, "trusted"),
+        trusted_valid=(
+            draw_trusted(valid, settings.trusted_valid, seed, "trusted_valid")
+            if settings.trusted_valid and not protocol.clean_validation
+            else None
+        ),
+        ratings=ratings,
+    )
+
+
+_Loaded = tuple[
+    TrainingSet, dict[str, Interactions], dict[str, pl.Series], Interactions, CleanSample | None
+]
+"""The training set, the splits as recorded, their ratings, what validates, and a clean sample."""
+
+
+def _load(
+    configuration: Configuration, prepared: Prepared, seed: int, device: torch.device
+) -> _Loaded:
+    """Load every split into memory."""
     kind, protocol = configuration.strategy, configuration.protocol
-    frames = {name: prepared.split(name) for name in ("train", "valid", "test")}
-    recorded = {
+    frames = {name: prepared.split(name) for name in SPLITS}
+    recorded: dict[str, Interactions] = {
         name: to_interactions(frame, prepared.fields, device) for name, frame in frames.items()
     }
     train = _prepare(kind, frames["train"], recorded["train"], prepared, device)
-    if train.positives == 0:
-        raise TrainingError(
-            f"the training split of {configuration.dataset.name} has no positive interaction left "
-            f"for strategy `{configuration.settings.strategy.name}`. Use a dataset with more "
-            "true positives."
-        )
     known = None
     if protocol.resample_negatives and prepared.manifest.sampled_negatives:
         known = known_pairs(recorded["train"], prepared.items)
@@ -96,31 +139,48 @@ def build_components(
         table = to_interactions(sample, prepared.fields, device)
         clean = CleanSample(table.fields, table.clean_label)
         valid = to_interactions(valid_frame, prepared.fields, device)
-    context = Context(
-        iterations_per_epoch=-(-len(training) // configuration.settings.training.batch_size),
-        table=_statistics(train, prepared, len(training)),
-        clean=clean,
-    )
-    models, strategy = _build_modules(configuration, prepared, context, seed, device)
     valid = _prepare(kind, valid_frame, valid, prepared, device)
-    settings = configuration.settings
-    return Components(
-        models=models,
-        strategy=strategy,
-        training=training,
-        valid=valid,
-        recorded_train=recorded["train"],
-        recorded_valid=recorded["valid"],
-        test=recorded["test"],
-        counts=_statistics(recorded["train"], prepared, len(training)),
-        trusted=draw_trusted(recorded["train"], settings.trusted, seed, "trusted"),
-        trusted_valid=(
-            draw_trusted(valid, settings.trusted_valid, seed, "trusted_valid")
-            if settings.trusted_valid and not protocol.clean_validation
-            else None
-        ),
-        ratings={name: frame[RATING] for name, frame in frames.items() if RATING in frame.columns},
+    ratings: dict[str, pl.Series] = {
+        name: frame[RATING] for name, frame in frames.items() if RATING in frame.columns
+    }
+    return training, recorded, ratings, valid, clean
+
+
+def can_stream(configuration: Configuration) -> bool:
+    """Return whether a training needs no more of its table than batches and counts."""
+    kind = configuration.strategy
+    needs_table = (
+        kind.reads_noisy or kind.needs_clean or kind.needs_study or configuration.stages > 1
     )
+    return not needs_table and not configuration.settings.trusted
+
+
+def _stream(
+    configuration: Configuration, prepared: Prepared, _seed: int, device: torch.device
+) -> _Loaded:
+    """Map the training split, and load the rows of every split that are measured."""
+    settings, columns = configuration.settings, map_columns(prepared, "train")
+    if not can_stream(configuration):
+        raise TrainingError(
+            f"strategy `{settings.strategy.name}` needs the whole training table, or trusted "
+            f"labels of it, in memory. With training.window ({settings.training.window:,} rows), "
+            "use a strategy that sees batches only, such as `base` or `dart`."
+        )
+    train = Interactions(columns["fields"].t(), columns["label"], columns["kind"])
+    known, reshuffle = columns.get("pairs"), configuration.protocol.reshuffle
+    whole = TrainingSet(train, prepared.users, prepared.items, known=known, reshuffle=reshuffle)
+    if len(whole) >= 1 << 31:
+        raise TrainingError(
+            f"an epoch has {len(whole):,} rows; at most 2,147,483,647 can be ranked exactly. "
+            "Divide the log, for example by time."
+        )
+    window, size = settings.training.window or 1, settings.training.batch_size
+    measured = {name: load_measured(prepared, name, window, device) for name in SPLITS}
+    tables: dict[str, Interactions] = {name: table for name, (table, _) in measured.items()}
+    ratings: dict[str, pl.Series] = {
+        name: rating for name, (_, rating) in measured.items() if rating is not None
+    }
+    return StreamedSet(whole, window, size, device), tables, ratings, tables["valid"], None
 
 
 def restart(

@@ -231,7 +231,7 @@ def resolve(name: str) -> torch.device:
         If this machine has no such device.
     """
     if name == "auto":
-        return check_device(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -247,6 +247,9 @@ def resolve(name: str) -> torch.device:
             f"device {name} is not available: PyTorch {torch.__version__} finds no CUDA device. "
             "Use `--device cpu`."
         )
+    if ":" not in name and "LOCAL_RANK" in os.environ:
+        # of several processes on this machine, each takes one GPU
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     if (device.index or 0) >= torch.cuda.device_count():
         raise TrainingError(
             f"device {name} does not exist: this machine has {torch.cuda.device_count()} CUDA "

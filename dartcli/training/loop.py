@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from dartcli import metrics
 from dartcli.data.seeds import derived_seed
-from dartcli.data.tensors import Epoch, Interactions, TrainingSet
-from dartcli.denoising import Strategy
+from dartcli.data.tensors import Batch, Interactions, TrainingSet
+from dartcli.denoising import Strategy, count_positives
+from dartcli.denoising.processes import Processes
 from dartcli.errors import TrainingError
 from dartcli.settings import Training
 from dartcli.training import recorder, scoring
 from dartcli.training.checkpoint import CheckpointWriter
+from dartcli.training.distributed import SharedProgram
 from dartcli.training.epochs import (
     EARLIER,
     MEMORY,
@@ -83,11 +85,14 @@ class TrainingLoop:
         Asked after every step and every epoch whether to write a checkpoint.
     position
         Resume from here. Its epochs are not yielded again.
+    processes
+        The processes that share each step; all of them do everything else alike.
 
     Raises
     ------
     TrainingError
-        If the loss or the validation AUC is not a number (while iterating).
+        If the loss or the validation AUC is not a number, or another process is gone (while
+        iterating).
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a training
@@ -105,6 +110,7 @@ class TrainingLoop:
         stage: Stage | None = None,
         writer: CheckpointWriter | None = None,
         position: Position | None = None,
+        processes: Processes | None = None,
     ) -> None:
         if plan.epochs is None or plan.patience is None or plan.weight_decay is None:
             raise ValueError("the plan must state weight decay, epochs, and patience")
@@ -114,13 +120,17 @@ class TrainingLoop:
         self.stage, self.writer = stage or Stage(), writer
         self.model = models[0]
         self.device = valid.label.device
-        self.stepper = Stepper(Program(models, strategy), plan, self.device)
+        self.processes = processes
+        program = Program(models, strategy)
+        if processes is not None:
+            program = SharedProgram(models, strategy, processes, plan)
+        self.stepper = Stepper(program, plan, self.device)
         recorded = training.recorded
-        self.item_counts = torch.bincount(
-            recorded.fields[:, 1][recorded.label > 0], minlength=training.items
-        )
+        self.item_counts = count_positives(
+            recorded.fields[:, 1], recorded.label, training.items
+        ).to(self.device)
         # one for all epochs: allocating it anew leaves holes in the heap
-        self.recorder = recorder.Recorder(len(training), plan.batch_size, self.device)
+        self.recorder = recorder.Recorder(training.window_rows, plan.batch_size, self.device)
         self.finished: list[EpochRecord] = []
         self.best = copy_weights(self.model)
         self.best_valid = self.last_valid = torch.empty(0, device=self.device)
@@ -158,16 +168,11 @@ class TrainingLoop:
                 self.writer.write(self._current_position(number + 1, 0))
         self._end(self.epochs, "epochs")
 
-    def _take_steps(
-        self, number: int, inside: Position | None
-    ) -> tuple[Epoch, recorder.Recorder, dict[int, Tensor]]:
+    def _take_steps(self, number: int, inside: Position | None) -> tuple[State, dict[int, Tensor]]:
         """Take the steps of one epoch, or those left of it if a position ``inside`` it is given."""
         program, recorded = self.stepper.program, self.training.recorded
         if inside is None:
             program.strategy.study(number, self.model, recorded.fields, recorded.label)
-        epoch = self.training.epoch(self.seed, number)
-        record = self.recorder
-        record.restart()
         snapshots: dict[int, Tensor] = {}
         self.stepper.epoch.fill_(number)
         for network in (*program.models, program.strategy):
@@ -175,40 +180,59 @@ class TrainingLoop:
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             # dropout draws from the default generator: give it a stream of this epoch's own
             torch.manual_seed(derived_seed(self.seed, 2, number))
-            done = 0
+            done, summary = 0, {}
             if inside is not None:
                 done = inside.step
                 _set_random_state(self.device, inside.tensors["random"])
-                record.restore(strip_prefix(inside.tensors, "trace."))
                 kept = strip_prefix(inside.tensors, "snapshot.")
                 snapshots = {int(name): logits for name, logits in kept.items()}
-            remaining = islice(epoch.batches(self.plan.batch_size), done, None)
-            for step, batch in enumerate(remaining, done + 1):
-                record.record(*self.stepper(batch))
-                if self.iteration + step in self.plan.snapshots:
-                    snapshots[self.iteration + step] = scoring.score(self.model, self.watched)
-                if self.writer is not None and self.writer.is_due():
-                    # a checkpoint that cannot be resumed is worth less than the one before it
-                    self._check_finite(record.objective[: record.done])
-                    self._check_weights(self.iteration + step)
-                    within = {
-                        "random": _random_state(self.device),
-                        **add_prefix("trace.", record.state()),
-                        **add_prefix("snapshot.", snapshots),
-                    }
-                    self.writer.write(self._current_position(number, step, within))
-        return epoch, record, snapshots
+                summary = strip_prefix(inside.tensors, "summary.")
+            steps = -(-self.training.window_rows // self.plan.batch_size)
+            # the window in which the last step was taken
+            first = max(done - 1, 0) // steps
+            windows = self.training.windows(self.seed, number, first)
+            for place, window in enumerate(windows, first):
+                self.recorder.restart(len(window.table))
+                if inside is not None and place == first:
+                    self.recorder.restore(strip_prefix(inside.tensors, "trace."))
+                batches = islice(window.batches(self.plan.batch_size), self.recorder.done, None)
+                for step, batch in enumerate(batches, place * steps + self.recorder.done + 1):
+                    self._take_step(number, step, batch, snapshots, summary)
+                part = self.recorder.summary(window, self.item_counts)
+                summary = {
+                    name: torch.cat([summary[name], values]) if summary else values
+                    for name, values in part.items()
+                }
+        return summary, snapshots
+
+    def _take_step(
+        self, number: int, step: int, batch: Batch, snapshots: dict[int, Tensor], summary: State
+    ) -> None:
+        """Take a step, number ``step`` of the epoch ``number``, and what is due after it."""
+        record = self.recorder
+        record.record(*self.stepper(batch))
+        if self.iteration + step in self.plan.snapshots:
+            snapshots[self.iteration + step] = scoring.score(self.model, self.watched)
+        if self.writer is not None and self.writer.is_due():
+            # a checkpoint that cannot be resumed is worth less than the one before it
+            self._check_finite(record.objective[: record.done], step - record.done)
+            self._check_weights(self.iteration + step)
+            within = {
+                "random": _random_state(self.device),
+                **add_prefix("trace.", record.state()),
+                **add_prefix("summary.", summary),
+                **add_prefix("snapshot.", snapshots),
+            }
+            self.writer.write(self._current_position(number, step, within))
 
     def _finish_epoch(
         self,
         number: int,
         started: float,
-        epoch: Epoch,
-        record: recorder.Recorder,
+        summary: State,
         snapshots: dict[int, Tensor],
     ) -> EpochRecord:
         """Sum up an epoch, validate the model, and keep its weights if they are the best."""
-        summary = record.summary(epoch, self.item_counts)
         self._check_finite(summary["objective"])
         self.last_valid = scoring.score(self.model, self.valid)
         if self.trusted is None:
@@ -221,9 +245,12 @@ class TrainingLoop:
                 f"{len(self.valid):,} rows, {int(self.valid_label.sum()):,} of them positive, and "
                 "needs both classes. Use more data."
             )
+        if self.processes is not None:
+            # they would decide differently when to stop, and wait for each other
+            self.processes.check_same("the validation AUC", valid_auc)
         ended = EpochRecord(
             epoch=number,
-            iteration=self.iteration + record.iterations,
+            iteration=self.iteration + len(summary["objective"]),
             train_loss=float(summary["objective"].mean()),
             valid_auc=valid_auc,
             valid_log_loss=metrics.log_loss(self.last_valid, self.valid_label),
@@ -283,14 +310,15 @@ class TrainingLoop:
         finished = (*self.stage.earlier, *self.finished)
         return Position(epoch, step, tensors, finished, self.stage.number)
 
-    def _check_finite(self, objective: Tensor) -> None:
-        """Raise TrainingError if the loss of a step of the current epoch is not finite."""
+    def _check_finite(self, objective: Tensor, before: int = 0) -> None:
+        """Raise TrainingError if the loss of a step after the first ``before`` is not finite."""
         finite = objective.isfinite()
         if bool(finite.all()):
             return
         step = int((~finite).to(torch.int64).argmax())
-        before = f" ({float(objective[step - 1]):.4g} one step earlier)" if step else ""
-        self._fail(f"loss is not a number at iteration {self.iteration + step + 1:,}{before}")
+        earlier = f" ({float(objective[step - 1]):.4g} one step earlier)" if step else ""
+        iteration = self.iteration + before + step + 1
+        self._fail(f"loss is not a number at iteration {iteration:,}{earlier}")
 
     def _check_weights(self, iteration: int) -> None:
         """Raise TrainingError if a weight is not finite after ``iteration``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from dartcli.data.tensors import Batch
-from dartcli.denoising import Decision, Strategy, denoised_loss, objective_gradient, observe
+from dartcli.denoising import (
+    Decision,
+    Observed,
+    Strategy,
+    denoised_loss,
+    objective_gradient,
+    observe,
+)
 
 State = dict[str, Tensor]
 """Tensors by name."""
@@ -42,19 +49,7 @@ class Program:
         outputs = [model(batch.fields) for model in self.models]
         own_link = type(self.strategy).link is not Strategy.link
         logits = [self.strategy.link(output) for output in outputs] if own_link else outputs
-        user, item = batch.fields.unbind(1)[:2]
-        observed = [
-            observe(
-                logit,
-                batch.label,
-                row=batch.row,
-                iteration=iteration,
-                epoch=epoch,
-                user=user,
-                item=item,
-            )
-            for logit in logits
-        ]
+        observed = observe_batch(batch, logits, iteration, epoch)
         with torch.no_grad():
             decisions = self.strategy.exchange(observed)
         if own_link:
@@ -75,6 +70,18 @@ class Program:
         for loss in losses[1:]:
             objective = objective + loss.detach()
         return Taken(observed[0].loss, decisions[0], objective)
+
+
+def observe_batch(
+    batch: Batch, logits: Iterable[Tensor], iteration: Tensor, epoch: Tensor
+) -> list[Observed]:
+    """Return what a strategy sees of a batch through the logits of each network."""
+    user, item = batch.fields.unbind(1)[:2]
+    counters = {"iteration": iteration, "epoch": epoch}
+    return [
+        observe(logit, batch.label, row=batch.row, **counters, user=user, item=item)
+        for logit in logits
+    ]
 
 
 def add_prefix(prefix: str, tensors: Mapping[Any, Tensor]) -> State:

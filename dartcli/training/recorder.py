@@ -28,7 +28,7 @@ BLOCK: Final = 1 << 17
 
 
 class Recorder:
-    """The record of an epoch of ``rows`` rows in batches of ``size``."""
+    """The record of an epoch, or of a window of it: ``rows`` rows in batches of ``size``."""
 
     def __init__(self, rows: int, size: int, device: torch.device | None = None) -> None:
         # a batch larger than the epoch only holds the epoch
@@ -41,8 +41,9 @@ class Recorder:
         # views made once, because making one takes as long as copying a batch
         self._places = list(zip(self.columns.unbind(), self.objective.unbind(), strict=True))
 
-    def restart(self) -> None:
-        """Start the record of another epoch."""
+    def restart(self, rows: int) -> None:
+        """Start the record of another ``rows`` rows, at most as many as the first."""
+        self.rows, self.iterations = rows, -(-rows // self.size)
         self.done = 0
 
     def record(self, loss: Tensor, decision: Decision, objective: Tensor) -> None:
@@ -86,7 +87,7 @@ class Recorder:
             for first in range(0, self.iterations, length)
         ]
         result = {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
-        result["objective"] = self.objective.to(torch.float64)
+        result["objective"] = self.objective[: self.iterations].to(torch.float64)
         return {name: values.cpu() for name, values in result.items()}
 
     def _block(self, first: int, stop: int, epoch: Epoch, rarity: Tensor) -> dict[str, Tensor]:

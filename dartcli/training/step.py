@@ -17,6 +17,7 @@ from dartcli.data.tensors import Batch
 from dartcli.errors import first_line
 from dartcli.settings import Training
 from dartcli.training.cuda_graph import CapturedStep, capture_cuda_graph
+from dartcli.training.distributed import SharedProgram
 from dartcli.training.optimizer import Optimizer
 from dartcli.training.program import Engine, Program, Taken, add_prefix, strip_prefix
 
@@ -60,10 +61,12 @@ class Stepper:
         """Why steps are eager although a graph was requested."""
         capture = capture or (capture_cuda_graph if device.type == "cuda" else None)
         # sparse gradients have no static shape, so such a step cannot be captured
-        wanted = plan.cuda_graph and plan.optimizer == "adam"
+        shared = isinstance(program, SharedProgram)
+        wanted = plan.cuda_graph and plan.optimizer == "adam" and not shared
         self.capture = capture if wanted else None
         if capture is not None and plan.cuda_graph and not wanted:
-            self.remark = f"optimizer {plan.optimizer} cannot be captured; steps are eager"
+            what = "several processes" if shared else f"optimizer {plan.optimizer}"
+            self.remark = f"{what} cannot be captured; steps are eager"
         self._captured: CapturedStep | None = None
         self._side: Any = None
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dartcli import metrics
 from dartcli.data.manifest import Prepared
 from dartcli.data.tensors import FALSE_POSITIVE, Interactions
+from dartcli.denoising.processes import Processes
 from dartcli.training.checkpoint import CheckpointWriter
 from dartcli.training.components import Components, build_components, build_model, restart
 from dartcli.training.configuration import Configuration
@@ -124,7 +125,7 @@ class SeedTraining:
         Seed of the training.
     device
         Where to train.
-    writer, position
+    writer, position, processes
         As for :class:`dartcli.training.loop.TrainingLoop`.
     initial
         Gives the first network its initial weights; None = those of the seed.
@@ -146,8 +147,9 @@ class SeedTraining:
         writer: CheckpointWriter | None = None,
         position: Position | None = None,
         initial: Callable[[nn.Module], None] | None = None,
+        processes: Processes | None = None,
     ) -> None:
-        self.initial = initial
+        self.initial, self.processes = initial, processes
         self.configuration, self.prepared = configuration, prepared
         self.seed, self.device = seed, device
         self.writer, self.position = writer, position
@@ -239,6 +241,7 @@ class SeedTraining:
             stage=stage,
             writer=self.writer,
             position=position,
+            processes=self.processes,
         )
 
     def _hand_on(self, components: Components, stage: Stage) -> Components | None:
@@ -292,10 +295,12 @@ class SeedTraining:
         found = {
             **compute_metrics(logits[report], test),
             **compute_group_metrics(logits[report], test, components.counts, GROUPS),
-            **measure_lists(
-                model, components.recorded_train, test, self.prepared, TOP_K, limited=True
-            ),
         }
+        if len(components.training.recorded) <= len(components.recorded_train):
+            # of a streamed table, only some rows are here: what a user has seen is not known
+            found |= measure_lists(
+                model, components.recorded_train, test, self.prepared, TOP_K, limited=True
+            )
         measured = SeedMetrics(
             seed=self.seed,
             split_seed=self.prepared.manifest.split_seed or 0,

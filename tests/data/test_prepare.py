@@ -76,14 +76,19 @@ def test_another_protocol_or_seed_does_not_read_the_source_again() -> None:
     assert len(CALLS) == 1
 
 
+def read_files(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*.*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 def test_the_same_seed_gives_the_same_bytes(home: Path) -> None:
     first = prepare_split(toy(), DataOptions(), STRICT, 3)
-    before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
+    before = read_files(first.folder)
     import shutil
 
     shutil.rmtree(home)
     second = prepare_split(toy(), DataOptions(), STRICT, 3)
-    assert {path.name: path.read_bytes() for path in second.folder.iterdir()} == before
+    assert read_files(second.folder) == before
 
 
 def test_the_manifest_contains_the_counts() -> None:
@@ -235,7 +240,11 @@ def test_codes_map_back_to_raw_ids() -> None:
 
 def test_the_manifest_lists_files_and_checksums() -> None:
     data = prepare_split(toy(), DataOptions(), STRICT, 0)
-    assert set(data.manifest.files) == {"train.parquet", "valid.parquet", "test.parquet"}
+    names = ("train", "valid", "test")
+    columns = {
+        f"columns/{split}/{name}.npy" for split in names for name in ("fields", "label", "kind")
+    } | {"columns/train/pairs.npy"}
+    assert set(data.manifest.files) == {f"{name}.parquet" for name in names} | columns
     for name, file in data.manifest.files.items():
         content = (data.folder / name).read_bytes()
         assert (file.sha256, file.size) == (hashlib.sha256(content).hexdigest(), len(content))

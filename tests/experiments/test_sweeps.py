@@ -577,3 +577,45 @@ def test_long_names_leave_room_for_the_figure(home: Path) -> None:
     # a warning of the drawing library would be an error here
     assert len(run_analysis("compare", [found]).figures) == 2
     assert dart("analyze", "compare", "trial").exit_code == 0
+
+
+def test_shards_of_two_machines_merge_to_the_whole_sweep(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("sweep", *FLAGS, "--no-tune-base", "--seeds", "0-1", "--name", "s", "--jobs", "1")
+    whole = dart(*words, "--json")
+    parts = []
+    for number in (1, 2):
+        monkeypatch.setenv("DART_HOME", str(tmp_path / f"machine{number}"))
+        assert dart(*words, "--shard", f"{number}/2", "-q").stdout == "s\n"
+        parts.append(tmp_path / f"machine{number}" / "sweeps" / "s")
+        assert len(find_sweep("s").finished()) == 2
+    monkeypatch.setenv("DART_HOME", str(tmp_path / "merged"))
+    merge = ("sweep", "--name", "s", "--merge", str(parts[0]), "--merge", str(parts[1]), "--json")
+    merged, again = dart(*merge), dart(*merge)
+    assert merged.exit_code == 0, merged.stderr
+    assert merged.stdout == again.stdout
+    one, other = json.loads(whole.stdout), json.loads(merged.stdout)
+    for row in (*one["rows"], *other["rows"]):
+        del row["seconds"]
+    assert one == other
+    # the same row with another result
+    _, row = Sweep(parts[0]).finished()[0]
+    other_metrics = row.metrics.model_copy(update={"test_auc": 0.1})
+    Sweep(parts[0]).write(row.model_copy(update={"metrics": other_metrics}))
+    refused = dart(*merge)
+    assert refused.exit_code == 1
+    assert "another test AUC (0.1)" in refused.stderr
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1/0", "half", "1"])
+def test_an_invalid_shard_is_refused(home: Path, text: str) -> None:
+    result = dart("sweep", *FLAGS, "--shard", text)
+    assert result.exit_code == 2
+    assert f"invalid value for `--shard`: '{text}'" in result.stderr
+
+
+def test_only_sweeps_are_merged(home: Path, tmp_path: Path) -> None:
+    result = dart("sweep", "--merge", str(tmp_path))
+    assert result.exit_code == 2
+    assert "no sweep" in result.stderr

@@ -340,8 +340,8 @@ def test_an_unknown_setting_further_down_is_answered_with_the_settings_there() -
     with pytest.raises(
         UsageError,
         match=r"`settings\.training\.foo`.*"
-        r"batch_size, cuda_graph, epochs, learning_rate, optimizer, patience, snapshots, "
-        r"weight_decay\.$",
+        r"batch_size, cuda_graph, epochs, learning_rate, optimizer, patience, ranking, "
+        r"snapshots, weight_decay, window\.$",
     ):
         validate(Settings, {"training": {"foo": 1}}, "settings")
 
