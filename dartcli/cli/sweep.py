@@ -169,10 +169,7 @@ def sweep(
     with progress.loading_torch():
         from dartcli.data import registry
         from dartcli.experiments import sweep_plan
-        from dartcli.experiments.search import run_search
-        from dartcli.experiments.sweep_merge import parse_shard
         from dartcli.experiments.sweep_plan import PRESETS, Plan
-        from dartcli.experiments.sweep_runner import run_sweep
 
         for one in _split_names(datasets):
             registry.find_dataset(one)
@@ -197,19 +194,26 @@ def sweep(
         device=device,
     )
     chosen = name or f"{preset or 'sweep'}-{plan.protocol}"
-    if is_search and shard:
-        raise UsageError("a search cannot be divided by `--shard`: its choice needs all trainings.")
     if dry_run:
         _print_dry_run(plan, chosen, is_search=is_search, json=json)
         return
-    with progress.sweep_bar() as bar:
-        found = (
-            run_search(plan, chosen, jobs=jobs, progress=bar)
-            if is_search
-            else run_sweep(plan, chosen, jobs=jobs, shard=parse_shard(shard or "1/1"), progress=bar)
-        )
+    found = _run(plan, chosen, is_search=is_search, jobs=jobs, shard=shard)
     analysis = "search" if is_search else None if shard else "compare"
     _print_found(found, quiet=quiet, json=json, analysis=analysis)
+
+
+def _run(plan: Plan, name: str, *, is_search: bool, jobs: int | None, shard: str | None) -> Sweep:
+    from dartcli.experiments.search import run_search
+    from dartcli.experiments.sweep_merge import parse_shard
+    from dartcli.experiments.sweep_runner import run_sweep
+
+    if is_search and shard:
+        raise UsageError("a search cannot be divided by `--shard`: its choice needs all trainings.")
+    part = parse_shard(shard or "1/1")
+    with progress.sweep_bar() as bar:
+        if is_search:
+            return run_search(plan, name, jobs=jobs, progress=bar)
+        return run_sweep(plan, name, jobs=jobs, shard=part, progress=bar)
 
 
 def _print_found(

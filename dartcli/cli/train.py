@@ -82,8 +82,7 @@ def train(
         typer.Option(
             "--r",
             metavar="SHARE",
-            help="Share of the flagged interactions to relabel; the others are discarded. auto "
-            "relabels those that the distribution of the loss makes sure of."
+            help="Share of the flagged interactions to relabel, or auto; the others are discarded."
             + options.default("0.5"),
             rich_help_panel=STRATEGY,
         ),
@@ -92,8 +91,7 @@ def train(
         str | None,
         typer.Option(
             metavar="RATE",
-            help="Maximum share of the interactions to flag; auto estimates it from the "
-            "distribution of the loss." + options.default("0.02"),
+            help="Maximum share of the interactions to flag, or auto." + options.default("0.02"),
             rich_help_panel=STRATEGY,
         ),
     ] = None,
