@@ -237,7 +237,7 @@ def resolve(name: str) -> torch.device:
     except RuntimeError as error:
         raise UsageError(f"no device {name!r}. Use `auto`, `cpu`, `cuda`, or `cuda:1`.") from error
     if device.type == "cpu":
-        return torch.device("cpu")
+        return check_device(torch.device("cpu"))
     if device.type != "cuda":
         raise UsageError(
             f"device {name!r} is not supported. Use `auto`, `cpu`, `cuda`, or `cuda:1`."

@@ -40,7 +40,7 @@ def test_help_fits_into_eighty_columns_and_its_examples_use_existing_flags(
 def test_tables_fit_into_eighty_columns(capsys: pytest.CaptureFixture[str]) -> None:
     runs = [find_run("one"), find_run("two")]
     for run in runs:
-        print_run(run, json=False)
+        print_run(run, quiet=False, json=False)
     for name in catalog.names("analyses"):
         analysis = catalog.load("analyses", name)
         # these compare several runs
