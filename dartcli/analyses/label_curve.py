@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.figures import (
     BASELINE,
     REFERENCE_LINE,
+    RUN_COLORS,
     Floats,
     draw_legend,
     new_figure,
@@ -65,7 +67,7 @@ def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
         name="label-curve",
         title="Trusted labels",
         sentences=tuple(sentence for cell in cells for sentence in _describe(cell)),
-        tables=tuple(_tabulate(cell) for cell in cells),
+        tables=(*map(_tabulate, cells), _tabulate_detector(cells)),
         figures={"label-curve": _draw(cells)},
         numbers={"protocol": comparison.protocol, "cells": cells},
     )
@@ -146,17 +148,31 @@ def _tabulate(cell: dict[str, Any]) -> Table:
             interval_cell(point["t_interval"]),
             p_cell(point["p_holm"]),
             Marked(None if share is None else 100 * share, 0),
-            *(Marked(point[name], 3) for name in DETECTION),
         )
 
     return Table(
         title=f"{cell['dataset']} {cell['model']}: test AUC minus base in units of 1e-4, paired by "
-        "seed; the detector on training positives without granted label",
-        columns=(
-            *("method", "verdict", "mean", "95% CI", "p (Holm)", "gap closed %"),
-            *(f"detector {name}" for name in DETECTION.values()),
-        ),
+        "seed",
+        columns=("method", "verdict", "mean", "95% CI", "p (Holm)", "gap closed %"),
         rows=tuple(map(row, (*cell["others"], *cell["points"]))),
+    )
+
+
+def _tabulate_detector(cells: Sequence[dict[str, Any]]) -> Table:
+    """Return how well false positives were detected; a dash if labels do not tell for a seed."""
+    return Table(
+        title="The detector on training positives without granted label, mean over seeds",
+        columns=("dataset", "model", "labels", *DETECTION.values()),
+        rows=tuple(
+            (
+                cell["dataset"],
+                cell["model"],
+                point["labels"],
+                *(Marked(point[name], 3) for name in DETECTION),
+            )
+            for cell in cells
+            for point in cell["points"]
+        ),
     )
 
 
@@ -185,11 +201,13 @@ def _draw(cells: Sequence[dict[str, Any]]) -> Figure:
 
 
 def _draw_gain(panel: Axes, cell: dict[str, Any]) -> None:
-    for number, one in enumerate(cell["others"]):
+    # the first color is that of the curve
+    colors = itertools.cycle(RUN_COLORS[1:])
+    for one in cell["others"]:
         is_reference = one["method"] in cell["references"]
         panel.axhline(
             1e4 * one["minus_base"],
-            color=BASELINE if is_reference else run_color(number + 1),
+            color=BASELINE if is_reference else next(colors),
             ls=(0, (1, 1.5)) if is_reference else "-",
             lw=1,
             label=one["method"],

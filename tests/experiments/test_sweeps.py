@@ -506,8 +506,10 @@ def test_the_label_curve_has_gain_and_detection_by_number_of_labels(home: Path) 
     assert [point["labels"] for point in cell["points"]] == [20, 400]
     assert [one["method"] for one in cell["others"]] == ["clean", "trusted (all)"]
     for point in cell["points"]:
-        gains = [(auc[point["method"], seed] or 0) - (auc["base", seed] or 0) for seed in range(3)]
-        assert point["minus_base"] == pytest.approx(statistics.fmean(gains), abs=1e-12)
+        differences = [
+            (auc[point["method"], seed] or 0) - (auc["base", seed] or 0) for seed in range(3)
+        ]
+        assert point["minus_base"] == pytest.approx(statistics.fmean(differences), abs=1e-12)
     detected = [
         row.metrics.detector_auc for entry, row in found.finished() if entry.arm == "trusted (400)"
     ]
@@ -517,8 +519,9 @@ def test_the_label_curve_has_gain_and_detection_by_number_of_labels(home: Path) 
     )
     assert len(result.sentences) == 2
     assert "trusted (400): test AUC" in result.sentences[1]
-    (table,) = result.tables
-    assert [row[0] for row in table.rows] == [
+    gains, detector = result.tables
+    assert [row[2] for row in detector.rows] == [20, 400]
+    assert [row[0] for row in gains.rows] == [
         *("clean", "trusted (all)", "trusted (20)", "trusted (400)")
     ]
     with pytest.raises(RunError, match="trusted labels"):
