@@ -191,6 +191,6 @@ def _suggest_labels(detection: Detection) -> str:
     """Return how many labels would probably be informative, if their gain per label stays."""
     gain = detection.prior_log_loss - detection.log_loss
     if gain <= 0:
-        return "Nothing suggests that a few more labels would help."
+        return f"How many labels would help cannot be estimated; try {2 * detection.trusted:,}."
     needed = float(f"{detection.trusted * (detection.error / gain) ** 2:.1e}")
     return f"If the gain stays as it is, about {max(needed, detection.trusted + 1):,.0f} would."

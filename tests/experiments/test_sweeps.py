@@ -9,6 +9,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -201,21 +202,23 @@ def test_a_process_that_dies_costs_one_training(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed: list[int] = []
+    # each takes more than a second
+    longer = {**SMALL, "training.epochs": [400], "training.patience": [400]}
 
     def progress(state: SweepProgress) -> None:
         if state.latest is not None and not killed:
-            # the other one is at work now
             import multiprocessing
 
-            victim = multiprocessing.active_children()[0]
-            killed.append(victim.pid or 0)
-            os.kill(victim.pid or 0, signal.SIGKILL)
+            victim = multiprocessing.active_children()[0].pid or 0
+            killed.append(victim)
+            # one of the two waits for its next training until this function returns
+            threading.Timer(0.3, os.kill, (victim, signal.SIGKILL)).start()
 
     with pytest.raises(TrainingError, match=r"1 of 6 .*-9"):
-        run_sweep(plan(seeds=(0, 1, 2)), "trial", jobs=2, progress=progress)
+        run_sweep(plan(seeds=(0, 1, 2), grid=longer), "trial", jobs=2, progress=progress)
     assert len(killed) == 1
     assert len(find_sweep("trial").finished()) == 5
-    run_sweep(plan(seeds=(0, 1, 2)), "trial", jobs=1)
+    run_sweep(plan(seeds=(0, 1, 2), grid=longer), "trial", jobs=1)
     assert len(find_sweep("trial").finished()) == 6
 
 
