@@ -159,9 +159,10 @@ def _tabulate(cell: dict[str, Any]) -> Table:
 
 
 def _tabulate_detector(cells: Sequence[dict[str, Any]]) -> Table:
-    """Return how well false positives were detected; a dash if labels do not tell for a seed."""
+    """Return how well false positives were detected; a dash if labels tell in no seed."""
     return Table(
-        title="The detector on training positives without granted label, mean over seeds",
+        title="The detector on training positives without granted label, mean over the seeds in "
+        "which the labels tell false positives from others",
         columns=("dataset", "model", "labels", *DETECTION.values()),
         rows=tuple(
             (
