@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -284,6 +285,11 @@ def _run_pool(trainings: Iterable[PlannedTraining], sweep: Sweep, count: int) ->
                 row = None if error else sweep.row(training.entry.key)
                 yield training, row or error or "its row cannot be read."
             fill()
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            "all processes of the sweep ended unexpectedly, probably out of memory. Finished "
+            "trainings are kept; run the same command again, with fewer `--jobs`."
+        ) from error
     finally:
         pool.stop()  # type: ignore[no-untyped-call]
         pool.join()

@@ -222,6 +222,18 @@ def test_a_process_that_dies_costs_one_training(
     assert len(find_sweep("trial").finished()) == 6
 
 
+@pytest.mark.faults
+def test_a_sweep_whose_processes_all_die_ends_in_a_sentence(home: Path) -> None:
+    import multiprocessing
+
+    def progress(state: SweepProgress) -> None:
+        for victim in multiprocessing.active_children() if state.latest is not None else ():
+            os.kill(victim.pid or 0, signal.SIGKILL)
+
+    with pytest.raises(TrainingError, match=r"ended unexpectedly|of 12 trainings failed"):
+        run_sweep(plan(seeds=range(6)), "trial", jobs=2, progress=progress)
+
+
 def test_under_strict_the_base_is_tuned_on_validation_and_all_have_its_setting(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
