@@ -53,16 +53,13 @@ KEPT: Final = (
     "detector_precision",
     "detector_calibration_error",
     "test_auc",
-    "test_auc_tail_items",
-    "test_auc_inactive_users",
 )
-COLUMNS: Final = {"user": 0, "item": 1}
 
 
 def choose_pool(components: Components, pool: str, random: Random) -> Tensor:
     """Return the rows of the training positives that labels may come from."""
     table = components.recorded_train
-    rows = torch.nonzero((table.kind == TRUE_POSITIVE) | (table.kind == FALSE_POSITIVE))[:, 0]
+    rows = torch.nonzero(table.is_labeled)[:, 0]
     user, item = table.fields[rows, 0], table.fields[rows, 1]
     counts = components.counts
     if pool == "heavy users":

@@ -51,16 +51,21 @@ def write_log(folder: Path, rows: int) -> None:
         ).write_parquet(folder / f"part-{start // PART:03d}.parquet")
 
 
-def _prepare(folder: str) -> tuple[float, int, int]:
-    """Prepare the log in ``folder``; return seconds, peak memory in bytes, and rows kept."""
-    os.environ["DART_HOME"] = str(Path(folder) / "home")
-    options = LogOptions(
+def describe_log(folder: str) -> LogOptions:
+    """Return the meaning of the columns of the log in ``folder``."""
+    return LogOptions(
         inputs=(f"{folder}/*.parquet",),
         user="user_id",
         item="item_id",
         noisy_if="dwell_seconds < 10",
         time="ts",
     )
+
+
+def _prepare(folder: str) -> tuple[float, int, int]:
+    """Prepare the log in ``folder``; return seconds, peak memory in bytes, and rows kept."""
+    os.environ["DART_HOME"] = str(Path(folder) / "home")
+    options = describe_log(folder)
     began = time.perf_counter()
     data = prepare_split(log_dataset("bench"), options, PROTOCOLS["strict"], 0)
     seconds = time.perf_counter() - began

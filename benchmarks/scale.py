@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._data import row_counts
-from benchmarks.preprocess import write_log
+from benchmarks.preprocess import describe_log, write_log
 from benchmarks.timing import Benchmark, in_own_process, peak_memory
-from dartcli.data.logs.schema import LogOptions
 from dartcli.data.prepare import preprocess_log
 from dartcli.experiments.train import train_run
 
@@ -25,13 +24,7 @@ from dartcli.experiments.train import train_run
 def _prepare(folder: str) -> tuple[float, int]:
     """Prepare the log in ``folder``; return seconds and peak memory in bytes."""
     os.environ["DART_HOME"] = str(Path(folder) / "home")
-    log = LogOptions(
-        inputs=(f"{folder}/*.parquet",),
-        user="user_id",
-        item="item_id",
-        noisy_if="dwell_seconds < 10",
-        time="ts",
-    )
+    log = describe_log(folder)
     began = time.perf_counter()
     preprocess_log("bench", log)
     return time.perf_counter() - began, peak_memory()

@@ -19,11 +19,10 @@ from dartcli.experiments.sweep import Sweep
 from dartcli.experiments.verdict import MIN_SEEDS
 from dartcli.metrics.statistics import PairedDifference
 from dartcli.reporting.analysis import Analysis, AnalysisResult
-from dartcli.reporting.phrases import count, interval_cell
+from dartcli.reporting.phrases import count, interval_cell, name_metric
 from dartcli.reporting.table import Marked, Table
 
 RECORDED: Final = "valid_auc_recorded"
-CLEAN: Final = "test_auc"
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def find_choices(comparison: Comparison) -> Iterator[Choice]:
         for label in comparison.contenders:
             if label in comparison.references or label == comparison.base.label:
                 continue
-            recorded, clean = (comparison.pair(where, label, one) for one in (RECORDED, CLEAN))
+            recorded, clean = (comparison.pair(where, label, one) for one in (RECORDED, None))
             if recorded and clean and min(recorded.n, clean.n) >= MIN_SEEDS:
                 yield Choice(where, label, recorded, clean)
 
@@ -77,12 +76,13 @@ def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
             f"no strategy was trained with base on {MIN_SEEDS} seeds or more. Train one with "
             "`dart sweep --strategies base,dart --seeds 0-4`."
         )
+    truth = name_metric(comparison.metric)
     return AnalysisResult(
         name="auto",
         title="Choosing between base and a strategy by recorded validation",
-        sentences=tuple(_sentences(choices)),
+        sentences=tuple(_sentences(choices, truth)),
         tables=tuple(
-            _table(where, [one for one in choices if one.where == where])
+            _table(where, truth, [one for one in choices if one.where == where])
             for where in dict.fromkeys(one.where for one in choices)
         ),
         numbers={
@@ -108,16 +108,16 @@ def _count(choices: Sequence[Choice]) -> dict[str, int]:
     }
 
 
-def _sentences(choices: Sequence[Choice]) -> Iterator[str]:
+def _sentences(choices: Sequence[Choice], truth: str) -> Iterator[str]:
     found = _count(choices)
     yield (
-        f"Choosing by recorded validation AUC kept the arm with the higher test AUC in "
+        f"Choosing by recorded validation AUC kept the arm with the higher {truth} in "
         f"{found['right']:,} of {count(found['cases'], 'case')}; always keeping base would have "
         f"been right in {found['base_is_better']:,}."
     )
     yield (
         f"It kept the candidate in {count(found['kept'], 'case')}, rightly in "
-        f"{found['kept_and_right']:,}. The test AUC tells the arms apart in "
+        f"{found['kept_and_right']:,}. The {truth} tells the arms apart in "
         f"{count(found['clear'], 'case')}; the choice was right in {found['clear_and_right']:,}."
     )
     for one in choices:
@@ -125,15 +125,15 @@ def _sentences(choices: Sequence[Choice]) -> Iterator[str]:
             direction = "raises" if one.recorded.mean > 0 else "lowers"
             yield (
                 f"{' '.join(one.where)}: {one.candidate} {direction} the recorded validation AUC "
-                "and does the opposite to the test AUC, so false positives are not equally likely "
+                f"and does the opposite to the {truth}, so false positives are not equally likely "
                 "for every positive there."
             )
 
 
-def _table(where: Where, choices: Sequence[Choice]) -> Table:
+def _table(where: Where, truth: str, choices: Sequence[Choice]) -> Table:
     return Table(
         title=f"{' '.join(where)}: minus base in units of 1e-4, paired by seed; the recorded "
-        "validation AUC decides, the test AUC is the truth",
+        f"validation AUC decides, the {truth} is the truth",
         columns=("candidate", "recorded", "recorded CI", "test", "test CI", "keeps", "right"),
         rows=tuple(
             (

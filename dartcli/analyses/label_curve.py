@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from dartcli.errors import RunError
-from dartcli.experiments.comparison import Comparison, Contender, Difference
+from dartcli.experiments.comparison import Comparison, Contender, Difference, Where
 from dartcli.experiments.run import Run
 from dartcli.experiments.sweep import Sweep
 from dartcli.reporting.analysis import Analysis, AnalysisResult
@@ -29,6 +29,7 @@ from dartcli.reporting.phrases import (
     confidence_interval,
     interval_cell,
     join_words,
+    name_metric,
     p_cell,
     signed,
 )
@@ -62,7 +63,8 @@ def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
             "no training has a number of trusted labels. Train some with `dart sweep --preset "
             "label-curve`, or with `dart train --strategy trusted --trusted 500`."
         )
-    cells = [_list_cell(comparison, where) for where in comparison.cells]
+    differences = comparison.differences()
+    cells = [_list_cell(comparison, where, differences) for where in comparison.cells]
     return AnalysisResult(
         name="label-curve",
         title="Trusted labels",
@@ -79,17 +81,17 @@ def _count_labels(contender: Contender) -> int:
     0 without labels, and if all that there are were granted.
     """
     numbers = [number for number in contender.trusted.values() if isinstance(number, int)]
-    if not numbers or len(numbers) < len(contender.trusted):
-        return 0
-    # a strategy that ignores labels is not named after them
-    return sum(numbers) if contender.label != contender.strategy else 0
+    return sum(numbers) if len(numbers) == len(contender.trusted) else 0
 
 
-def _list_cell(comparison: Comparison, where: tuple[str, str]) -> dict[str, Any]:
-    found = [one for one in comparison.differences() if one.where == where]
+def _list_cell(
+    comparison: Comparison, where: Where, differences: Sequence[Difference]
+) -> dict[str, Any]:
+    found = [one for one in differences if one.where == where]
     return {
         "dataset": where[0],
         "model": where[1],
+        "metric": name_metric(comparison.metric),
         "points": sorted(
             (_list_point(comparison, one) for one in found if _count_labels(one.contender)),
             key=lambda point: (point["curve"], point["labels"]),
@@ -134,7 +136,7 @@ def _describe(cell: dict[str, Any]) -> Iterator[str]:
         amount += f", {confidence_interval(most['t_interval'])}"
     share = most["gap_closed"]
     gap = "" if share is None else f", {share:.0%} of what all labels would give (`clean`)"
-    yield f"{place}, {most['method']}: test AUC {amount}{gap}."
+    yield f"{place}, {most['method']}: {cell['metric']} {amount}{gap}."
 
 
 def _tabulate(cell: dict[str, Any]) -> Table:
@@ -151,8 +153,8 @@ def _tabulate(cell: dict[str, Any]) -> Table:
         )
 
     return Table(
-        title=f"{cell['dataset']} {cell['model']}: test AUC minus base in units of 1e-4, paired by "
-        "seed",
+        title=f"{cell['dataset']} {cell['model']}: {cell['metric']} minus base in units of 1e-4, "
+        "paired by seed",
         columns=("method", "verdict", "mean", "95% CI", "p (Holm)", "gap closed %"),
         rows=tuple(map(row, (*cell["others"], *cell["points"]))),
     )
@@ -195,7 +197,7 @@ def _draw(cells: Sequence[dict[str, Any]]) -> Figure:
         for band in range(bands):
             share_limits(drawn[2 * columns * band : 2 * columns * (band + 1) : 2])
         for first in range(0, len(drawn), 2 * columns):
-            drawn[first].set_ylabel("test AUC minus base (1e-4)")
+            drawn[first].set_ylabel(f"{cells[0]['metric']} minus base (1e-4)")
             drawn[first + 1].set_ylabel("detector")
         draw_legend(figure, drawn)
     return figure

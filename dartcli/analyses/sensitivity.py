@@ -49,7 +49,7 @@ class Curve:
 
 def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
     """Return AUC, precision, and recall along every option that takes several values."""
-    comparison = Comparison(subjects)
+    comparison = Comparison(subjects, METRIC)
     curves = [curve for where in comparison.cells for curve in _find_curves(comparison, where)]
     if not curves:
         raise RunError(

@@ -14,6 +14,7 @@ from dartcli.errors import RunError
 from dartcli.experiments.configure import load_run_data, load_run_interactions
 from dartcli.experiments.run import MODEL, Run
 from dartcli.metrics.labeled import LabeledScores, resample_differences
+from dartcli.metrics.statistics import extrapolate_size
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.phrases import confidence_interval, interval_cell, signed
 from dartcli.reporting.table import Marked, Table
@@ -152,8 +153,7 @@ def _suggest(one: dict[str, Any]) -> str:
     low, high = one["bootstrap_interval"]
     if not one["minus_base"]:
         return "No number of labels can be suggested, because the estimate is 0."
-    factor = ((high - low) / 2 / one["minus_base"]) ** 2
-    needed = float(f"{one['labels'] * max(factor, 1.0):.1e}")
+    needed = extrapolate_size(one["labels"], (high - low) / 2, one["minus_base"])
     return (
         f"If the difference is as large as estimated, about {needed:,.0f} labels in all (now "
         f"{one['labels']:,}) would probably show it."

@@ -61,6 +61,11 @@ class Interactions:
         return self.label * (self.kind != FALSE_POSITIVE)
 
     @property
+    def is_labeled(self) -> Tensor:
+        """Bool[N]: whether the row is a positive with ground truth."""
+        return (self.kind == TRUE_POSITIVE) | (self.kind == FALSE_POSITIVE)
+
+    @property
     def positives(self) -> int:
         """Number of rows with label 1."""
         return int((self.label > 0).sum())

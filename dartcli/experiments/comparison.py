@@ -40,7 +40,7 @@ class Contender:
     options: dict[str, Any] = field(hash=False)
     """All its options."""
     trusted: dict[str, int | str] = field(default_factory=dict, hash=False)
-    """Trusted labels that it was granted, by setting; empty without any."""
+    """Trusted labels that it learns from, by setting; empty without any."""
 
 
 @dataclass(frozen=True)

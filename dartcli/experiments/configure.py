@@ -151,8 +151,8 @@ def label_strategy(
 ) -> str:
     """Return the name of a strategy with what is not default: ``trusted (500, beta=0.1)``.
 
-    ``trusted`` has the labels that are granted, by setting. Those of training are shown only for a
-    strategy that learns from them.
+    ``trusted`` has the labels that are granted, by setting; only those that it learns from are
+    shown.
     """
     defaults = resolve_strategy(name, {}, protocol)
     shown = {key: value for key, value in options.items() if value != defaults.get(key)}
@@ -160,17 +160,26 @@ def label_strategy(
         f"{key}={value if isinstance(value, str) else json.dumps(value)}"
         for key, value in shown.items()
     ]
-    if trusted.get("trusted_valid"):
-        texts.insert(0, f"trusted_valid={trusted['trusted_valid']}")
-    if trusted.get("trusted") and catalog.load("strategies", name).stages > 1:
-        texts.insert(0, str(trusted["trusted"]))
+    learned = select_labels(name, trusted)
+    if "trusted_valid" in learned:
+        texts.insert(0, f"trusted_valid={learned['trusted_valid']}")
+    if "trusted" in learned:
+        texts.insert(0, str(learned["trusted"]))
     return f"{name} ({', '.join(texts)})" if texts else name
 
 
 def granted_labels(settings: Settings) -> dict[str, int | str]:
-    """Return how many trusted labels are granted, by setting; those of 0 are left out."""
-    found = {"trusted": settings.trusted, "trusted_valid": settings.trusted_valid}
-    return {key: number for key, number in found.items() if number}
+    """Return how many trusted labels a training learns from, by setting."""
+    granted = {"trusted": settings.trusted, "trusted_valid": settings.trusted_valid}
+    return select_labels(settings.strategy.name, granted)
+
+
+def select_labels(strategy: str, granted: Mapping[str, int | str]) -> dict[str, int | str]:
+    """Return the numbers of labels, by setting, that matter to a strategy and are not 0."""
+    reads = catalog.load("strategies", strategy).reads_trusted
+    return {
+        key: number for key, number in granted.items() if number and (reads or key != "trusted")
+    }
 
 
 def label_teaching(teaching: Teaching) -> str:

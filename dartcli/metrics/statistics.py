@@ -101,6 +101,15 @@ def expect_maximum(count: int) -> float:
     return float(quad(lambda x: x * count * norm.pdf(x) * norm.cdf(x) ** (count - 1), -9, 9)[0])
 
 
+def extrapolate_size(size: int, uncertainty: float, effect: float) -> float:
+    """Return the size at which an effect is as large as its uncertainty, to two digits.
+
+    The uncertainty shrinks with the square root of the size, as a standard error does, and the
+    effect is taken to stay as it is; it must not be 0. At least ``size``.
+    """
+    return float(f"{size * max((uncertainty / effect) ** 2, 1.0):.1e}")
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected for multiple comparisons, in the order given.
 

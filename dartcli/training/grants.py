@@ -42,7 +42,7 @@ def draw_trusted(table: Interactions, number: int | str, seed: int, setting: str
     UsageError
         If fewer positives have ground truth.
     """
-    known = torch.nonzero((table.kind == TRUE_POSITIVE) | (table.kind == FALSE_POSITIVE))[:, 0]
+    known = torch.nonzero(table.is_labeled)[:, 0]
     wanted = len(known) if number == "all" else int(number)
     if wanted > len(known) or (number == "all" and not wanted):
         split = "validation" if setting == "trusted_valid" else "training"

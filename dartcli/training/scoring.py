@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dartcli import metrics
 from dartcli.data.columns import ITEM, LABEL, NOISY, RATING, USER
-from dartcli.data.tensors import FALSE_POSITIVE, TRUE_POSITIVE, UNKNOWN_POSITIVE, Interactions
+from dartcli.data.tensors import FALSE_POSITIVE, UNKNOWN_POSITIVE, Interactions
 from dartcli.denoising import TrainingTable
 from dartcli.training.grants import estimate_clean_auc
 
@@ -50,23 +50,21 @@ def compute_metrics(logit: Tensor, table: Interactions) -> dict[str, float]:
     """
     label = table.clean_label
     kept = table.kind != FALSE_POSITIVE
-    is_known = bool(((table.kind == TRUE_POSITIVE) | (table.kind == FALSE_POSITIVE)).any())
+    is_known = bool(table.is_labeled.any())
     has_unknown = bool((table.kind == UNKNOWN_POSITIVE).any())
+    labeled = float("nan")
+    if is_known and has_unknown:
+        labeled = estimate_clean_auc(logit, table, torch.nonzero(table.is_labeled)[:, 0])
     user = table.fields[:, 0]
     users = int(user.max()) + 1 if len(user) else 0
     return {
         "auc": metrics.auc(logit, label),
         "auc_without_fp": metrics.auc(logit[kept], label[kept]) if is_known else float("nan"),
-        "auc_labeled": _estimate_auc(logit, table) if is_known and has_unknown else float("nan"),
+        "auc_labeled": labeled,
         "log_loss": metrics.log_loss(logit, label),
         "calibration_error": metrics.calibration_error(logit, label),
         "auc_per_user": metrics.grouped_auc(logit, label, user, users),
     }
-
-
-def _estimate_auc(logit: Tensor, table: Interactions) -> float:
-    labeled = (table.kind == TRUE_POSITIVE) | (table.kind == FALSE_POSITIVE)
-    return estimate_clean_auc(logit, table, torch.nonzero(labeled)[:, 0])
 
 
 def compute_group_metrics(

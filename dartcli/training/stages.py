@@ -14,6 +14,7 @@ from dartcli import metrics
 from dartcli.data.seeds import derived_seed
 from dartcli.data.tensors import FALSE_POSITIVE, TRUE_POSITIVE, UNKNOWN_POSITIVE
 from dartcli.denoising import Evidence, Strategy
+from dartcli.metrics.statistics import extrapolate_size
 from dartcli.models._layers import JointTable
 from dartcli.signals._detector import Detection, detect
 from dartcli.training.components import Components
@@ -79,7 +80,7 @@ def measure_detection(found: Identification, components: Components) -> dict[str
         "detector_prior_log_loss": detection.prior_log_loss,
     }
     kind = components.recorded_train.kind.cpu()[found.evidence.row]
-    hidden = (kind == TRUE_POSITIVE) | (kind == FALSE_POSITIVE)
+    hidden = components.recorded_train.is_labeled.cpu()[found.evidence.row]
     hidden[found.trusted] = False
     if probability is None or not bool(hidden.any()):
         return losses
@@ -192,5 +193,5 @@ def _suggest_labels(detection: Detection) -> str:
     gain = detection.prior_log_loss - detection.log_loss
     if gain <= 0:
         return f"How many labels would help cannot be estimated; try {2 * detection.trusted:,}."
-    needed = float(f"{detection.trusted * (detection.error / gain) ** 2:.1e}")
+    needed = extrapolate_size(detection.trusted, detection.error, gain)
     return f"If the gain stays as it is, about {max(needed, detection.trusted + 1):,.0f} would."
