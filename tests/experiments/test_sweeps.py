@@ -108,6 +108,11 @@ def test_labels_of_a_run_are_in_the_name_of_its_arm(home: Path) -> None:
         for number, strategy in ((0, "base"), (50, "trusted"), (100, "trusted"), (101, "dart"))
     ]
     assert list(Comparison(runs).contenders) == ["base", "trusted (50)", "trusted (100)", "dart"]
+    # labels that a strategy ignores do not put it on the label curve
+    option = {"name": "dart", "options": {"tau_m": 0.1}}
+    other = train_run(tree, name="ignores-labels", strategy=option, trusted=50)
+    with pytest.raises(RunError, match="trusted labels"):
+        run_analysis("label-curve", [runs[0], other])
 
 
 def test_a_grid_over_other_settings_makes_columns(home: Path) -> None:
