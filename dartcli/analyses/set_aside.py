@@ -93,21 +93,16 @@ def _split_seed(run: Run, seed: int) -> int:
 def _read(run: Run, seed: int, codes: dict[tuple[int, int], int]) -> LabeledScores:
     """Return the test scores of a seed; number its labeled interactions in ``codes``."""
     positives = load_positives(run, seed, "test")
-    scores = run.scores(seed).filter((pl.col("split") == "test") & (pl.col(LABEL) == 0))
-    found = []
-    for noisy in (False, True):
-        rows = positives.filter(pl.col(NOISY) == noisy)
-        # users unseen in training share a code, so their interactions are resampled together
-        numbers = [codes.setdefault(pair, len(codes)) for pair in rows.select(USER, ITEM).rows()]
-        found.append((rows["logit"].cast(pl.Float64).to_numpy(), np.array(numbers, dtype=np.int64)))
-    (true, true_code), (false, false_code) = found
+    negatives = run.scores(seed).filter((pl.col("split") == "test") & (pl.col(LABEL) == 0))
+    labeled = positives.drop_nulls(NOISY).sort(NOISY, maintain_order=True)
+    # users unseen in training share a code, so their interactions are resampled together
+    numbers = [codes.setdefault(pair, len(codes)) for pair in labeled.select(USER, ITEM).rows()]
     return LabeledScores(
-        true=true,
-        false=false,
-        negative=scores["logit"].cast(pl.Float64).to_numpy(),
+        score=labeled["logit"].cast(pl.Float64).to_numpy(),
+        is_false=labeled[NOISY].to_numpy(),
+        negative=negatives["logit"].cast(pl.Float64).to_numpy(),
         positives=len(positives),
-        true_code=true_code,
-        false_code=false_code,
+        code=np.array(numbers, dtype=np.int64),
     )
 
 

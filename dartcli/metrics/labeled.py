@@ -9,53 +9,61 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
 
 RESAMPLES: Final = 1000
 """Resamples of the labeled positives."""
-BLOCK: Final = 1 << 11
-"""True positives whose comparisons with false positives are in memory at once."""
 
 
 @dataclass(frozen=True)
 class LabeledScores:
-    """One test split as one model scores it: the labeled positives and the negatives."""
+    """A split as one model scores it: L labeled positives and N negatives."""
 
-    true: Floats
-    """Float64[T], scores of labeled true positives."""
-    false: Floats
-    """Float64[F], scores of labeled false positives."""
+    score: Floats
+    """Float64[L], scores of the labeled positives."""
+    is_false: npt.NDArray[np.bool_]
+    """Bool[L], whether each is a false positive."""
     negative: Floats
     """Float64[N], scores of the negatives."""
     positives: int
     """Number of positives, labeled or not."""
-    true_code: npt.NDArray[np.int64]
-    """Long[T], which labeled interaction each is; the codes are common to all splits."""
-    false_code: npt.NDArray[np.int64]
-    """Long[F]."""
+    code: Rows
+    """Long[L], which labeled interaction each is; the codes are common to all splits."""
+
+    def estimate_auc(self) -> float:
+        """Return the AUC if the labeled positives were drawn at random from all of them.
+
+        If all are labeled, it is the AUC against the clean labels. NaN if none is a true positive,
+        nothing is to be ranked below one, or a score is NaN.
+        """
+        return float(self.resample(np.ones((1, len(self.score))))[0])
 
     def resample(self, weights: Floats) -> Floats:
         """Return Float64[R], the AUC with each row of ``weights``.
 
-        ``weights`` is Float64[R, codes]: how often a labeled interaction was drawn. A true positive
-        is ranked against the negatives and against the false positives, each of which counts for as
-        many positives as there are to a labeled one. NaN where no true positive was drawn.
+        ``weights`` is Float64[R, L]: how often a labeled positive was drawn. A true positive is
+        ranked against the negatives and against the false positives, each of which counts for as
+        many positives as there are to a labeled one. NaN where :meth:`estimate_auc` is.
         """
-        of_true, of_false = weights[:, self.true_code], weights[:, self.false_code]
-        negatives = np.sort(self.negative)
-        below = np.searchsorted(negatives, self.true) + np.searchsorted(
-            negatives, self.true, side="right"
-        )
-        won = of_true @ (below / 2)
-        labeled = of_true.sum(axis=1) + of_false.sum(axis=1)
+        if np.isnan(self.score).any() or np.isnan(self.negative).any():
+            return np.full(len(weights), np.nan)
+        of_true, of_false = weights[:, ~self.is_false], weights[:, self.is_false]
+        true, false = self.score[~self.is_false], self.score[self.is_false]
+        below, below_or_tied = _count_below(true, np.sort(self.negative))
+        won = of_true @ ((below + below_or_tied) / 2)
+        order = false.argsort()
+        passed = np.pad(of_false[:, order].cumsum(axis=1), ((0, 0), (1, 0)))
+        below, below_or_tied = _count_below(true, false[order])
+        beaten = (of_true * (passed[:, below] + passed[:, below_or_tied])).sum(axis=1) / 2
         with np.errstate(invalid="ignore", divide="ignore"):
-            each = self.positives / labeled
-            for start in range(0, len(self.true), BLOCK):
-                part = self.true[start : start + BLOCK, None]
-                above = (part > self.false) + 0.5 * (part == self.false)
-                beaten = (of_true[:, start : start + BLOCK] @ above) * of_false
-                won = won + each * beaten.sum(axis=1)
+            each = self.positives / weights.sum(axis=1)
             below_weight = len(self.negative) + each * of_false.sum(axis=1)
-            return np.asarray(won / (of_true.sum(axis=1) * below_weight))
+            return np.asarray((won + each * beaten) / (of_true.sum(axis=1) * below_weight))
+
+
+def _count_below(values: Floats, ordered: Floats) -> tuple[Rows, Rows]:
+    """Return Long[V], how many of ``ordered`` are below each value, and how many below or equal."""
+    return np.searchsorted(ordered, values), np.searchsorted(ordered, values, side="right")
 
 
 def resample_differences(
@@ -75,10 +83,11 @@ def resample_differences(
         Number of labeled interactions.
     """
     random = np.random.default_rng(0)
-    whole = np.ones((1, codes))
-    point = [(float(a.resample(whole)[0]), float(b.resample(whole)[0])) for a, b in pairs]
+    point = [(a.estimate_auc(), b.estimate_auc()) for a, b in pairs]
     drawn = random.multinomial(codes, np.full(codes, 1 / codes), RESAMPLES).astype(np.float64)
-    found = np.stack([a.resample(drawn) - b.resample(drawn) for a, b in pairs], axis=1)
+    found = np.stack(
+        [a.resample(drawn[:, a.code]) - b.resample(drawn[:, b.code]) for a, b in pairs], axis=1
+    )
     of_split = random.multinomial(len(pairs), np.full(len(pairs), 1 / len(pairs)), RESAMPLES)
     with np.errstate(invalid="ignore"):
         means = np.nansum(found * of_split, axis=1) / (of_split * ~np.isnan(found)).sum(axis=1)

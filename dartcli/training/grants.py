@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dartcli import metrics
 from dartcli.data.seeds import derived_seed
-from dartcli.data.tensors import FALSE_POSITIVE, TRUE_POSITIVE, Interactions
+from dartcli.data.tensors import FALSE_POSITIVE, Interactions
 from dartcli.errors import UsageError
+from dartcli.metrics.labeled import LabeledScores
 
 STREAMS: Final = {"trusted": 5, "trusted_valid": 6}
 """Setting -> stream of randomness that its rows are drawn with."""
@@ -58,9 +58,7 @@ def draw_trusted(table: Interactions, number: int | str, seed: int, setting: str
 def estimate_clean_auc(logit: Tensor, valid: Interactions, trusted: Tensor) -> float:
     """Return an unbiased estimate of the AUC against clean labels from some trusted positives.
 
-    The trusted true positives are ranked against all negatives and the trusted false positives,
-    each of which counts for as many rows as it was drawn from. If all positives are trusted, it is
-    the AUC against the clean labels.
+    See :class:`dartcli.metrics.labeled.LabeledScores`.
 
     Parameters
     ----------
@@ -75,14 +73,11 @@ def estimate_clean_auc(logit: Tensor, valid: Interactions, trusted: Tensor) -> f
     float
         NaN if no trusted row is a true positive, or nothing is to be ranked below one.
     """
-    true = trusted[valid.kind[trusted] == TRUE_POSITIVE]
-    total, weight = 0.0, 0.0
-    for below, each in (
-        (torch.nonzero(valid.label == 0)[:, 0], 1.0),
-        (trusted[valid.kind[trusted] == FALSE_POSITIVE], valid.positives / max(len(trusted), 1)),
-    ):
-        if len(below):
-            label = torch.cat([torch.ones_like(true), torch.zeros_like(below)])
-            total += each * len(below) * metrics.auc(logit[torch.cat([true, below])], label)
-            weight += each * len(below)
-    return total / weight if weight else float("nan")
+    scores = LabeledScores(
+        score=logit[trusted].double().cpu().numpy(),
+        is_false=(valid.kind[trusted] == FALSE_POSITIVE).cpu().numpy(),
+        negative=logit[valid.label == 0].double().cpu().numpy(),
+        positives=valid.positives,
+        code=np.arange(len(trusted)),
+    )
+    return scores.estimate_auc()
