@@ -8,7 +8,6 @@ strong, and what the labels tell is tested on users, and on items, that have no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,14 +80,11 @@ def detect(found: Evidence, rows: Tensor, false: Tensor) -> Detection | None:
     from threadpoolctl import threadpool_limits
 
     table = _Table(found, rows.numpy(), false.numpy().astype(np.float64))
-    codes = (table.user[table.rows], table.item[table.rows])
-    if table.false.min(initial=1) == table.false.max(initial=0) or not all(
-        len(np.unique(code)) > 1 for code in codes
-    ):
+    if any(len(np.unique(values)) < 2 for values in (table.false, *table.codes)):
         return None
     # sums in a matrix product depend on the number of threads in their last bits
     with threadpool_limits(1):
-        fitted, prior = _cross_validate(table, codes)
+        fitted, prior = _cross_validate(table)
         everything = np.arange(len(table.rows))
         model = _Guarded(table.describe(table.rows, everything), table.false)
         probability, clipped = np.empty(len(found.row), dtype=np.float32), 0.0
@@ -116,10 +112,10 @@ class _Table:
 
     def __init__(self, found: Evidence, rows: Rows, false: Floats) -> None:
         self.rows, self.false = rows, false
-        self.user, self.item = found.user.numpy(), found.item.numpy()
         self.loss, self.logit = found.loss.double().numpy(), found.logit.double().numpy()
-        self.of_user, self.of_item = (
+        self.sides = [
             (
+                code.numpy(),
                 mean_by_code(found.loss, code, len(counts)).numpy(),
                 counts.clamp(min=1).double().log().numpy(),
                 factors.double().numpy(),
@@ -128,7 +124,8 @@ class _Table:
                 (found.user, found.user_counts, found.user_factors),
                 (found.item, found.item_counts, found.item_factors),
             )
-        )
+        ]
+        self.codes = [code[rows] for code, *_ in self.sides]
 
     def describe(self, rows: Rows, known: Rows) -> Floats:
         """Return Float64[R, F], the features of ``rows`` given the trusted labels ``known``.
@@ -136,28 +133,23 @@ class _Table:
         ``known`` are positions in ``self.rows``. A row's own label is not among its features.
         """
         loss, logit = self.loss[rows], self.logit[rows]
-        columns = [loss, logit]
-        factors = []
-        for code, (mean, log_count, of_code) in (
-            (self.user, self.of_user),
-            (self.item, self.of_item),
-        ):
+        columns, factors = [loss, logit], []
+        for code, mean, log_count, of_code in self.sides:
             mine = code[rows]
             columns += [mean[mine], loss - mean[mine], log_count[mine]]
             columns.append(self._rate(code, len(mean), rows, known))
             factors.append(of_code[mine])
         return np.column_stack([*columns, *factors])
 
-    def _rate(self, code: npt.NDArray[np.int64], codes: int, rows: Rows, known: Rows) -> Floats:
+    def _rate(self, code: Rows, codes: int, rows: Rows, known: Rows) -> Floats:
         """Return the logit of the smoothed false-positive rate among the other labels of a code."""
-        prior, labeled, false = self.false[known].mean(), self.rows[known], self.false[known]
-        count = np.bincount(code[labeled], minlength=codes)[code[rows]].astype(np.float64)
-        hits = np.bincount(code[labeled], weights=false, minlength=codes)[code[rows]]
-        order = np.argsort(labeled)
-        place = np.searchsorted(labeled, rows, sorter=order).clip(max=len(labeled) - 1)
-        own = labeled[order][place] == rows
-        count[own] -= 1
-        hits[own] -= false[order][place][own]
+        prior, labeled = self.false[known].mean(), self.rows[known]
+        is_known, is_false = np.zeros((2, len(code)))
+        is_known[labeled], is_false[labeled] = 1, self.false[known]
+        count, hits = (
+            np.bincount(code[labeled], one[labeled], codes)[code[rows]] - one[rows]
+            for one in (is_known, is_false)
+        )
         rate = (hits + PSEUDO_COUNTS * prior) / (count + PSEUDO_COUNTS)
         rate = rate.clip(1e-6, 1 - 1e-6)
         return np.asarray(np.log(rate / (1 - rate)))
@@ -184,18 +176,20 @@ class _Guarded:
         return np.asarray(self.regression.predict_proba(self._standardize(features))[:, 1])
 
 
-def _cross_validate(table: _Table, codes: tuple[Rows, Rows]) -> tuple[Floats, Floats]:
+def _cross_validate(table: _Table) -> tuple[Floats, Floats]:
     """Return Float64[T], the loss of each label by a fit on other users and items, and the prior's.
 
     Users and items are left out in turn. A row whose item has labels is like a label whose user is
     left out, and any other like one whose item is; the losses are weighted accordingly.
     """
-    unlabeled = np.ones(len(table.item), dtype=bool)
-    unlabeled[table.rows] = False
-    known = float(np.isin(table.item[unlabeled], codes[1]).mean()) if unlabeled.any() else 1.0
+    from sklearn.model_selection import GroupKFold
+
+    unlabeled = np.delete(table.sides[1][0], table.rows)
+    known = float(np.isin(unlabeled, table.codes[1]).mean()) if len(unlabeled) else 1.0
     of_fit, of_prior = np.zeros((2, len(table.rows)))
-    for code, weight in zip(codes, (known, 1 - known), strict=True):
-        for kept, left in _split_groups(code):
+    for code, weight in zip(table.codes, (known, 1 - known), strict=True):
+        folds = GroupKFold(min(FOLDS, len(np.unique(code))))
+        for kept, left in folds.split(code, groups=code):
             false = table.false[kept]
             prior = np.full(len(left), (false.sum() + 0.5) / (len(false) + 1))
             probability = prior
@@ -205,14 +199,6 @@ def _cross_validate(table: _Table, codes: tuple[Rows, Rows]) -> tuple[Floats, Fl
             of_fit[left] += weight * _log_loss(probability, table.false[left])
             of_prior[left] += weight * _log_loss(prior, table.false[left])
     return of_fit, of_prior
-
-
-def _split_groups(code: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """Yield (kept, left out) positions; no code is in both."""
-    from sklearn.model_selection import GroupKFold
-
-    folds = GroupKFold(min(FOLDS, len(np.unique(code))))
-    yield from folds.split(code, groups=code)
 
 
 def _log_loss(probability: Floats, label: Floats) -> Floats:
