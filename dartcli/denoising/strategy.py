@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dartcli import settings
 from dartcli.denoising.evidence import Evidence
+from dartcli.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,15 @@ class Observed:
     """Int[N], encoded user."""
     item: Tensor | None = None
     """Int[N], encoded item."""
+
+    def require_ids(self, strategy: str) -> tuple[Tensor, Tensor]:
+        """Return users and items; UsageError that ``strategy`` cannot be used without."""
+        if self.user is None or self.item is None:
+            raise UsageError(
+                f"cannot use the strategy {strategy}: the user or item of each row is missing. "
+                "Pass `user=` and `item=`."
+            )
+        return self.user, self.item
 
 
 class Decision(NamedTuple):
@@ -119,6 +129,15 @@ class Context:
     """Training interactions."""
     clean: CleanSample | None = None
     """Clean sample, taken from the validation split if the strategy declares ``needs_clean``."""
+
+    def require_table(self, strategy: str) -> TrainingTable:
+        """Return the training interactions; UsageError that ``strategy`` cannot be used without."""
+        if self.table is None:
+            raise UsageError(
+                f"cannot use the strategy {strategy}: the training interactions are missing. Pass "
+                "`table=dartcli.TrainingTable(...)`."
+            )
+        return self.table
 
 
 class Strategy(nn.Module):

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from dartcli import settings
 from dartcli.denoising import Context, Decision, Observed, Strategy
-from dartcli.errors import UsageError
 
 
 class Popularity(Strategy):
@@ -30,12 +29,7 @@ class Popularity(Strategy):
 
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
-        table = context.table
-        if table is None:
-            raise UsageError(
-                "cannot use the strategy popularity: the training interactions are missing. "
-                "Pass `table=dartcli.TrainingTable(...)`."
-            )
+        table = context.require_table("popularity")
         item_weight = table.item_counts.clamp(min=1).double() ** options.a
         user_weight = table.user_counts.clamp(min=1).double() ** options.b
         positive = table.label > 0
@@ -51,12 +45,8 @@ class Popularity(Strategy):
         UsageError
             If the batch has no users or items.
         """
-        if observed.item is None or observed.user is None:
-            raise UsageError(
-                "cannot use the strategy popularity: the user or item of each row is missing. "
-                "Pass `user=` and `item=`."
-            )
-        weight = self.item_weight[observed.item] * self.user_weight[observed.user]
+        user, item = observed.require_ids("popularity")
+        weight = self.item_weight[item] * self.user_weight[user]
         positive = observed.label > 0
         return Decision(weight.where(positive, weight.new_ones(())), observed.label)
 
