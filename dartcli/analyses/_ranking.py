@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -21,10 +22,11 @@ from dartcli.reporting.figures import (
     run_color,
 )
 from dartcli.reporting.phrases import percent, relation
-from dartcli.reporting.table import Cell, Table
+from dartcli.reporting.table import Table
 from dartcli.training.results import finite_or_none
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SHARES: Final = np.arange(1, 201) / 200
@@ -35,6 +37,9 @@ SCORES: Final = {
     "rarest_items_active_users": "rare and active",
 }
 TABLE_SHARES: Final = (0.01, 0.04, 0.1, 0.25, 0.5)
+
+Ranked = dict[str, Any]
+"""How one score ranks the training positives of one seed, as :func:`measure` returns it."""
 
 
 def rank(run: Run) -> dict[str, Any]:
@@ -67,98 +72,115 @@ def _rank_seed(run: Run, seed: int) -> dict[str, Any] | None:
         "seed": seed,
         "positives": len(noisy),
         "false_positive_share": float(noisy.mean()),
-        "detectors": {
-            name: {
-                "auc": finite_or_none(
-                    metrics.auc(torch.from_numpy(score), torch.from_numpy(noisy))
-                ),
-                "precision": precision_curve(score, noisy).tolist(),
-            }
-            for name, score in scores.items()
-        },
+        "detectors": measure(scores, noisy),
     }
 
 
-def precision_curve(score: Floats, noisy: np.ndarray[Any, Any]) -> Floats:
-    """Return the precision of the highest scores at every share; ties count their mean."""
-    found = metrics.precision_at(torch.tensor(score), torch.tensor(noisy), SHARES.tolist())
-    return np.asarray(found, dtype=np.float64)
+def measure(scores: Mapping[str, Floats], noisy: np.ndarray[Any, Any]) -> dict[str, Ranked]:
+    """Return, for each score, its AUC for false positives and its precision at every share.
+
+    The AUC is None if all or none are false positives. Tied rows count their mean precision.
+    """
+    label = torch.from_numpy(noisy)
+    return {
+        name: {
+            "auc": finite_or_none(metrics.auc(torch.from_numpy(score), label)),
+            "precision": metrics.precision_at(torch.from_numpy(score), label, SHARES.tolist()),
+        }
+        for name, score in scores.items()
+    }
 
 
-def _curves(ranking: dict[str, Any], name: str) -> list[Floats]:
-    return [np.array(seed["detectors"][name]["precision"]) for seed in ranking["seeds"]]
-
-
-def _mean_curve(ranking: dict[str, Any], name: str) -> Floats:
-    return np.asarray(np.mean(_curves(ranking, name), axis=0), dtype=np.float64)
-
-
-def _mean_auc(ranking: dict[str, Any], name: str) -> float | None:
-    """Return the mean AUC over the seeds; None if one has only one class."""
-    values = [seed["detectors"][name]["auc"] for seed in ranking["seeds"]]
+def mean_auc(found: Sequence[Ranked]) -> float | None:
+    """Return the mean AUC over seeds; None if one has only one class."""
+    values = [seed["auc"] for seed in found]
     return None if None in values else float(np.mean(values))
 
 
-def find_place(share: float) -> int:
-    """Return the position of a share in a curve."""
-    return round(share * len(SHARES)) - 1
+def mean_precision(found: Sequence[Ranked], share: float) -> float:
+    """Return the mean over seeds of the precision at one of ``SHARES``."""
+    return float(_mean_curve(found)[round(share * len(SHARES)) - 1])
 
 
-def _false_positive_share(ranking: dict[str, Any]) -> float:
-    return float(np.mean([seed["false_positive_share"] for seed in ranking["seeds"]]))
+def mean_share(seeds: Sequence[Mapping[str, Any]]) -> float:
+    """Return the mean over seeds of the share of false positives."""
+    return float(np.mean([seed["false_positive_share"] for seed in seeds]))
+
+
+def tabulate(title: str, found: Sequence[tuple[str, str, Sequence[Ranked]]]) -> Table:
+    """Return precision at some shares, one row per run, score, and what was measured."""
+    return Table(
+        title=f"{title}, mean over seeds",
+        columns=("run", "ranked by", "AUC", *(f"top {share:.0%}" for share in TABLE_SHARES)),
+        rows=tuple(
+            (run, score, mean_auc(seeds), *(mean_precision(seeds, s) for s in TABLE_SHARES))
+            for run, score, seeds in found
+        ),
+    )
+
+
+def draw_ranked(panel: Axes, found: Sequence[Ranked], number: int, label: str) -> None:
+    """Draw precision over the share of the ranking in the color of position ``number``."""
+    curves = [np.array(seed["precision"]) for seed in found]
+    draw_run(panel, 100 * SHARES, curves, _mean_curve(found), run_color(number), label)
+
+
+def name_axes(panel: Axes, title: str) -> None:
+    """Write what a panel of precision over the ranking shows."""
+    panel.set(
+        title=title,
+        xlabel="share of the training positives (%)",
+        ylabel="precision",
+        ylim=(0, 1),
+    )
+    panel.margins(x=0.01)
+
+
+def _mean_curve(found: Sequence[Ranked]) -> Floats:
+    return np.asarray(np.mean([seed["precision"] for seed in found], axis=0), dtype=np.float64)
+
+
+def _pick(ranking: dict[str, Any], score: str) -> list[Ranked]:
+    return [seed["detectors"][score] for seed in ranking["seeds"]]
 
 
 def sentence(name: str, ranking: dict[str, Any]) -> str:
     """Return how well the loss ranks the false positives of the run ``name``."""
-    loss, rarity = (_mean_auc(ranking, key) for key in ("loss", "rarest_items"))
+    by_loss = _pick(ranking, "loss")
+    loss, rarity = mean_auc(by_loss), mean_auc(_pick(ranking, "rarest_items"))
     start = f"{name}: among training positives with ground truth"
     if loss is None or rarity is None:
         return f"{start} of a seed, all or none are false positives, so ranking has no AUC."
     return (
-        f"{start}, {percent(_mean_curve(ranking, 'loss')[find_place(0.04)])} of the 4% with the "
-        f"highest final loss are false positives ({percent(_false_positive_share(ranking))} of "
-        f"all). Ranking by loss has an AUC of {loss:.3f}, {relation(loss, rarity, 3)} ranking by "
-        f"item rarity ({rarity:.3f})."
+        f"{start}, {percent(mean_precision(by_loss, 0.04))} of the 4% with the highest final loss "
+        f"are false positives ({percent(mean_share(ranking['seeds']))} of all). Ranking by loss "
+        f"has an AUC of {loss:.3f}, {relation(loss, rarity, 3)} ranking by item rarity "
+        f"({rarity:.3f})."
     )
 
 
 def table(rankings: dict[str, dict[str, Any]]) -> Table:
     """Return precision at some shares, one row per run and score."""
-    rows: list[tuple[Cell, ...]] = []
-    for number, (name, ranking) in enumerate(rankings.items()):
+    found = [
+        (name, SCORES[key], _pick(ranking, key))
+        for number, (name, ranking) in enumerate(rankings.items())
         # the baselines depend on the data only, so one run is enough
-        for key in SCORES if number == 0 else ["loss"]:
-            curve = _mean_curve(ranking, key)
-            top = (float(curve[find_place(share)]) for share in TABLE_SHARES)
-            rows.append((name, SCORES[key], _mean_auc(ranking, key), *top))
-    return Table(
-        title="Precision at the top of the ranked training positives, mean over seeds",
-        columns=("run", "ranked by", "AUC", *(f"top {share:.0%}" for share in TABLE_SHARES)),
-        rows=tuple(rows),
-    )
+        for key in (SCORES if number == 0 else ["loss"])
+    ]
+    return tabulate("Precision at the top of the ranked training positives", found)
 
 
 def draw(rankings: dict[str, dict[str, Any]]) -> Figure:
     """Draw precision over the share of the ranking: one curve per run, and the baselines."""
-    share = 100 * SHARES
     with new_figure(6.4, 4.0) as (figure, (panel,)):
         for number, (name, ranking) in enumerate(rankings.items()):
-            draw_run(
-                panel, share, _curves(ranking, "loss"), _mean_curve(ranking, "loss"),
-                run_color(number), f"{name}: highest loss",
-            )  # fmt: skip
+            draw_ranked(panel, _pick(ranking, "loss"), number, f"{name}: highest loss")
         name, first = next(iter(rankings.items()))
         prefix = f"{name}: " if len(rankings) > 1 else ""
-        random = np.full(len(share), _false_positive_share(first))
-        curves = [(SCORES[key], _mean_curve(first, key)) for key in list(SCORES)[1:]]
+        random = np.full(len(SHARES), mean_share(first["seeds"]))
+        curves = [(SCORES[key], _mean_curve(_pick(first, key))) for key in list(SCORES)[1:]]
         baselines = [("random", random), *curves]
-        draw_baselines(panel, share, [(prefix + label, curve) for label, curve in baselines])
-        panel.set(
-            title="Precision over the final ranking",
-            xlabel="share of the training positives (%)",
-            ylabel="precision",
-            ylim=(0, 1),
-        )
-        panel.margins(x=0.01)
+        draw_baselines(panel, 100 * SHARES, [(prefix + label, curve) for label, curve in baselines])
+        name_axes(panel, "Precision over the final ranking")
         draw_legend(figure, [panel])
     return figure

@@ -10,7 +10,17 @@ import polars as pl
 import torch
 
 from dartcli import metrics
-from dartcli.analyses._ranking import SHARES, TABLE_SHARES, find_place, precision_curve
+from dartcli.analyses._ranking import (
+    SHARES,
+    Ranked,
+    draw_ranked,
+    mean_auc,
+    mean_precision,
+    mean_share,
+    measure,
+    name_axes,
+    tabulate,
+)
 from dartcli.analyses._records import identify
 from dartcli.data.columns import NOISY
 from dartcli.errors import RunError
@@ -21,15 +31,13 @@ from dartcli.reporting.figures import (
     REFERENCE_LINE,
     Floats,
     draw_legend,
-    draw_run,
     new_figure,
     none_to_nan,
     run_color,
     wrap,
 )
 from dartcli.reporting.phrases import percent, relation
-from dartcli.reporting.table import Cell, Table
-from dartcli.training.results import finite_or_none
+from dartcli.reporting.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,21 +85,15 @@ def _examine_seed(run: Run, seed: int) -> dict[str, Any]:
     columns = {name: name for name in found.signals}
     if found.has_probabilities:
         columns[DETECTOR] = PROBABILITY
-    scores = {name: rows[key].cast(pl.Float64).to_numpy() for name, key in columns.items()}
+    scores = {
+        name: rows[key].cast(pl.Float64).to_numpy(writable=True) for name, key in columns.items()
+    }
     return {
         "seed": seed,
         "trusted": int(found.table[TRUSTED].sum()),
         "positives": len(noisy),
         "false_positive_share": float(noisy.mean()),
-        "ranked_by": {
-            name: {
-                "auc": finite_or_none(
-                    metrics.auc(torch.from_numpy(score.copy()), torch.from_numpy(noisy))
-                ),
-                "precision": precision_curve(score, noisy).tolist(),
-            }
-            for name, score in scores.items()
-        },
+        "ranked_by": measure(scores, noisy),
         "calibration": _calibrate(scores[DETECTOR], noisy) if found.has_probabilities else None,
         "detector": _list_losses(found),
     }
@@ -118,7 +120,7 @@ def _calibrate(probability: Floats, noisy: np.ndarray[Any, Any]) -> dict[str, An
         [float(one / count) if count else None for one, count in zip(total, rows, strict=True)]
         for total in sums
     )
-    logit = torch.from_numpy(probability.copy()).logit()
+    logit = torch.from_numpy(probability).logit()
     return {
         "error": metrics.calibration_error(logit, torch.from_numpy(noisy), BINS),
         "rows": rows.tolist(),
@@ -127,28 +129,19 @@ def _calibrate(probability: Floats, noisy: np.ndarray[Any, Any]) -> dict[str, An
     }
 
 
-def _names(one: dict[str, Any]) -> list[str]:
-    """Return what ranks the rows of every seed of a run."""
-    return [
-        n for n in one["seeds"][0]["ranked_by"] if all(n in s["ranked_by"] for s in one["seeds"])
-    ]
-
-
-def _mean_auc(one: dict[str, Any], name: str) -> float | None:
-    values = [seed["ranked_by"][name]["auc"] for seed in one["seeds"]]
-    return None if None in values else float(np.mean(values))
-
-
-def _curves(one: dict[str, Any], name: str) -> list[Floats]:
-    return [np.array(seed["ranked_by"][name]["precision"]) for seed in one["seeds"]]
-
-
-def _mean_curve(one: dict[str, Any], name: str) -> Floats:
-    return np.asarray(np.mean(_curves(one, name), axis=0), dtype=np.float64)
+def _rankings(one: dict[str, Any]) -> dict[str, list[Ranked]]:
+    """Return what ranks the rows of every seed of a run -> how well, for each seed."""
+    seeds = [seed["ranked_by"] for seed in one["seeds"]]
+    return {
+        name: [seed[name] for seed in seeds]
+        for name in seeds[0]
+        if all(name in seed for seed in seeds)
+    }
 
 
 def _describe(one: dict[str, Any]) -> list[str]:
-    aucs = {name: auc for name in _names(one) if (auc := _mean_auc(one, name)) is not None}
+    rankings = _rankings(one)
+    aucs = {name: auc for name, of in rankings.items() if (auc := mean_auc(of)) is not None}
     start = f"{one['run']}: among training positives whose label was not granted"
     if not aucs:
         return [f"{start}, all are false positives in a seed, so ranking has no AUC."]
@@ -164,12 +157,11 @@ def _describe(one: dict[str, Any]) -> list[str]:
             f"{start}, the best signal is {best}, with an AUC of {signals[best]:.3f}. {reason}, so "
             "there are no probabilities to examine."
         ]
-    top = _mean_curve(one, DETECTOR)[find_place(0.04)]
-    share = np.mean([seed["false_positive_share"] for seed in one["seeds"]])
+    top = mean_precision(rankings[DETECTOR], 0.04)
     error = np.mean([seed["calibration"]["error"] for seed in one["seeds"]])
     return [
-        f"{start}, {percent(float(top))} of the 4% that the detector doubts most are false "
-        f"positives ({percent(float(share))} of all). Its AUC is {aucs[DETECTOR]:.3f}, "
+        f"{start}, {percent(top)} of the 4% that the detector doubts most are false positives "
+        f"({percent(mean_share(one['seeds']))} of all). Its AUC is {aucs[DETECTOR]:.3f}, "
         f"{relation(aucs[DETECTOR], signals[best], 3)} that of the best signal, {best} "
         f"({signals[best]:.3f}). The expected calibration error of its probabilities is "
         f"{error:.3f}."
@@ -177,41 +169,22 @@ def _describe(one: dict[str, Any]) -> list[str]:
 
 
 def _tabulate(numbers: Sequence[dict[str, Any]]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    for one in numbers:
-        for name in _names(one):
-            curve = _mean_curve(one, name)
-            top = (float(curve[find_place(share)]) for share in TABLE_SHARES)
-            rows.append((one["run"], name.replace("_", " "), _mean_auc(one, name), *top))
-    return Table(
-        title="Precision at the top of the training positives, mean over seeds",
-        columns=("run", "ranked by", "AUC", *(f"top {share:.0%}" for share in TABLE_SHARES)),
-        rows=tuple(rows),
-    )
+    found = [
+        (one["run"], name.replace("_", " "), seeds)
+        for one in numbers
+        for name, seeds in _rankings(one).items()
+    ]
+    return tabulate("Precision at the top of the training positives", found)
 
 
 def _draw_precision(numbers: Sequence[dict[str, Any]]) -> Figure:
     """Draw a panel per run with precision over the share of the ranking."""
     with new_figure(6.4, 3.8 * len(numbers), rows=len(numbers)) as (figure, axes):
         for panel, one in zip(axes, numbers, strict=True):
-            for number, name in enumerate(_names(one)):
-                draw_run(
-                    panel,
-                    100 * SHARES,
-                    _curves(one, name),
-                    _mean_curve(one, name),
-                    run_color(number),
-                    name.replace("_", " "),
-                )
-            share = np.mean([seed["false_positive_share"] for seed in one["seeds"]])
-            panel.axhline(float(share), label="random", **REFERENCE_LINE)
-            panel.set(
-                title=wrap(f"{one['run']}: precision over the ranking", 48),
-                xlabel="share of the training positives (%)",
-                ylabel="precision",
-                ylim=(0, 1),
-            )
-            panel.margins(x=0.01)
+            for number, (name, seeds) in enumerate(_rankings(one).items()):
+                draw_ranked(panel, seeds, number, name.replace("_", " "))
+            panel.axhline(mean_share(one["seeds"]), label="random", **REFERENCE_LINE)
+            name_axes(panel, wrap(f"{one['run']}: precision over the ranking", 48))
         draw_legend(figure, axes)
     return figure
 
