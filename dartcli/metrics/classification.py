@@ -72,19 +72,13 @@ def auc_by_group(score: Tensor, label: Tensor, group: Tensor, groups: int) -> Te
     zeros = torch.zeros(groups, dtype=torch.int64, device=score.device)
     positives = zeros.index_add(0, group, positive)
     negatives = zeros.index_add(0, group, 1 - positive)
-    starts = torch.ones_like(group)
-    if len(group) > 1:
-        tied = (score[1:] == score[:-1]) & (group[1:] == group[:-1])
-        starts[1:] = (~tied).to(torch.int64)
-    tie = starts.cumsum(0) - 1
-    ties = int(tie[-1]) + 1 if len(tie) else 0
-    of_tie = torch.zeros(ties, dtype=torch.int64, device=score.device)
-    tie_positives = of_tie.index_add(0, tie, positive)
-    tie_negatives = of_tie.index_add(0, tie, 1 - positive)
-    tie_group = group[starts.bool()]
-    before = negatives.cumsum(0) - negatives
-    below = tie_negatives.cumsum(0) - tie_negatives - before[tie_group]
-    won_twice = zeros.index_add(0, tie_group, tie_positives * (2 * below + tie_negatives))
+    differs = (score[1:] != score[:-1]) | (group[1:] != group[:-1])
+    tie = F.pad(differs.to(torch.int64), (1, 0)).cumsum(0)[: len(score)]
+    # a pair within the group that a positive wins counts two, and a tie one
+    passed = F.pad(1 - positive, (1, 0)).cumsum(0)
+    below, below_or_tied = (passed[torch.searchsorted(tie, tie, right=r)] for r in (False, True))
+    won = below + below_or_tied - 2 * passed[torch.searchsorted(group, group)]
+    won_twice = zeros.index_add(0, group, positive * won)
     result = won_twice.double() / (2 * positives * negatives).double()
     undefined = zeros.index_add(0, group, score.isnan().to(torch.int64)) > 0
     return result.masked_fill(undefined, float("nan"))
