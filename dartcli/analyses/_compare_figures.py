@@ -47,8 +47,9 @@ def _draw_forest(
     lines = sum(1 + wrap(one.label).count("\n") for one in shown)
     heads = max(1 + wrap(" ".join(where)).count("\n") for where in cells)
     height = rows * (0.8 + 0.17 * heads + 0.2 * lines)
-    with new_figure(1.9 + max(2.3 * columns, 4.5), height, columns, rows) as (figure, axes):
-        for number, (panel, where) in enumerate(zip(axes, cells, strict=False)):
+    size = (1.9 + max(2.3 * columns, 4.5), height)
+    with new_figure(*size, columns, rows, len(cells)) as (figure, axes):
+        for number, (panel, where) in enumerate(zip(axes, cells, strict=True)):
             here = {one.contender.label: one for one in differences if one.where == where}
             _draw_intervals(panel, comparison, [here.get(one.label) for one in shown])
             first = number % columns == 0
@@ -56,10 +57,8 @@ def _draw_forest(
             panel.set_yticks(range(len(labels)), labels)
             panel.set_ylim(len(shown) - 0.4, -0.6)
             panel.set_title(wrap(" ".join(where)), fontsize=8.5)
-        for panel in axes[len(cells) :]:
-            panel.remove()
-        low, high = zip(*(panel.get_xlim() for panel in axes[: len(cells)]), strict=True)
-        for panel in axes[: len(cells)]:
+        low, high = zip(*(panel.get_xlim() for panel in axes), strict=True)
+        for panel in axes:
             panel.set_xlim(min(low), max(high))
     return figure
 

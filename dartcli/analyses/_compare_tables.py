@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dartcli.experiments.comparison import Comparison, Difference, Where
 from dartcli.reporting.phrases import METRIC_HEADS, count, interval_cell, name_metric, p_cell
 from dartcli.reporting.table import Cell, Marked, Table
+from dartcli.training.results import compute_spread
 
 OTHER_METRICS = (
     "test_log_loss",
@@ -20,6 +20,13 @@ OTHER_METRICS = (
     "identification_precision",
 )
 LIST_METRICS = ("test_recall_at_20", "test_ndcg_at_20")
+METRIC_TABLES = {
+    "other metrics on the test split; flagged: share of the positives in the reported epoch; "
+    "precision: share of false positives among them": OTHER_METRICS,
+    "the 20 best of all items but the user's training positives": LIST_METRICS,
+}
+DELTAS = {"Delta %": 1, "tenfold, as in Tang (2023)": 10}
+"""Column -> factor; only ``reference`` has the second."""
 STAGE_COLUMNS = {
     "flagged_share": "flagged",
     "precision": "precision",
@@ -35,9 +42,15 @@ def build(comparison: Comparison, differences: Sequence[Difference]) -> tuple[Ta
     by_cell = {(one.where, one.contender.label): one for one in differences}
     return (
         *_means(comparison, by_cell),
-        *(_statistics(comparison, where, differences) for where in comparison.cells),
-        *(_other_metrics(comparison, where) for where in comparison.cells),
-        *(_list_metrics(comparison, where) for where in comparison.cells),
+        *(
+            tabulate_differences(comparison, where, [d for d in differences if d.where == where])
+            for where in comparison.cells
+        ),
+        *(
+            _metrics(comparison, where, title, metrics)
+            for title, metrics in METRIC_TABLES.items()
+            for where in comparison.cells
+        ),
         *(table for where in comparison.cells for table in _stages(comparison, where)),
     )
 
@@ -55,33 +68,26 @@ def _means(comparison: Comparison, by_cell: Mapping[tuple[Where, str], Differenc
     tables = []
     for part in parts:
         last = part is parts[-1]
-        columns = ("method", *(" ".join(where) for where in part))
+        heads = list(DELTAS)[: 2 if comparison.protocol == "reference" else 1] if last else []
         rows = []
         for label in comparison.contenders:
             cells = [_mean(comparison, by_cell, where, label) for where in part]
-            rows.append((label, *cells, *(_deltas(comparison, label) if last else ())))
+            rows.append((label, *cells, *_deltas(comparison, label, heads)))
         tables.append(
             Table(
                 title=title + (marks if last else ""),
-                columns=(*columns, *(_delta_heads(comparison) if last else ())),
+                columns=("method", *(" ".join(where) for where in part), *heads),
                 rows=tuple(rows),
             )
         )
     return tables
 
 
-def _delta_heads(comparison: Comparison) -> tuple[str, ...]:
-    if comparison.protocol == "reference":
-        return "Delta %", "tenfold, as in Tang (2023)"
-    return ("Delta %",)
-
-
-def _deltas(comparison: Comparison, label: str) -> tuple[Cell, ...]:
+def _deltas(comparison: Comparison, label: str, heads: Sequence[str]) -> list[Cell]:
     delta = None if label == comparison.base.label else comparison.delta_percent(label)
-    shown = Marked(delta, 3, signed=True)
-    if comparison.protocol == "reference":
-        return shown, Marked(None if delta is None else 10 * delta, 3, signed=True)
-    return (shown,)
+    return [
+        Marked(None if delta is None else DELTAS[head] * delta, 3, signed=True) for head in heads
+    ]
 
 
 def _mean(
@@ -107,45 +113,40 @@ def _mean(
     )
 
 
-def _statistics(comparison: Comparison, where: Where, differences: Sequence[Difference]) -> Table:
+def tabulate_differences(
+    comparison: Comparison,
+    where: Where,
+    differences: Sequence[Difference],
+    *,
+    with_seeds: bool = True,
+) -> Table:
+    """Return the verdicts on ``differences``, which are those of one cell; seeds if asked for."""
     return Table(
         title=f"{' '.join(where)}: {name_metric(comparison.metric)} minus base in units of 1e-4, "
         "paired by seed",
-        columns=("method", "verdict", "mean", "95% CI", "seeds", "p (Holm)", "gap closed %"),
+        columns=(
+            *("method", "verdict", "mean", "95% CI"),
+            *(["seeds"] if with_seeds else []),
+            *("p (Holm)", "gap closed %"),
+        ),
         rows=tuple(
             (
                 one.contender.label,
                 one.outcome,
                 Marked(1e4 * one.paired.mean, 1, signed=True, unclear=not one.is_significant),
                 interval_cell(one.paired.t_interval),
-                one.paired.n,
+                *([one.paired.n] if with_seeds else []),
                 p_cell(one.p_holm),
                 Marked(None if one.gap_closed is None else 100 * one.gap_closed, 0),
             )
             for one in differences
-            if one.where == where
         ),
     )
 
 
-def _other_metrics(comparison: Comparison, where: Where) -> Table:
-    title = (
-        f"{' '.join(where)}: other metrics on the test split; flagged: share of the positives in "
-        "the reported epoch; precision: share of false positives among them"
-    )
-    return _metrics_table(comparison, where, title, OTHER_METRICS)
-
-
-def _list_metrics(comparison: Comparison, where: Where) -> Table:
-    title = f"{' '.join(where)}: the 20 best of all items but the user's training positives"
-    return _metrics_table(comparison, where, title, LIST_METRICS)
-
-
-def _metrics_table(
-    comparison: Comparison, where: Where, title: str, metrics: Sequence[str]
-) -> Table:
+def _metrics(comparison: Comparison, where: Where, title: str, metrics: Sequence[str]) -> Table:
     return Table(
-        title=title,
+        title=f"{' '.join(where)}: {title}",
         columns=("method", *(METRIC_HEADS[metric] for metric in metrics)),
         rows=tuple(
             (label, *(comparison.mean(where, label, metric) for metric in metrics))
@@ -162,13 +163,13 @@ def measure_stages(comparison: Comparison, where: Where, label: str) -> list[dic
     """
     seeds = list(comparison.metrics.get((where, label), {}).values())
     base = comparison.metrics.get((where, comparison.base.label), {}).values()
-    unit = _mean_of([one.iterations for one in base])
+    unit = compute_spread([one.iterations for one in base]).mean
 
     def summarize(
         stage: int | str, found: Sequence[Any], names: Sequence[str], iterations: list[float]
     ) -> dict[str, Any]:
-        means = [_mean_of([getattr(one, name) for one in found]) for name in names]
-        cost = _mean_of(iterations)
+        means = [compute_spread([getattr(one, name) for one in found]).mean for name in names]
+        cost = compute_spread(iterations).mean
         values = (*means, cost and unit and cost / unit)
         return {"stage": stage, **dict(zip(STAGE_COLUMNS, values, strict=True))}
 
@@ -182,11 +183,6 @@ def measure_stages(comparison: Comparison, where: Where, label: str) -> list[dic
         taken = [float(one.iterations + sum(s.iterations for s in one.stages)) for one in seeds]
         result.append(summarize("all", seeds, names, taken))
     return result
-
-
-def _mean_of(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known and len(known) == len(values) else None
 
 
 def _stages(comparison: Comparison, where: Where) -> Iterator[Table]:

@@ -24,7 +24,7 @@ from dartcli.analyses._ranking import (
 from dartcli.analyses._records import identify
 from dartcli.data.columns import NOISY
 from dartcli.errors import RunError
-from dartcli.experiments.identification import PROBABILITY, TRUSTED, Suspicions, identify_run
+from dartcli.experiments.identification import PROBABILITY, TRUSTED, identify_run
 from dartcli.experiments.run import Run
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.figures import (
@@ -82,6 +82,7 @@ def _examine_seed(run: Run, seed: int) -> dict[str, Any]:
             "whose label was not granted, so identification cannot be measured. Analyze a run on "
             "data with ground truth, such as `dart train movielens-100k`."
         )
+    detection = found.detection
     columns = {name: name for name in found.signals}
     if found.has_probabilities:
         columns[DETECTOR] = PROBABILITY
@@ -95,19 +96,13 @@ def _examine_seed(run: Run, seed: int) -> dict[str, Any]:
         "false_positive_share": float(noisy.mean()),
         "ranked_by": measure(scores, noisy),
         "calibration": _calibrate(scores[DETECTOR], noisy) if found.has_probabilities else None,
-        "detector": _list_losses(found),
-    }
-
-
-def _list_losses(found: Suspicions) -> dict[str, float] | None:
-    detection = found.detection
-    if detection is None:
-        return None
-    return {
-        "log_loss": detection.log_loss,
-        "prior_log_loss": detection.prior_log_loss,
-        "standard_error": detection.error,
-        "clipped": detection.clipped,
+        "detector": detection
+        and {
+            "log_loss": detection.log_loss,
+            "prior_log_loss": detection.prior_log_loss,
+            "standard_error": detection.error,
+            "clipped": detection.clipped,
+        },
     }
 
 

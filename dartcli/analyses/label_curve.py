@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from dartcli.analyses._compare_tables import tabulate_differences
 from dartcli.errors import RunError
 from dartcli.experiments.comparison import Comparison, Contender, Difference, Where
 from dartcli.experiments.run import Run
@@ -27,13 +28,11 @@ from dartcli.reporting.figures import (
 )
 from dartcli.reporting.phrases import (
     confidence_interval,
-    interval_cell,
     join_words,
     name_metric,
-    p_cell,
     signed,
 )
-from dartcli.reporting.table import Cell, Marked, Table
+from dartcli.reporting.table import Marked, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,12 +63,19 @@ def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
             "label-curve`, or with `dart train --strategy trusted --trusted 500`."
         )
     differences = comparison.differences()
-    cells = [_list_cell(comparison, where, differences) for where in comparison.cells]
+    ordered = {where: _order(differences, where) for where in comparison.cells}
+    cells = [_list_cell(comparison, where, found) for where, found in ordered.items()]
     return AnalysisResult(
         name="label-curve",
         title="Trusted labels",
         sentences=tuple(sentence for cell in cells for sentence in _describe(cell)),
-        tables=(*map(_tabulate, cells), _tabulate_detector(cells)),
+        tables=(
+            *(
+                tabulate_differences(comparison, where, found, with_seeds=False)
+                for where, found in ordered.items()
+            ),
+            _tabulate_detector(cells),
+        ),
         figures={"label-curve": _draw(cells)},
         numbers={"protocol": comparison.protocol, "cells": cells},
     )
@@ -84,21 +90,26 @@ def _count_labels(contender: Contender) -> int:
     return sum(numbers) if len(numbers) == len(contender.trusted) else 0
 
 
+def _order(differences: Sequence[Difference], where: Where) -> list[Difference]:
+    """Return the differences of a cell: without a number of labels first, then curve by curve."""
+
+    def place(one: Difference) -> tuple[str, int]:
+        labels = _count_labels(one.contender)
+        return (one.contender.strategy if labels else "", labels)
+
+    return sorted((one for one in differences if one.where == where), key=place)
+
+
 def _list_cell(
     comparison: Comparison, where: Where, differences: Sequence[Difference]
 ) -> dict[str, Any]:
-    found = [one for one in differences if one.where == where]
+    points = [_list_point(comparison, one) for one in differences]
     return {
         "dataset": where[0],
         "model": where[1],
         "metric": name_metric(comparison.metric),
-        "points": sorted(
-            (_list_point(comparison, one) for one in found if _count_labels(one.contender)),
-            key=lambda point: (point["curve"], point["labels"]),
-        ),
-        "others": [
-            _list_point(comparison, one) for one in found if not _count_labels(one.contender)
-        ],
+        "points": [point for point in points if point["labels"]],
+        "others": [point for point in points if not point["labels"]],
         "references": sorted(comparison.references),
     }
 
@@ -139,27 +150,6 @@ def _describe(cell: dict[str, Any]) -> Iterator[str]:
     yield f"{place}, {most['method']}: {cell['metric']} {amount}{gap}."
 
 
-def _tabulate(cell: dict[str, Any]) -> Table:
-    def row(point: dict[str, Any]) -> tuple[Cell, ...]:
-        share = point["gap_closed"]
-        unclear = point["verdict"] not in ("helps", "harms")
-        return (
-            point["method"],
-            point["verdict"],
-            Marked(1e4 * point["minus_base"], 1, signed=True, unclear=unclear),
-            interval_cell(point["t_interval"]),
-            p_cell(point["p_holm"]),
-            Marked(None if share is None else 100 * share, 0),
-        )
-
-    return Table(
-        title=f"{cell['dataset']} {cell['model']}: {cell['metric']} minus base in units of 1e-4, "
-        "paired by seed",
-        columns=("method", "verdict", "mean", "95% CI", "p (Holm)", "gap closed %"),
-        rows=tuple(map(row, (*cell["others"], *cell["points"]))),
-    )
-
-
 def _tabulate_detector(cells: Sequence[dict[str, Any]]) -> Table:
     """Return how well false positives were detected; a dash if labels tell in no seed."""
     return Table(
@@ -194,9 +184,8 @@ def _draw(cells: Sequence[dict[str, Any]]) -> Figure:
         for panel in axes:
             if panel not in drawn:
                 panel.remove()
-        for band in range(bands):
-            share_limits(drawn[2 * columns * band : 2 * columns * (band + 1) : 2])
         for first in range(0, len(drawn), 2 * columns):
+            share_limits(drawn[first : first + 2 * columns : 2])
             drawn[first].set_ylabel(f"{cells[0]['metric']} minus base (1e-4)")
             drawn[first + 1].set_ylabel("detector")
         draw_legend(figure, drawn)
@@ -246,10 +235,8 @@ def _draw_detection(panel: Axes, cell: dict[str, Any]) -> None:
 
 
 def _split_curves(cell: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    curves: dict[str, list[dict[str, Any]]] = {}
-    for point in cell["points"]:
-        curves.setdefault(point["curve"], []).append(point)
-    return list(curves.values())
+    groups = itertools.groupby(cell["points"], key=lambda point: point["curve"])
+    return [list(points) for _, points in groups]
 
 
 def _labels(points: Sequence[dict[str, Any]]) -> list[int]:

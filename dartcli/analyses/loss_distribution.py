@@ -22,9 +22,8 @@ from dartcli.reporting.figures import (
     REFERENCE_LINE,
     TRUE_POSITIVE,
     Floats,
-    arrange,
     draw_legend,
-    new_figure,
+    new_panels,
     share_limits,
     wrap,
 )
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BINS = 60
-PER_ROW = 2
-"""Panels per row of the figure."""
 
 
 class LossDistributionOptions(Options):
@@ -61,15 +58,11 @@ def examine(runs: Sequence[Run], options: LossDistributionOptions) -> AnalysisRe
         _numbers(run, moment, one, edges)
         for run, moment, one in zip(runs, moments, losses, strict=True)
     ]
-    columns, rows = arrange(len(runs), PER_ROW)
-    with new_figure(1.2 + 4.2 * columns, 0.6 + 3.2 * rows, columns, rows) as (figure, axes):
-        used, unused = axes[: len(runs)], axes[len(runs) :]
-        for panel, one in zip(used, numbers, strict=True):
+    with new_panels(len(runs)) as (figure, axes):
+        for panel, one in zip(axes, numbers, strict=True):
             _draw(panel, one)
-        for panel in unused:
-            panel.remove()
-        share_limits(used, x=True)
-        draw_legend(figure, used)
+        share_limits(axes, x=True)
+        draw_legend(figure, axes)
     return AnalysisResult(
         name="loss-distribution",
         title="Losses of true and false positives on validation",

@@ -16,14 +16,13 @@ from dartcli.reporting.figures import (
     NEGATIVE,
     TRUE_POSITIVE,
     Floats,
-    arrange,
     draw_legend,
-    new_figure,
+    new_panels,
     pool_windows,
     share_limits,
     smooth,
     thin,
-    window_starts,
+    window_ends,
     wrap,
 )
 from dartcli.reporting.phrases import label_run
@@ -37,8 +36,6 @@ KINDS = {
     "true_positive": ("true positives", TRUE_POSITIVE),
     "negative": ("sampled negatives", NEGATIVE),
 }
-PER_ROW = 2
-"""Panels per row of the figure."""
 Means = dict[str, dict[str, float | None]]
 """``first_epoch`` or ``last_epoch`` -> kind of row -> mean loss."""
 
@@ -49,17 +46,13 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
         require_false_positives(run)
     losses = {run.name: {seed: _losses(run.iterations(seed)) for seed in run.seeds} for run in runs}
     means = {name: _means(seeds) for name, seeds in losses.items()}
-    columns, rows = arrange(len(runs), PER_ROW)
-    with new_figure(1.2 + 4.2 * columns, 0.6 + 3.2 * rows, columns, rows) as (figure, axes):
-        used, unused = axes[: len(runs)], axes[len(runs) :]
-        for panel, run in zip(used, runs, strict=True):
+    with new_panels(len(runs)) as (figure, axes):
+        for panel, run in zip(axes, runs, strict=True):
             _draw(panel, run, losses[run.name])
-        for panel in unused:
-            panel.remove()
-        share_limits(used)
-        for panel in used:
+        share_limits(axes)
+        for panel in axes:
             panel.set_ylim(bottom=0)
-        draw_legend(figure, used)
+        draw_legend(figure, axes)
     return AnalysisResult(
         name="memorization",
         title="Memorization of true and false positives",
@@ -101,17 +94,12 @@ def _numbers(run: Run, seeds: dict[int, dict[str, Any]], means: Means) -> dict[s
         "seeds": [
             {
                 "seed": seed,
-                "iteration": losses["iteration"][_ends(losses["iteration"])].tolist(),
+                "iteration": losses["iteration"][window_ends(len(losses["iteration"]))].tolist(),
                 **{f"loss_{kind}": nan_to_none(_pool(losses[kind])) for kind in KINDS},
             }
             for seed, losses in seeds.items()
         ],
     }
-
-
-def _ends(values: Floats) -> list[int]:
-    """Return the last position of each window of a long training."""
-    return [*(window_starts(len(values))[1:] - 1).tolist(), len(values) - 1]
 
 
 def _pool(values: Floats) -> Floats:

@@ -26,7 +26,7 @@ from dartcli.reporting.figures import (
     pool_windows,
     run_color,
     smooth,
-    window_starts,
+    window_ends,
 )
 from dartcli.reporting.phrases import label_run, name_epochs, percent, relation
 from dartcli.reporting.table import Table
@@ -148,7 +148,6 @@ def _has_flagged(seeds: Seeds) -> bool:
 
 def _numbers(counts: dict[str, Any]) -> dict[str, Any]:
     """Return the curves; a long training is pooled over windows, named by their last iteration."""
-    ends = [*(window_starts(len(counts["iteration"]))[1:] - 1), -1]
     pooled = {name: pool_windows(counts[name]) for name in POOLED}
     with np.errstate(invalid="ignore", divide="ignore"):
         curves = {
@@ -156,7 +155,9 @@ def _numbers(counts: dict[str, Any]) -> dict[str, Any]:
             for name, (above, below) in RATIOS.items()
         }
     return {
-        "iteration": [int(number) for number in counts["iteration"][ends]],
+        "iteration": [
+            int(counts["iteration"][end]) for end in window_ends(len(counts["iteration"]))
+        ],
         "flagged": [int(number) for number in pooled["flagged"]],
         "precision": curves["precision"],
         "recall": curves["recall"],

@@ -40,7 +40,11 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
     return AnalysisResult(
         name="set-aside",
         title="Labeled interactions that were set aside",
-        sentences=(*map(_describe, numbers), _name_condition(numbers)),
+        sentences=(
+            *map(_describe, numbers),
+            f"This holds for interactions of {base.metrics.dataset} like the labeled ones, if "
+            "those were drawn at random.",
+        ),
         tables=(_tabulate(numbers, base.name),),
         numbers={"base": identify(base), "runs": numbers},
     )
@@ -55,11 +59,8 @@ def _compare(run: Run, base: Run) -> dict[str, Any]:
     for one in (run, base):
         # a run from before the last labels has another test split
         load_run_data(one, one.seeds[0])
-    seeds = [
-        seed
-        for seed in run.seeds
-        if seed in base.seeds and _split_seed(run, seed) == _split_seed(base, seed)
-    ]
+    splits, others = ({s.seed: s.split_seed for s in one.metrics.seeds} for one in (run, base))
+    seeds = [seed for seed, split in splits.items() if others.get(seed) == split]
     if not seeds:
         raise RunError(f"{run.name} and {base.name} share no seed. Train both with the same seeds.")
     codes: dict[tuple[int, int], int] = {}
@@ -72,22 +73,18 @@ def _compare(run: Run, base: Run) -> dict[str, Any]:
     aucs, interval = resample_differences(pairs, len(codes))
     mean = float(np.mean([one - other for one, other in aucs]))
     same = all(run.seed_files(seed)[MODEL] == base.seed_files(seed)[MODEL] for seed in seeds)
-    enough = len(codes) >= MIN_LABELS and interval is not None and np.isfinite(mean)
+    is_enough = len(codes) >= MIN_LABELS and np.isfinite(mean)
     return {
         **identify(run),
         "seeds": seeds,
         "labeled_test_interactions": len(codes),
-        "labels": _count_labels(run),
+        "labels": len(load_run_interactions(run).filter(pl.col(LABEL) > 0).drop_nulls(NOISY)),
         "auc": [one for one, _ in aucs],
         "auc_base": [other for _, other in aucs],
         "minus_base": mean if np.isfinite(mean) else None,
         "bootstrap_interval": interval,
-        "verdict": _decide(interval, same=same, enough=bool(enough)),
+        "verdict": _decide(interval if is_enough else None, same=same),
     }
-
-
-def _split_seed(run: Run, seed: int) -> int:
-    return next(one.split_seed for one in run.metrics.seeds if one.seed == seed)
 
 
 def _read(run: Run, seed: int, codes: dict[tuple[int, int], int]) -> LabeledScores:
@@ -106,15 +103,10 @@ def _read(run: Run, seed: int, codes: dict[tuple[int, int], int]) -> LabeledScor
     )
 
 
-def _count_labels(run: Run) -> int:
-    interactions = load_run_interactions(run)
-    return len(interactions.filter((pl.col(LABEL) > 0) & pl.col(NOISY).is_not_null()))
-
-
-def _decide(interval: tuple[float, float] | None, *, same: bool, enough: bool) -> str:
+def _decide(interval: tuple[float, float] | None, *, same: bool) -> str:
     if same:
         return "same model"
-    if interval is None or not enough:
+    if interval is None:
         return "undecided"
     if interval[0] > 0:
         return "helps"
@@ -152,13 +144,6 @@ def _suggest(one: dict[str, Any]) -> str:
     return (
         f"If the difference is as large as estimated, about {needed:,.0f} labels in all (now "
         f"{one['labels']:,}) would probably show it."
-    )
-
-
-def _name_condition(numbers: Sequence[dict[str, Any]]) -> str:
-    return (
-        f"This holds for interactions of {numbers[0]['dataset']} like the labeled ones, if those "
-        "were drawn at random."
     )
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor
 
 from dartcli import metrics
 from dartcli.analyses._records import identify
@@ -71,35 +70,30 @@ def _group_seed(run: Run, seed: int) -> dict[str, Any]:
     scores = run.scores(seed)
     train = scores.filter(pl.col("split") == "train")
     test = scores.filter(pl.col("split") == "test")
-    clean = (test[LABEL] > 0) & ~test[NOISY].fill_null(value=False)
+    score = test["logit"].to_torch()
+    label = ((test[LABEL] > 0) & ~test[NOISY].fill_null(value=False)).to_torch()
     result: dict[str, Any] = {"seed": seed}
     for side, column in SIDES.items():
         size = int(scores[column].max()) + 1  # type: ignore[arg-type]
-        counts = torch.bincount(_to_long(train[column]), minlength=size)
+        counts = torch.bincount(train[column].cast(pl.Int64).to_torch(), minlength=size)
         group = metrics.equal_groups(counts, GROUPS)
-        row_group = group[_to_long(test[column])]
-        score, label = (
-            torch.from_numpy(values.to_numpy(writable=True)) for values in (test["logit"], clean)
-        )
+        row_group = group[test[column].cast(pl.Int64).to_torch()]
         auc = metrics.auc_by_group(score, label, row_group, GROUPS)
         result[side] = [
             {
                 "group": number,
-                "least": int(counts[group == number].min()) if (group == number).any() else None,
-                "most": int(counts[group == number].max()) if (group == number).any() else None,
-                "members": int((group == number).sum()),
-                "training_positives": int(counts[group == number].sum()),
+                "least": int(mine.min()) if len(mine) else None,
+                "most": int(mine.max()) if len(mine) else None,
+                "members": len(mine),
+                "training_positives": int(mine.sum()),
                 "test_rows": int((row_group == number).sum()),
                 "test_positives": int(label[row_group == number].sum()),
                 "auc": finite_or_none(float(auc[number])),
             }
             for number in range(GROUPS)
+            for mine in [counts[group == number]]
         ]
     return result
-
-
-def _to_long(column: pl.Series) -> Tensor:
-    return torch.from_numpy(column.cast(pl.Int64).to_numpy(writable=True))
 
 
 def _mean_auc(one: dict[str, Any], side: str) -> list[float | None]:
@@ -121,13 +115,8 @@ def _differences(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]
             ]
             known = [late - early for early, late in pairs if None not in (early, late)]
             paired = compare_paired(known) if known else None
-            result[side].append(
-                {
-                    "group": number,
-                    "mean": None if paired is None else paired.mean,
-                    "t_interval": None if paired is None else paired.t_interval,
-                }
-            )
+            mean, interval = (paired.mean, paired.t_interval) if paired else (None, None)
+            result[side].append({"group": number, "mean": mean, "t_interval": interval})
     return result
 
 

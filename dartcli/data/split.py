@@ -69,7 +69,8 @@ def split(
     DataError
         If there are fewer than ten rows, every pair is a positive, or the time is missing.
     """
-    _check_size(interactions)
+    if len(interactions) < 10:
+        raise DataError(f"cannot split {len(interactions)} interactions: at least 10 are needed.")
     generator = torch.Generator().manual_seed(derived_seed(seed, STREAM))
     impressions = bool((interactions[LABEL] == 0).any())
 
@@ -89,11 +90,6 @@ def split(
             sampled.remove("test")
         cut |= dict(zip(sampled, add_negatives(*(cut[n] for n in sampled)), strict=True))
     return cut
-
-
-def _check_size(interactions: pl.DataFrame) -> None:
-    if len(interactions) < 10:
-        raise DataError(f"cannot split {len(interactions)} interactions: at least 10 are needed.")
 
 
 def _cut(table: pl.DataFrame, how: How, generator: torch.Generator) -> dict[str, pl.DataFrame]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
 from dartcli import catalog
 from dartcli.errors import RunError
-from dartcli.experiments import sweep
 from dartcli.experiments.configure import granted_labels, label_strategy, label_teaching
 from dartcli.experiments.run import MODEL, Run
 from dartcli.experiments.run_index import find_run
-from dartcli.experiments.sweep import Sweep, check_same_data, find_sweep
-from dartcli.experiments.verdict import MIN_SEEDS, Outcome, decide_outcome
-from dartcli.metrics.statistics import PairedDifference, compare_paired, holm
+from dartcli.experiments.sweep import Sweep, check_same_data, find_sweep, is_sweep
+from dartcli.experiments.verdict import Outcome, correct_p_values, decide_outcome
+from dartcli.metrics.statistics import PairedDifference, compare_paired
 from dartcli.training.results import SeedMetrics
 
 LOWER_IS_BETTER: Final = frozenset({"test_log_loss", "test_calibration_error", "valid_log_loss"})
@@ -95,7 +94,7 @@ class Comparison:
             for one in subject.document.tuned
         ]
         self.missing = 0
-        protocols = {_protocol(one) for one in subjects}
+        protocols = {get_protocol(one) for one in subjects}
         if len(protocols) > 1:
             raise RunError(
                 f"cannot compare results of the protocols {' and '.join(sorted(protocols))}. "
@@ -141,23 +140,15 @@ class Comparison:
             self._add((entry.dataset, entry.model), contender, entry.seed, row.metrics)
 
     def _add_run(self, run: Run) -> None:
-        settings = run.settings
+        settings, trusted = run.settings, granted_labels(run.settings)
         where = (settings.dataset.name, settings.model.name)
-        contender = Contender(
-            label_strategy(
-                settings.strategy.name,
-                settings.strategy.options,
-                settings.protocol,
-                granted_labels(settings),
-            )
-            + label_teaching(settings.teaching),
-            settings.strategy.name,
-            settings.strategy.options,
-            granted_labels(settings),
-        )
+        name, options = settings.strategy.name, settings.strategy.options
+        label = label_strategy(name, options, settings.protocol, trusted)
+        label += label_teaching(settings.teaching)
+        contender = Contender(label, name, options, trusted)
         for seed in run.metrics.seeds:
             self._add(where, contender, seed.seed, seed)
-            self.weights[where, contender.label, seed.seed] = run.seed_files(seed.seed)[MODEL]
+            self.weights[where, label, seed.seed] = run.seed_files(seed.seed)[MODEL]
 
     def _add(self, where: Where, contender: Contender, seed: int, metrics: SeedMetrics) -> None:
         if where not in self.cells:
@@ -214,28 +205,28 @@ class Comparison:
 
     def differences(self) -> list[Difference]:
         """Return the paired difference of every contender to ``base``, cell by cell."""
-        found = list(self._paired())
-        tested = {
-            index: pair.p
-            for index, (_, _, pair) in enumerate(found)
-            if pair.p is not None and pair.n >= MIN_SEEDS
+        found = {
+            (where, label): pair
+            for where in self.cells
+            for label in self.contenders
+            if label != self.base.label and (pair := self.pair(where, label)) is not None
         }
-        corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+        corrected = correct_p_values(found)
         return [
             Difference(
                 where,
-                contender,
+                self.contenders[label],
                 pair,
-                corrected.get(index),
+                corrected.get((where, label)),
                 self._closed(where, pair),
                 decide_outcome(
                     pair,
-                    corrected.get(index),
+                    corrected.get((where, label)),
                     self.better_sign,
-                    same_model=self._is_same_model(where, contender.label),
+                    same_model=self._is_same_model(where, label),
                 ),
             )
-            for index, (where, contender, pair) in enumerate(found)
+            for (where, label), pair in found.items()
         ]
 
     def _is_same_model(self, where: Where, label: str) -> bool:
@@ -256,26 +247,16 @@ class Comparison:
                 return False
         return True
 
-    def _paired(self) -> Iterator[tuple[Where, Contender, PairedDifference]]:
-        for where in self.cells:
-            for contender in self.contenders.values():
-                pair = self.pair(where, contender.label)
-                if contender != self.base and pair is not None:
-                    yield where, contender, pair
-
     def pair(self, where: Where, label: str, metric: str | None = None) -> PairedDifference | None:
         """Return a contender minus ``base`` over the seeds and splits that both have, if any."""
-        base, mine = (self.values(where, one, metric) for one in (self.base.label, label))
+        both = (self.base.label, label)
+        base, mine = (self.values(where, one, metric) for one in both)
         shared = [
             seed
             for seed in sorted(base.keys() & mine.keys())
-            if self._split_seed(where, self.base.label, seed)
-            == self._split_seed(where, label, seed)
+            if len({self.metrics[where, one][seed].split_seed for one in both}) == 1
         ]
         return compare_paired([mine[seed] - base[seed] for seed in shared]) if shared else None
-
-    def _split_seed(self, where: Where, label: str, seed: int) -> int:
-        return self.metrics[where, label][seed].split_seed
 
     def _closed(self, where: Where, pair: PairedDifference) -> float | None:
         base = self.values(where, self.base.label)
@@ -291,20 +272,18 @@ class Comparison:
         """Return the mean relative gain over ``base`` in percent; None if a cell is missing."""
         gains = []
         for where in self.cells:
-            base, mine = (
-                self.mean(where, self.base.label),
-                self.mean(where, label),
-            )
+            base, mine = (self.mean(where, one) for one in (self.base.label, label))
             if base is None or mine is None:
                 return None
             gains.append(100 * (mine - base) / base)
         return statistics.fmean(gains)
 
 
-def _protocol(one: Run | Sweep) -> str:
+def get_protocol(one: Run | Sweep) -> str:
+    """Return the protocol that a finished run, or a sweep, was trained under."""
     return one.document.protocol if isinstance(one, Sweep) else one.metrics.protocol
 
 
 def find_subject(name: str) -> Run | Sweep:
     """Return the run or sweep ``name``; UsageError if there is neither."""
-    return find_sweep(name) if sweep.is_sweep(name) else find_run(name)
+    return find_sweep(name) if is_sweep(name) else find_run(name)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Final, Literal, TypeVar
 
-from dartcli.metrics.statistics import PairedDifference
+from dartcli.metrics.statistics import PairedDifference, holm
+
+Key = TypeVar("Key")
 
 Outcome = Literal["helps", "harms", "no difference", "same model", "undecided"]
 """``no difference``: none can be shown. ``undecided``: too few seeds to tell."""
@@ -38,3 +41,11 @@ def decide_outcome(
     if p_corrected >= LEVEL or paired.mean == 0:
         return "no difference"
     return "helps" if paired.mean * better_sign > 0 else "harms"
+
+
+def correct_p_values(pairs: Mapping[Key, PairedDifference]) -> dict[Key, float]:
+    """Return p after Holm's correction for every pair with enough seeds for a verdict."""
+    tested = {
+        key: pair.p for key, pair in pairs.items() if pair.p is not None and pair.n >= MIN_SEEDS
+    }
+    return dict(zip(tested, holm(list(tested.values())), strict=True))

@@ -55,18 +55,32 @@ MAX_POINTS: Final = 240
 
 @contextmanager
 def new_figure(
-    width: float, height: float, columns: int = 1, rows: int = 1
+    width: float, height: float, columns: int = 1, rows: int = 1, panels: int | None = None
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Yield a figure of ``width`` x ``height`` inches, and its axes row by row."""
+    """Yield a figure of ``width`` x ``height`` inches, and its axes row by row.
+
+    If there are fewer ``panels`` than places, the last places stay empty.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
-        axes = figure.subplots(rows, columns, squeeze=False)
-        yield figure, list(axes.flat)
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for unused in axes[panels:] if panels else ():
+            unused.remove()
+        yield figure, axes[:panels]
         # drawing measures text, which needs the style
         figure.draw_without_rendering()
+
+
+@contextmanager
+def new_panels(count: int) -> Iterator[tuple[Figure, list[Axes]]]:
+    """Yield a figure with ``count`` panels of one size, at most two in a row, and its axes."""
+    columns, rows = arrange(count, 2)
+    size = (1.2 + 4.2 * columns, 0.6 + 3.2 * rows)
+    with new_figure(*size, columns, rows, count) as made:
+        yield made
 
 
 def render_svg(figure: Figure, *, transparent: bool = False) -> bytes:
@@ -159,13 +173,14 @@ def pool_windows(values: Floats) -> Floats:
 
     The last window may be smaller. With few values, every window has one.
     """
-    starts = window_starts(len(values))
+    starts = [0, *(end + 1 for end in window_ends(len(values))[:-1])]
     return np.asarray(np.add.reduceat(np.nan_to_num(values), starts), dtype=np.float64)
 
 
-def window_starts(size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the first position of each window of :func:`pool_windows`."""
-    return np.arange(0, size, max(-(-size // MAX_POINTS), 1), dtype=np.int64)
+def window_ends(size: int) -> list[int]:
+    """Return the last position of each window of :func:`pool_windows`."""
+    width = max(-(-size // MAX_POINTS), 1)
+    return [*range(width - 1, size - 1, width), size - 1]
 
 
 def none_to_nan(values: Iterable[float | None]) -> Floats:
