@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dartcli.experiments.comparison import Comparison, Contender, Difference, Where
+from dartcli.experiments.comparison import Comparison, Contender, Difference
 from dartcli.reporting.figures import (
     FALSE_POSITIVE,
     REFERENCE_LINE,
@@ -106,7 +106,17 @@ def _draw_heat_map(
             aspect="auto",
         )
         for one in differences:
-            _write_value(panel, one, methods, cells, limit)
+            value = 1e4 * one.paired.mean
+            mark = "" if one.is_significant else " ?"
+            panel.text(
+                cells.index(one.where),
+                methods.index(one.contender),
+                "=" if one.outcome == "same model" else f"{value:+.0f}{mark}",
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                color="white" if abs(value) > limit else "black",
+            )
         panel.set_xticks(range(len(cells)), heads)
         panel.set_yticks(range(len(methods)), [wrap(one.label) for one in methods])
         panel.tick_params(length=0)
@@ -116,24 +126,3 @@ def _draw_heat_map(
         label = f"{name_metric(comparison.metric)} minus base (1e-4)"
         figure.colorbar(image, ax=panel, shrink=0.7, extend="both", label=label)
     return figure
-
-
-def _write_value(
-    panel: Axes,
-    one: Difference,
-    methods: Sequence[Contender],
-    cells: Sequence[Where],
-    limit: float,
-) -> None:
-    value = 1e4 * one.paired.mean
-    panel.text(
-        cells.index(one.where),
-        methods.index(one.contender),
-        "="
-        if one.outcome == "same model"
-        else f"{value:+.0f}" + ("" if one.is_significant else " ?"),
-        ha="center",
-        va="center",
-        fontsize=7.5,
-        color="white" if abs(value) > limit else "black",
-    )

@@ -38,10 +38,7 @@ def examine(subjects: Sequence[Run | Sweep], options: CompareOptions) -> Analysi
     return AnalysisResult(
         name="compare",
         title="Strategies compared with plain training",
-        sentences=(
-            *list_verdicts(comparison, differences),
-            *_name_caveats(comparison),
-        ),
+        sentences=(*list_verdicts(comparison, differences), *_name_caveats(comparison)),
         tables=_compare_tables.build(comparison, differences),
         numbers=_numbers(comparison, differences),
         figures=_compare_figures.draw(comparison, differences),
@@ -126,9 +123,7 @@ def _numbers(comparison: Comparison, differences: Sequence[Difference]) -> dict[
             {
                 "method": label,
                 "delta_percent": delta,
-                "delta_percent_tenfold_as_printed_in_the_thesis": None
-                if delta is None
-                else 10 * delta,
+                "delta_percent_tenfold_as_printed_in_the_thesis": delta and 10 * delta,
             }
             for label in comparison.contenders
             for delta in [comparison.delta_percent(label)]

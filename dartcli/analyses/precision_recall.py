@@ -75,6 +75,8 @@ TITLES = {
     "precision": "Flagged that are false positives",
     "recall": "False positives that are flagged",
 }
+MOMENTS = {"reported": "reported_epoch", "last": "epochs"}
+"""Moment -> the metric that is its epoch."""
 MIN_COUNT = 25
 """A window of one epoch with fewer cases is not drawn."""
 
@@ -91,11 +93,13 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
         require_false_positives(run)
     counts = {run.name: {seed: _counts(run.iterations(seed)) for seed in run.seeds} for run in runs}
     flagged = {name: seeds for name, seeds in counts.items() if _has_flagged(seeds)}
-    moments = {run.name: _moments(run) for run in runs if run.name in flagged}
     summaries = {
-        (name, moment): {"epochs": epochs, **_summarize(flagged[name], epochs)}
-        for name, of_run in moments.items()
-        for moment, epochs in of_run.items()
+        (run.name, moment): _summarize(
+            flagged[run.name], {seed.seed: getattr(seed, field) for seed in run.metrics.seeds}
+        )
+        for run in runs
+        if run.name in flagged
+        for moment, field in MOMENTS.items()
     }
     distinct = {
         (name, moment): one
@@ -119,10 +123,7 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
             "runs": [
                 {
                     **identify(run),
-                    **{
-                        f"{moment}_epoch": summaries.get((run.name, moment))
-                        for moment in ("reported", "last")
-                    },
+                    **{f"{moment}_epoch": summaries.get((run.name, moment)) for moment in MOMENTS},
                     "seeds": [
                         {"seed": seed, **_numbers(values)}
                         for seed, values in flagged.get(run.name, {}).items()
@@ -172,28 +173,20 @@ def _numbers(counts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _moments(run: Run) -> dict[str, dict[int, int]]:
-    """Return ``reported`` and ``last`` -> the epoch of each seed."""
-    return {
-        "reported": {seed.seed: seed.reported_epoch for seed in run.metrics.seeds},
-        "last": {seed.seed: seed.epochs for seed in run.metrics.seeds},
-    }
-
-
-def _summarize(seeds: Seeds, epochs: Mapping[int, int]) -> dict[str, float | None]:
+def _summarize(seeds: Seeds, epochs: Mapping[int, int]) -> dict[str, Any]:
     """Return each ratio over one epoch per seed, pooled over the seeds."""
     totals = dict.fromkeys(POOLED, 0.0)
     for seed, counts in seeds.items():
         chosen = counts["epoch"] == epochs[seed]
         for name in POOLED:
             totals[name] += float(counts[name][chosen].sum())
-    summary: dict[str, float | None] = {
+    ratios = {
         name: totals[above] / totals[below] if totals[below] else None
         for name, (above, below) in RATIOS.items()
     }
-    precision, chance = summary["precision"], summary["precision_random_among_positives"]
-    summary["lift"] = precision / chance if precision is not None and chance else None
-    return summary
+    precision, chance = ratios["precision"], ratios["precision_random_among_positives"]
+    lift = precision / chance if precision is not None and chance else None
+    return {"epochs": epochs, **ratios, "lift": lift}
 
 
 def _sentence(name: str, moment: str, summary: Mapping[str, Any]) -> str:

@@ -213,8 +213,8 @@ def check_logs() -> Iterator[Finding]:
         except DartError as error:
             remedy = f"Run `dart preprocess --input FILES --name {name}` again."
             yield Finding("data", name, "error", get_cause(error), remedy)
-            continue
-        yield Finding("data", name, "ok", f"your own log, {_count(files, 'file')}")
+        else:
+            yield Finding("data", name, "ok", f"your own log, {_count(files, 'file')}")
 
 
 def check_labels() -> Iterator[Finding]:
@@ -228,8 +228,8 @@ def check_labels() -> Iterator[Finding]:
         except DartError as error:
             remedy = f"Restore the file, or run `dart label {name} --forget`."
             yield Finding("data", name, "error", get_cause(error), remedy)
-            continue
-        yield Finding("data", name, "ok", f"trusted labels, {_count(files, 'file')}")
+        else:
+            yield Finding("data", name, "ok", f"trusted labels, {_count(files, 'file')}")
 
 
 def check_runs() -> Iterator[Finding]:

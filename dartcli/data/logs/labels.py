@@ -146,8 +146,8 @@ def match_labels(
     coded = given.with_columns(_find_codes(given[name], ids[name]) for name in (USER, ITEM))
     known = coded.join(pairs, on=[USER, ITEM], how="semi")
     unknown = coded.join(known, on=LINE, how="anti")
-    differ = known.filter(pl.col(WANTED).n_unique().over(USER, ITEM) > 1)
-    answers = known.join(differ, on=LINE, how="anti").unique([USER, ITEM])
+    is_clear = pl.col(WANTED).n_unique().over(USER, ITEM) == 1
+    differ, answers = known.filter(~is_clear), known.filter(is_clear).unique([USER, ITEM])
     if known.is_empty():
         raise DataError(
             f"{path} labels no interaction: the user and item of {_list_places(path, unknown)} "
@@ -188,9 +188,8 @@ def _find_codes(text: pl.Series, ids: pl.DataFrame) -> pl.Series:
         given = text.str.strip_chars().str.replace(r"\.0+$", "").cast(raw.dtype, strict=False)
     else:
         raw = raw.cast(pl.String)
-    known = pl.DataFrame({RAW: raw, CODE: ids[CODE]})
-    found = pl.DataFrame({RAW: given}).join(known, on=RAW, how="left", maintain_order="left")
-    return found[CODE].alias(text.name)
+    codes = ids[CODE]
+    return given.replace_strict(raw, codes, default=None, return_dtype=codes.dtype)
 
 
 def read_labels(path: Path) -> pl.DataFrame:
@@ -244,19 +243,16 @@ def _read_text(path: Path) -> pl.DataFrame:
         # also the separator that a spreadsheet uses where the comma is for decimals
         rows = csv.DictReader(file, delimiter=max(",\t;|", key=header.count))
         _check_columns(path, rows.fieldnames or [])
-        cells = [(rows.line_num, *_pick_cells(path, row, rows.line_num)) for row in rows]
+        cells = []
+        for row in rows:
+            if None in row or None in row.values():
+                raise DataError(
+                    f"{path}, line {rows.line_num:,}: not as many cells as in the header. Quote "
+                    "texts that contain the separator."
+                )
+            cells.append((rows.line_num, *(row[name] for name in REQUIRED)))
     schema = {LINE: pl.Int64, **dict.fromkeys(REQUIRED, pl.String)}
     return pl.DataFrame(cells, schema, orient="row")
-
-
-def _pick_cells(path: Path, row: Mapping[str, str], line: int) -> list[str]:
-    """Return the required cells of a row that has as many as the header."""
-    if None in row or None in row.values():
-        raise DataError(
-            f"{path}, line {line:,}: not as many cells as in the header. Quote texts that contain "
-            "the separator."
-        )
-    return [row[name] for name in REQUIRED]
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
