@@ -13,6 +13,7 @@ import polars as pl
 import pydantic
 
 from dartcli.data.counts import DataCounts
+from dartcli.data.encode import RAW
 from dartcli.data.features import Field
 from dartcli.data.logs.labels import LabelCounts
 from dartcli.errors import DataError, UsageError
@@ -144,6 +145,10 @@ class Prepared:
         if manifest is None:
             raise _corrupt_error(f"cannot read {home}: files are missing.", self.manifest.dataset)
         return _read_table(home, f"{IDS}/{field}.parquet", manifest)
+
+    def decode(self, field: str, codes: pl.Series) -> pl.Series:
+        """Return the raw ids of ``codes`` of ``field``, under the same name."""
+        return self.ids(field)[RAW].gather(codes).alias(codes.name)
 
 
 def find_columns(prepared: Prepared, split: SplitName) -> dict[str, Path]:

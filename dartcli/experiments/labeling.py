@@ -11,7 +11,6 @@ import polars as pl
 
 from dartcli.data import prepare
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER, WANTED
-from dartcli.data.encode import RAW
 from dartcli.data.logs.labels import load_labels, match_labels
 from dartcli.data.manifest import Prepared
 from dartcli.data.registry import find_dataset
@@ -80,11 +79,7 @@ def choose_questions(
     elif run is not None:
         chosen += _find_uncertain(candidates, run, drawn)[: number - drawn]
     asked = candidates[random.permutation(chosen)]
-    raw = [
-        prepared.ids(name)[RAW].gather(asked[name]).alias(name)  # ids are ordered by code
-        for name in (USER, ITEM)
-    ]
-    asked = pl.DataFrame(raw)
+    asked = pl.DataFrame([prepared.decode(name, asked[name]) for name in (USER, ITEM)])
     if show:
         asked = _add_details(asked, dataset, prepared, show)
     return asked.with_columns(pl.lit(None, pl.Int8).alias(WANTED)), len(candidates)

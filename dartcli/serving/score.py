@@ -95,17 +95,15 @@ def score(
     found = identify_run(finished, chosen, device)
     key = PROBABILITY if found.has_probabilities else RANKED_BY
     # a trusted row is settled; ties are broken by the order of the training table
-    order = found.table.sort(TRUSTED, key, descending=[False, True], maintain_order=True)
-    order = order.with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.UInt32).alias("rank"))
-    table = order.with_columns(
-        pl.int_range(1, pl.len() + 1, dtype=pl.UInt32).over(USER).alias("rank_in_user"),
+    table = found.table.sort(TRUSTED, key, descending=[False, True], maintain_order=True)
+    place = pl.int_range(1, pl.len() + 1, dtype=pl.UInt32)
+    table = table.with_columns(
+        place.alias("rank"),
+        place.over(USER).alias("rank_in_user"),
         _choose_action(found).alias("action"),
     )
     table = table if top is None else table.head(top)
-    for name in IDS:
-        ids = found.prepared.ids(name).select(pl.col("code").alias(name), "raw")
-        table = table.join(ids, on=name, how="left", maintain_order="left")
-        table = table.with_columns(pl.col("raw").alias(name)).drop("raw")
+    table = table.with_columns(found.prepared.decode(name, table[name]) for name in IDS)
     before = (*IDS, "rank", "rank_in_user", PROBABILITY, "action", TRUSTED)
     table = table.select(*before, *found.signals, *COUNTS)
     return Scores(finished.name, chosen, table, found)
