@@ -18,6 +18,7 @@ from dartcli.metrics.statistics import extrapolate_size
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.phrases import confidence_interval, interval_cell, signed
 from dartcli.reporting.table import Marked, Table
+from dartcli.training.results import compute_spread, finite_or_none
 
 MIN_LABELS: Final = 20
 """With fewer labeled test interactions there is no verdict."""
@@ -79,8 +80,8 @@ def _compare(run: Run, base: Run) -> dict[str, Any]:
         "seeds": seeds,
         "labeled_test_interactions": len(codes),
         "labels": len(load_run_interactions(run).filter(pl.col(LABEL) > 0).drop_nulls(NOISY)),
-        "auc": [one for one, _ in aucs],
-        "auc_base": [other for _, other in aucs],
+        "auc": [finite_or_none(one) for one, _ in aucs],
+        "auc_base": [finite_or_none(other) for _, other in aucs],
         "minus_base": mean if np.isfinite(mean) else None,
         "bootstrap_interval": interval,
         "verdict": _decide(interval if is_enough else None, same=same),
@@ -157,8 +158,8 @@ def _tabulate(numbers: Sequence[dict[str, Any]], base: str) -> Table:
                 one["run"],
                 one["verdict"],
                 one["labeled_test_interactions"],
-                float(np.mean(one["auc_base"])),
-                float(np.mean(one["auc"])),
+                compute_spread(one["auc_base"]).mean,
+                compute_spread(one["auc"]).mean,
                 Marked(
                     None if one["minus_base"] is None else 1e4 * one["minus_base"],
                     1,

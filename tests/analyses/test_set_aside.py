@@ -16,8 +16,8 @@ from dartcli.reporting.analyze import run_analysis
 TRAINING = {"epochs": 6, "batch_size": 256, "learning_rate": 0.02}
 
 
-def write_log(path: Path, *, labeled: int) -> None:
-    """Write a log in which half of the items are clicked, but not wanted."""
+def prepare_log(path: Path, *, labeled: int, wanted: bool = True) -> None:
+    """Prepare a log in which half of the items are clicked, but not wanted; or all of them."""
     random = np.random.default_rng(0)
     pairs = sorted({(int(u), int(i)) for u, i in random.integers(0, (120, 60), (3600, 2))})
     user, item = (np.array(column) for column in zip(*pairs, strict=True))
@@ -26,9 +26,13 @@ def write_log(path: Path, *, labeled: int) -> None:
         {
             "user": [f"u{number}" for number in user],
             "item": [f"i{number}" for number in item],
-            "wanted": [bool(item[n] % 2) if chosen[n] else None for n in range(len(pairs))],
+            "wanted": [
+                bool(wanted and item[n] % 2) if chosen[n] else None for n in range(len(pairs))
+            ],
         }
     ).write_parquet(path)
+    log = LogOptions(inputs=(str(path),), user="user", item="item", noisy_if="NOT wanted")
+    prepare.preprocess_log("shop", log)
 
 
 def train(name: str, **keys: object) -> Run:
@@ -37,13 +41,7 @@ def train(name: str, **keys: object) -> Run:
 
 @pytest.fixture
 def shop(home: Path, tmp_path: Path) -> None:
-    write_log(tmp_path / "log.parquet", labeled=600)
-    prepare.preprocess_log(
-        "shop",
-        LogOptions(
-            inputs=(str(tmp_path / "log.parquet"),), user="user", item="item", noisy_if="NOT wanted"
-        ),
-    )
+    prepare_log(tmp_path / "log.parquet", labeled=600)
 
 
 @pytest.mark.usefixtures("shop")
@@ -62,6 +60,16 @@ def test_labels_that_tell_help_and_the_test_labels_are_a_third() -> None:
     assert one["auc"] == pytest.approx(labeled, abs=1e-6)
     same = run_analysis("set-aside", [runs[0], train("copy", strategy="base")])
     assert same.sentences[0] == "copy is the same model as base (equal weights)."
+
+
+def test_without_a_wanted_label_there_is_no_verdict(home: Path, tmp_path: Path) -> None:
+    prepare_log(tmp_path / "log.parquet", labeled=300, wanted=False)
+    result = run_analysis(
+        "set-aside", [train("base", strategy="base"), train("other", strategy="popularity")]
+    )
+    (one,) = result.numbers["runs"]
+    assert (one["auc"], one["minus_base"], one["verdict"]) == ([None, None], None, "undecided")
+    assert "wanted ones among them" in result.sentences[0]
 
 
 @pytest.mark.usefixtures("home")
