@@ -29,13 +29,6 @@ from dartcli.errors import UsageError
 
 Kind = Literal["datasets", "models", "strategies", "signals", "analyses"]
 
-CONSTANT: Final[dict[Kind, str]] = {
-    "datasets": "DATASET",
-    "models": "MODEL",
-    "strategies": "STRATEGY",
-    "signals": "SIGNAL",
-    "analyses": "ANALYSIS",
-}
 SINGULAR: Final[dict[Kind, str]] = {
     "datasets": "dataset",
     "models": "model",
@@ -43,6 +36,7 @@ SINGULAR: Final[dict[Kind, str]] = {
     "signals": "signal",
     "analyses": "analysis",
 }
+CONSTANT: Final[dict[Kind, str]] = {kind: name.upper() for kind, name in SINGULAR.items()}
 
 DESCRIPTIONS: Final = ("title", "question")
 """Arguments that describe a component constructed by a call."""

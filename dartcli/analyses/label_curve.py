@@ -26,12 +26,7 @@ from dartcli.reporting.figures import (
     share_limits,
     wrap,
 )
-from dartcli.reporting.phrases import (
-    confidence_interval,
-    join_words,
-    name_metric,
-    signed,
-)
+from dartcli.reporting.phrases import confidence_interval, join_words, name_metric, signed
 from dartcli.reporting.table import Marked, Table
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from dartcli.analyses._records import identify, load_positives
+from dartcli.analyses._records import identify
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER
 from dartcli.errors import RunError
 from dartcli.experiments.configure import load_run_data, load_run_interactions
@@ -90,8 +90,8 @@ def _compare(run: Run, base: Run) -> dict[str, Any]:
 
 def _read(run: Run, seed: int, codes: dict[tuple[int, int], int]) -> LabeledScores:
     """Return the test scores of a seed; number its labeled interactions in ``codes``."""
-    positives = load_positives(run, seed, "test")
-    negatives = run.scores(seed).filter((pl.col("split") == "test") & (pl.col(LABEL) == 0))
+    test = run.scores(seed).filter(pl.col("split") == "test")
+    positives, negatives = test.filter(pl.col(LABEL) > 0), test.filter(pl.col(LABEL) == 0)
     labeled = positives.drop_nulls(NOISY).sort(NOISY, maintain_order=True)
     # users unseen in training share a code, so their interactions are resampled together
     numbers = [codes.setdefault(pair, len(codes)) for pair in labeled.select(USER, ITEM).rows()]

@@ -16,13 +16,7 @@ from dartcli.errors import RunError
 from dartcli.experiments.run import Run
 from dartcli.metrics.statistics import compare_paired
 from dartcli.reporting.analysis import Analysis, AnalysisResult
-from dartcli.reporting.figures import (
-    draw_legend,
-    new_figure,
-    none_to_nan,
-    run_color,
-    share_limits,
-)
+from dartcli.reporting.figures import draw_legend, new_figure, none_to_nan, run_color, share_limits
 from dartcli.reporting.phrases import confidence_interval, interval_cell, join_words, label_run
 from dartcli.reporting.table import Cell, Marked, Table
 from dartcli.training.results import finite_or_none

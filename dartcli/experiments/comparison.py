@@ -13,7 +13,7 @@ from dartcli.errors import RunError
 from dartcli.experiments.configure import granted_labels, label_strategy, label_teaching
 from dartcli.experiments.run import MODEL, Run
 from dartcli.experiments.run_index import find_run
-from dartcli.experiments.sweep import Sweep, check_same_data, find_sweep, is_sweep
+from dartcli.experiments.sweep import Sweep, Tuned, check_same_data, find_sweep, is_sweep
 from dartcli.experiments.verdict import Outcome, correct_p_values, decide_outcome
 from dartcli.metrics.statistics import PairedDifference, compare_paired
 from dartcli.training.results import SeedMetrics
@@ -86,13 +86,8 @@ class Comparison:
         self.cells: list[Where] = []
         self.metrics: dict[tuple[Where, str], dict[int, SeedMetrics]] = {}
         self.weights: dict[tuple[Where, str, int], str] = {}
-        self.runs = [one for one in subjects if isinstance(one, Run)]
-        self.tuned = [
-            one
-            for subject in subjects
-            if isinstance(subject, Sweep)
-            for one in subject.document.tuned
-        ]
+        self.runs: list[Run] = []
+        self.tuned: list[Tuned] = []
         self.missing = 0
         protocols = {get_protocol(one) for one in subjects}
         if len(protocols) > 1:
@@ -117,14 +112,13 @@ class Comparison:
 
     @cached_property
     def partly_labeled(self) -> list[str]:
-        """Datasets whose ground truth is known for some test interactions only."""
-        return list(
-            dict.fromkeys(
-                where[0]
-                for (where, _), seeds in self.metrics.items()
-                if any(seed.test_auc_labeled is not None for seed in seeds.values())
-            )
+        """Datasets whose ground truth is known for some test interactions only, each once."""
+        found = (
+            where[0]
+            for (where, _), seeds in self.metrics.items()
+            if any(seed.test_auc_labeled is not None for seed in seeds.values())
         )
+        return list(dict.fromkeys(found))
 
     def _add_sweep(self, sweep: Sweep) -> None:
         finished = sweep.finished()
@@ -133,6 +127,7 @@ class Comparison:
                 f"sweep {sweep.name} has no finished training. Run its `dart sweep` again."
             )
         check_same_data(sweep, (row for _, row in finished))
+        self.tuned += sweep.document.tuned
         self.missing += len(sweep.document.entries) - len(finished)
         for entry, row in finished:
             trusted = granted_labels(row.settings)
@@ -140,6 +135,7 @@ class Comparison:
             self._add((entry.dataset, entry.model), contender, entry.seed, row.metrics)
 
     def _add_run(self, run: Run) -> None:
+        self.runs.append(run)
         settings, trusted = run.settings, granted_labels(run.settings)
         where = (settings.dataset.name, settings.model.name)
         name, options = settings.strategy.name, settings.strategy.options
