@@ -240,11 +240,8 @@ class TrainingLoop:
         else:
             valid_auc = estimate_clean_auc(self.last_valid, self.valid, self.trusted)
         if valid_auc != valid_auc:  # noqa: PLR0124 - true for NaN only
-            raise TrainingError(
-                f"validation AUC is not a number after epoch {number}: the validation split has "
-                f"{len(self.valid):,} rows, {int(self.valid_label.sum()):,} of them positive, and "
-                "needs both classes. Use more data."
-            )
+            cause = self._explain_missing_auc()
+            raise TrainingError(f"validation AUC is not a number after epoch {number}: {cause}")
         if self.processes is not None:
             # they would decide differently when to stop, and wait for each other
             self.processes.check_same("the validation AUC", valid_auc)
@@ -268,6 +265,18 @@ class TrainingLoop:
         if ended.improved:
             self.best, self.best_valid = copy_weights(self.model), self.last_valid
         return ended
+
+    def _explain_missing_auc(self) -> str:
+        if self.trusted is not None and not self.valid.clean_label[self.trusted].any():
+            return (
+                f"none of the {len(self.trusted):,} trusted labels of the validation split is a "
+                "true positive. Raise `--trusted-valid`."
+            )
+        return (
+            f"the validation split has {len(self.valid):,} rows, "
+            f"{int(self.valid_label.sum()):,} of them positive, and needs both classes. Use more "
+            "data."
+        )
 
     def _end(self, epochs: int, stopped: Literal["patience", "epochs"]) -> None:
         self._outcome = Outcome(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dartcli import catalog
 from dartcli.data.seeds import derived_seed
-from dartcli.data.tensors import Interactions, TrainingSet, known_pairs
+from dartcli.data.tensors import FALSE_POSITIVE, Interactions, TrainingSet, known_pairs
 from dartcli.denoising import Context, Strategy
 from dartcli.errors import TrainingError
 from dartcli.settings import Training
@@ -204,6 +204,16 @@ def test_a_validation_split_of_one_class_stops_with_a_sentence() -> None:
                 [model()], rule("base"), training_set(), valid, torch.ones(len(valid)), plan(), 0
             )
         )
+
+
+def test_trusted_labels_without_a_true_positive_stop_with_a_sentence() -> None:
+    valid = table(99)
+    trusted = torch.nonzero(valid.kind == FALSE_POSITIVE)[:3, 0]
+    training = loop.TrainingLoop(
+        [model()], rule("base"), training_set(), valid, valid.label, plan(), 0, trusted=trusted
+    )
+    with pytest.raises(TrainingError, match=r"none of the 3 trusted labels .*`--trusted-valid`"):
+        list(training)
 
 
 def test_an_epoch_visits_every_row_once_and_new_negatives_are_never_training_positives() -> None:
