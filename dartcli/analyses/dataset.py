@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from dartcli import metrics
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER
@@ -85,7 +84,8 @@ def _numbers(run: Run) -> dict[str, Any]:
         "unknown": unknown,
     }
     for side, (column, *_) in SIDES.items():
-        counts = table.group_by(column).len().sort(column)["len"].to_numpy().astype(np.int64)
+        of_code = table.group_by(column).len().sort(column)
+        counts = of_code["len"].to_numpy().astype(np.int64)
         ordered = np.sort(counts)[::-1]
         top = max(1, round(len(ordered) / 100))
         degrees, members = np.unique(counts, return_counts=True)
@@ -98,7 +98,7 @@ def _numbers(run: Run) -> dict[str, Any]:
             "gini": _gini(ordered[::-1]),
             "interactions": degrees.tolist(),
             "at_least_as_many": (members[::-1].cumsum()[::-1] / len(counts)).tolist(),
-            "groups": _noise_by_activity(table, column),
+            "groups": _noise_by_activity(table, of_code),
         }
     return result
 
@@ -110,12 +110,10 @@ def _gini(ascending: np.ndarray[Any, Any]) -> float:
     return float((2 * rank - size - 1) @ ascending / (size * ascending.sum()))
 
 
-def _noise_by_activity(table: pl.DataFrame, column: str) -> list[dict[str, Any]]:
+def _noise_by_activity(table: pl.DataFrame, counts: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the share of false positives in groups of equal positives, least active first."""
-    counts = table.group_by(column).len().sort(column)
-    group = metrics.equal_groups(
-        torch.from_numpy(counts["len"].cast(pl.Int64).to_numpy(writable=True)), GROUPS
-    )
+    column = counts.columns[0]
+    group = metrics.equal_groups(counts["len"].cast(pl.Int64).to_torch(), GROUPS)
     grouped = table.join(counts.with_columns(pl.Series("group", group.numpy())), on=column)
     found = grouped.group_by("group").agg(
         pl.col("len").min().alias("least"),
