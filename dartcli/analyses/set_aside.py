@@ -60,6 +60,12 @@ def _compare(run: Run, base: Run) -> dict[str, Any]:
     for one in (run, base):
         # a run from before the last labels has another test split
         load_run_data(one, one.seeds[0])
+    data = [(one.settings.dataset, one.settings.protocol) for one in (run, base)]
+    if data[0] != data[1]:
+        raise RunError(
+            f"{run.name} and {base.name} were trained on {run.metrics.dataset} with different "
+            "dataset options or protocols. Train both with the same."
+        )
     splits, others = ({s.seed: s.split_seed for s in one.metrics.seeds} for one in (run, base))
     seeds = [seed for seed, split in splits.items() if others.get(seed) == split]
     if not seeds:

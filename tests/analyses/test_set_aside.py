@@ -78,3 +78,7 @@ def test_without_labels_or_base_it_says_what_to_do() -> None:
     run = dartcli.train("synthetic", name="plain", strategy="dart", **quick)
     with pytest.raises(RunError, match="`base`"):
         run_analysis("set-aside", [run])
+    small = {"name": "synthetic", "options": {"interactions": 4000}}
+    base = dartcli.train(small, name="other", strategy="base", **quick)
+    with pytest.raises(RunError, match=r"plain and other .* with different dataset options"):
+        run_analysis("set-aside", [run, base])
