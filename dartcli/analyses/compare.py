@@ -111,9 +111,9 @@ def _numbers(comparison: Comparison, differences: Sequence[Difference]) -> dict[
                     metric: comparison.mean(where, label, metric) for metric in other_metrics
                 },
                 "stages": _compare_tables.measure_stages(comparison, where, label),
-                "against_base": _difference_numbers(
-                    comparison, by_cell.get((where, label)), differences
-                ),
+                "against_base": _difference_numbers(comparison, by_cell[where, label], differences)
+                if (where, label) in by_cell
+                else None,
             }
             for where in comparison.cells
             for label, contender in comparison.contenders.items()
@@ -132,10 +132,8 @@ def _numbers(comparison: Comparison, differences: Sequence[Difference]) -> dict[
 
 
 def _difference_numbers(
-    comparison: Comparison, one: Difference | None, differences: Sequence[Difference]
-) -> dict[str, Any] | None:
-    if one is None:
-        return None
+    comparison: Comparison, one: Difference, differences: Sequence[Difference]
+) -> dict[str, Any]:
     return {
         "verdict": one.outcome,
         "sentence": phrase_difference(comparison, one, differences),

@@ -116,9 +116,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Rejecting results below 0.05 keeps the probability of any false rejection in the family below
     5%. Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (1979).
     """
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    result, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        result[index] = highest
+    p = np.asarray(p_values, dtype=np.float64)
+    order = p.argsort(kind="stable")
+    corrected = np.minimum(np.arange(len(p), 0, -1) * p[order], 1.0)
+    result: list[float] = np.maximum.accumulate(corrected)[order.argsort()].tolist()
     return result
