@@ -63,15 +63,8 @@ def write_document(path: Path, document: Mapping[str, Any]) -> None:
     write_json(path, {**document, CHECKSUM: _checksum(document)})
 
 
-def read_document(path: Path, *, required: bool = True) -> dict[str, Any]:
-    """Return the document in ``path`` without its checksum.
-
-    Parameters
-    ----------
-    path
-        A file written by :func:`write_document`.
-    required
-        If false, a document without a checksum is accepted: a user may have written it.
+def read_document(path: Path) -> dict[str, Any]:
+    """Return the document that :func:`write_document` wrote to ``path``, without its checksum.
 
     Raises
     ------
@@ -81,7 +74,7 @@ def read_document(path: Path, *, required: bool = True) -> dict[str, Any]:
     document = read_json(path)
     if not isinstance(document, dict):
         raise DataError(f"{path} is not a JSON object. Run `dart doctor`.")
-    if not has_valid_checksum(document) and (required or CHECKSUM in document):
+    if not has_valid_checksum(document):
         raise DataError(f"checksum mismatch in {path}. Run `dart doctor`.")
     return {key: value for key, value in document.items() if key != CHECKSUM}
 

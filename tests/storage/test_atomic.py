@@ -53,21 +53,14 @@ def test_every_flipped_bit_is_detected(tmp_path: Path) -> None:
                 read_document(path)
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "3", '{"a": 1}', "{" * 100_000, "1" * 5000, "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "3", '{"a": 1}', '{"checksum": null}', "{" * 100_000, "1" * 5000, "\xff"]
+)
 def test_a_file_that_is_not_a_document_is_a_data_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "it.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=r"it\.json"):
         read_document(path)
-
-
-def test_a_document_without_a_checksum_is_accepted_only_on_request(tmp_path: Path) -> None:
-    path = tmp_path / "it.json"
-    path.write_text('{"a": 1}')
-    assert read_document(path, required=False) == {"a": 1}
-    path.write_text('{"a": 1, "checksum": null}')
-    with pytest.raises(DataError, match=r"it\.json"):
-        read_document(path, required=False)
 
 
 def test_a_directory_that_must_be_new_replaces_nothing(tmp_path: Path) -> None:
