@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from dartcli import metrics
-from dartcli.analyses._records import load_positives
+from dartcli.analyses._records import load_positives, mean_or_none
 from dartcli.data.columns import NOISY
 from dartcli.experiments.run import Run
 from dartcli.reporting.figures import (
@@ -93,8 +93,7 @@ def measure(scores: Mapping[str, Floats], noisy: np.ndarray[Any, Any]) -> dict[s
 
 def mean_auc(found: Sequence[Ranked]) -> float | None:
     """Return the mean AUC over seeds; None if one has only one class."""
-    values = [seed["auc"] for seed in found]
-    return None if None in values else float(np.mean(values))
+    return mean_or_none([seed["auc"] for seed in found])
 
 
 def mean_precision(found: Sequence[Ranked], share: float) -> float:

@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from dartcli import metrics
-from dartcli.analyses._records import identify
+from dartcli.analyses._records import identify, mean_or_none
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER
 from dartcli.errors import RunError
 from dartcli.experiments.run import Run
@@ -92,8 +92,10 @@ def _group_seed(run: Run, seed: int) -> dict[str, Any]:
 
 def _mean_auc(one: dict[str, Any], side: str) -> list[float | None]:
     """Return the mean AUC of each group; None if it is undefined for a seed."""
-    values = [[seed[side][number]["auc"] for seed in one["seeds"]] for number in range(GROUPS)]
-    return [None if None in group else float(np.mean(group)) for group in values]
+    return [
+        mean_or_none([seed[side][number]["auc"] for seed in one["seeds"]])
+        for number in range(GROUPS)
+    ]
 
 
 def _differences(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
