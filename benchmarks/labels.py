@@ -53,6 +53,7 @@ KEPT: Final = (
     "detector_precision",
     "detector_calibration_error",
     "test_auc",
+    "test_ndcg_at_20",
 )
 
 
@@ -111,6 +112,13 @@ def permute(p: Tensor, _granted: Tensor, random: Random) -> Tensor:
 def flatten(p: Tensor, _granted: Tensor, _random: Random) -> Tensor:
     """Return the mean probability for all rows."""
     return torch.full_like(p, float(p.mean()))
+
+
+def halve(p: Tensor, granted: Tensor, _random: Random) -> Tensor:
+    """Return half of the probabilities of rows that are not granted."""
+    result = p / 2
+    result[granted] = p[granted]
+    return result
 
 
 def harden(p: Tensor, _granted: Tensor, _random: Random) -> Tensor:
@@ -176,6 +184,7 @@ def variants(number: int, seed: int) -> dict[str, AbstractContextManager[Any]]:
         "only factors": without("loss", "relative", "count", "rate"),
         "p permuted": changing(permute, seed),
         "p constant": changing(flatten, seed),
+        "half of p": changing(halve, seed),
         "hard labels": changing(harden, seed),
         "weights 1 - p": mock.patch.object(Trusted, "decide", decide_by_weight),
         "a fifth of the labels for selection": plain,
@@ -251,6 +260,7 @@ def tabulate(
     corrected = holm([pair.p if pair.p is not None else 1.0 for pair in pairs.values()])
     rows = []
     for (name, pair), p in zip(pairs.items(), corrected, strict=True):
+        lists = [row[KEPT[6]] - base[seed][KEPT[6]] for seed, row in found[name].items()]
         told = sum(row["detector_auc"] is not None for row in found[name].values())
         rows.append(
             (
@@ -259,13 +269,14 @@ def tabulate(
                 interval_cell(pair.t_interval),
                 p_cell(p),
                 f"{told} of {pair.n}",
+                Marked(1e4 * float(np.mean(lists)), 1, signed=True),
                 *(Marked(mean(found[name], key), 3) for key in KEPT[2:5]),
             )
         )
     return Table(
-        title=f"{dataset}, {model}, {number} labels: test AUC minus base in units of 1e-4",
+        title=f"{dataset}, {model}, {number} labels: test AUC, and NDCG@20, minus base in 1e-4",
         columns=(
-            *("variant", "mean", "95% CI", "p (Holm)", "labels tell"),
+            *("variant", "mean", "95% CI", "p (Holm)", "labels tell", "NDCG@20"),
             *("detector AUC", "precision at 4%", "calibration error"),
         ),
         rows=tuple(rows),
