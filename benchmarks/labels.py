@@ -28,7 +28,6 @@ from dartcli import settings
 from dartcli.cli import console
 from dartcli.cli.errors import guarded
 from dartcli.data.tensors import FALSE_POSITIVE, TRUE_POSITIVE
-from dartcli.denoising import Decision
 from dartcli.errors import UsageError
 from dartcli.experiments.configure import load_prepared, resolve
 from dartcli.metrics.statistics import compare_paired, holm
@@ -38,7 +37,6 @@ from dartcli.reporting.table import Marked, Table
 from dartcli.signals import _detector
 from dartcli.storage import paths
 from dartcli.storage.atomic import write_json
-from dartcli.strategies.trusted import Trusted
 from dartcli.training import device as devices
 from dartcli.training import stages, trainer
 from dartcli.training.components import Components, build_components
@@ -126,14 +124,6 @@ def harden(p: Tensor, _granted: Tensor, _random: Random) -> Tensor:
     return (p > 0.5).float()
 
 
-def decide_by_weight(self: Trusted, observed: Any) -> Decision:
-    """Return weight 1 - p instead of label 1 - p."""
-    if self.target is None:
-        return Decision(torch.ones_like(observed.label), observed.label)
-    target = self.target[observed.row]
-    return Decision(torch.where(observed.label > 0, target, 1.0), observed.label)
-
-
 @contextlib.contextmanager
 def changing(probability: Change, seed: int) -> Iterator[None]:
     """Change what the detector says, if it says anything."""
@@ -186,21 +176,23 @@ def variants(number: int, seed: int) -> dict[str, AbstractContextManager[Any]]:
         "p constant": changing(flatten, seed),
         "half of p": changing(halve, seed),
         "hard labels": changing(harden, seed),
-        "weights 1 - p": mock.patch.object(Trusted, "decide", decide_by_weight),
+        "weights 1 - p": plain,
         "a fifth of the labels for selection": plain,
     }
 
 
-def train(
-    dataset: str, model: str, strategy: str, seed: int, number: int, valid: int = 0
-) -> dict[str, Any]:
+def train(dataset: str, model: str, variant: str, seed: int, number: int) -> dict[str, Any]:
     """Train one seed under ``strict`` with the defaults, and return its metrics."""
+    valid = number // 5 if "selection" in variant else 0
+    strategy = {"name": "base" if variant == "base" else "trusted"}
+    if "weights" in variant:
+        strategy["treatment"] = "weight"
     tree = {
         "dataset": {"name": dataset},
         "model": {"name": model},
-        "strategy": {"name": strategy},
+        "strategy": strategy,
         "seeds": [seed],
-        "trusted": number,
+        "trusted": number - valid,
         "trusted_valid": valid,
     }
     configuration = resolve(tree)
@@ -229,11 +221,9 @@ def main(
                 continue
             file = folder / f"{name.replace(' ', '-').replace('%', 'pc')}-{seed}.json"
             if not file.is_file():
-                valid = number // 5 if "selection" in name else 0
-                strategy = "base" if name == "base" else "trusted"
                 try:
                     with context:
-                        result = train(dataset, model, strategy, seed, number - valid, valid)
+                        result = train(dataset, model, name, seed, number)
                 except UsageError as error:
                     console.note(f"{name} was left out: {error}")
                     continue
