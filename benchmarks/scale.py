@@ -37,7 +37,9 @@ def _train(folder: str) -> tuple[float, int, int, float]:
     """Train one epoch; return seconds, peak memory, the window (0 = none), and test AUC."""
     os.environ["DART_HOME"] = str(Path(folder) / "home")
     began = time.perf_counter()
-    run = train_run(dataset="bench", strategy="base", training={"epochs": 1, "optimizer": "sparse-adam"})
+    run = train_run(
+        dataset="bench", strategy="base", training={"epochs": 1, "optimizer": "sparse-adam"}
+    )
     seconds = time.perf_counter() - began
     auc = run.metrics.seeds[0].test_auc or 0.0
     return seconds, peak_memory(), run.settings.training.window or 0, auc
