@@ -175,8 +175,8 @@ def settle_window(configuration: Configuration, prepared: Prepared) -> Configura
             raise TrainingError(
                 f"strategy `{configuration.settings.strategy.name}` needs all {rows:,} training "
                 f"interactions in memory, about {needed / 1e9:.1f} GB, and "
-                f"{available / 1e9:.1f} GB are available. Use a strategy that sees batches only, such as `base` or `dart`, "
-                "or a machine with more memory."
+                f"{available / 1e9:.1f} GB are available. Use a strategy that sees batches "
+                "only, such as `base` or `dart`, or a machine with more memory."
             )
     if window is not None:
         logger.info(
