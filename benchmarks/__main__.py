@@ -58,7 +58,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds.")] = 5,
     rows: Annotated[
         str | None,
-        typer.Option(help="Sizes for preprocess and eval, in millions of rows: 5,20."),
+        typer.Option(help="Sizes for preprocess, scale, and eval, in millions of rows: 5,20."),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=2, help="Epochs of every contender of peers.")

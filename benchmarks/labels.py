@@ -28,7 +28,6 @@ from dartcli import settings
 from dartcli.cli import console
 from dartcli.cli.errors import guarded
 from dartcli.data.tensors import FALSE_POSITIVE, TRUE_POSITIVE
-from dartcli.denoising import Decision
 from dartcli.errors import UsageError
 from dartcli.experiments.configure import load_prepared, resolve
 from dartcli.metrics.statistics import compare_paired, holm
@@ -38,7 +37,6 @@ from dartcli.reporting.table import Marked, Table
 from dartcli.signals import _detector
 from dartcli.storage import paths
 from dartcli.storage.atomic import write_json
-from dartcli.strategies.trusted import Trusted
 from dartcli.training import device as devices
 from dartcli.training import stages, trainer
 from dartcli.training.components import Components, build_components
@@ -53,6 +51,7 @@ KEPT: Final = (
     "detector_precision",
     "detector_calibration_error",
     "test_auc",
+    "test_ndcg_at_20",
 )
 
 
@@ -113,17 +112,16 @@ def flatten(p: Tensor, _granted: Tensor, _random: Random) -> Tensor:
     return torch.full_like(p, float(p.mean()))
 
 
+def halve(p: Tensor, granted: Tensor, _random: Random) -> Tensor:
+    """Return half of the probabilities of rows that are not granted."""
+    result = p / 2
+    result[granted] = p[granted]
+    return result
+
+
 def harden(p: Tensor, _granted: Tensor, _random: Random) -> Tensor:
     """Return 0 or 1."""
     return (p > 0.5).float()
-
-
-def decide_by_weight(self: Trusted, observed: Any) -> Decision:
-    """Return weight 1 - p instead of label 1 - p."""
-    if self.target is None:
-        return Decision(torch.ones_like(observed.label), observed.label)
-    target = self.target[observed.row]
-    return Decision(torch.where(observed.label > 0, target, 1.0), observed.label)
 
 
 @contextlib.contextmanager
@@ -176,22 +174,25 @@ def variants(number: int, seed: int) -> dict[str, AbstractContextManager[Any]]:
         "only factors": without("loss", "relative", "count", "rate"),
         "p permuted": changing(permute, seed),
         "p constant": changing(flatten, seed),
+        "half of p": changing(halve, seed),
         "hard labels": changing(harden, seed),
-        "weights 1 - p": mock.patch.object(Trusted, "decide", decide_by_weight),
+        "weights 1 - p": plain,
         "a fifth of the labels for selection": plain,
     }
 
 
-def train(
-    dataset: str, model: str, strategy: str, seed: int, number: int, valid: int = 0
-) -> dict[str, Any]:
+def train(dataset: str, model: str, variant: str, seed: int, number: int) -> dict[str, Any]:
     """Train one seed under ``strict`` with the defaults, and return its metrics."""
+    valid = number // 5 if "selection" in variant else 0
+    strategy = {"name": "base" if variant == "base" else "trusted"}
+    if "weights" in variant:
+        strategy["treatment"] = "weight"
     tree = {
         "dataset": {"name": dataset},
         "model": {"name": model},
-        "strategy": {"name": strategy},
+        "strategy": strategy,
         "seeds": [seed],
-        "trusted": number,
+        "trusted": number - valid,
         "trusted_valid": valid,
     }
     configuration = resolve(tree)
@@ -220,11 +221,9 @@ def main(
                 continue
             file = folder / f"{name.replace(' ', '-').replace('%', 'pc')}-{seed}.json"
             if not file.is_file():
-                valid = number // 5 if "selection" in name else 0
-                strategy = "base" if name == "base" else "trusted"
                 try:
                     with context:
-                        result = train(dataset, model, strategy, seed, number - valid, valid)
+                        result = train(dataset, model, name, seed, number)
                 except UsageError as error:
                     console.note(f"{name} was left out: {error}")
                     continue
@@ -251,6 +250,7 @@ def tabulate(
     corrected = holm([pair.p if pair.p is not None else 1.0 for pair in pairs.values()])
     rows = []
     for (name, pair), p in zip(pairs.items(), corrected, strict=True):
+        lists = [row[KEPT[6]] - base[seed][KEPT[6]] for seed, row in found[name].items()]
         told = sum(row["detector_auc"] is not None for row in found[name].values())
         rows.append(
             (
@@ -259,13 +259,14 @@ def tabulate(
                 interval_cell(pair.t_interval),
                 p_cell(p),
                 f"{told} of {pair.n}",
+                Marked(1e4 * float(np.mean(lists)), 1, signed=True),
                 *(Marked(mean(found[name], key), 3) for key in KEPT[2:5]),
             )
         )
     return Table(
-        title=f"{dataset}, {model}, {number} labels: test AUC minus base in units of 1e-4",
+        title=f"{dataset}, {model}, {number} labels: test AUC, and NDCG@20, minus base in 1e-4",
         columns=(
-            *("variant", "mean", "95% CI", "p (Holm)", "labels tell"),
+            *("variant", "mean", "95% CI", "p (Holm)", "labels tell", "NDCG@20"),
             *("detector AUC", "precision at 4%", "calibration error"),
         ),
         rows=tuple(rows),

@@ -81,16 +81,25 @@ def load_measured(
     return table, None if rating is None else pl.Series(RATING, rating, nan_to_null=True)
 
 
+def resident_bytes(prepared: Prepared) -> int:
+    """Return about how many bytes training takes if it holds the whole table in memory."""
+    rows, fields = prepared.manifest.rows["train"], len(prepared.fields)
+    return rows * _bytes_per_row(fields)
+
+
 def choose_window(prepared: Prepared, available: int) -> int | None:
     """Return the rows of a window if training does not fit in ``available`` bytes, else None."""
-    rows, fields = prepared.manifest.rows["train"], len(prepared.fields)
+    if not available or resident_bytes(prepared) <= RESIDENT * available:
+        return None
+    # the next window is read meanwhile
+    most = WINDOW * available / (2 * _bytes_per_row(len(prepared.fields)))
+    return max(BLOCK, 1 << math.floor(math.log2(max(most, 1))))
+
+
+def _bytes_per_row(fields: int) -> int:
     # a table and its copy in the order of the epoch, the order, the record, and what is temporary;
     # the same for a negative of each row
-    each = 2 * (2 * (8 * fields + 5) + 8 + 12 + 32)
-    if not available or rows * each <= RESIDENT * available:
-        return None
-    most = WINDOW * available / (2 * each)  # the next window is read meanwhile
-    return max(BLOCK, 1 << math.floor(math.log2(max(most, 1))))
+    return 2 * (2 * (8 * fields + 5) + 8 + 12 + 32)
 
 
 class _Reading(Thread):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dartcli.data.manifest import Prepared
+from dartcli.errors import TrainingError
 from dartcli.experiments import run_writer
 from dartcli.experiments.configure import configure, load_prepared, log_warnings, resolve
 from dartcli.experiments.environment import environment
@@ -154,18 +155,33 @@ def _lead(configuration: Configuration, supervision: _Supervision) -> Iterator[_
 
 
 def settle_window(configuration: Configuration, prepared: Prepared) -> Configuration:
-    """Return ``configuration`` with a window if the training table does not fit into memory."""
-    from dartcli.data.stream import choose_window
+    """Return ``configuration`` with a window if the training table does not fit into memory.
+
+    Raises
+    ------
+    TrainingError
+        If it does not fit, and the strategy needs all of it.
+    """
+    from dartcli.data.stream import choose_window, resident_bytes
     from dartcli.training.components import can_stream
 
-    window = configuration.settings.training.window
-    if window is None and can_stream(configuration):
+    window, rows = configuration.settings.training.window, prepared.manifest.rows["train"]
+    if window is None:
         available = available_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        window = choose_window(prepared, available)
+        needed = resident_bytes(prepared)
+        if can_stream(configuration):
+            window = choose_window(prepared, available)
+        elif available and needed > available:
+            raise TrainingError(
+                f"strategy `{configuration.settings.strategy.name}` needs all {rows:,} training "
+                f"interactions in memory, about {needed / 1e9:.1f} GB, and "
+                f"{available / 1e9:.1f} GB are available. Use a strategy that sees batches "
+                "only, such as `base` or `dart`, or a machine with more memory."
+            )
     if window is not None:
         logger.info(
-            f"reading training interactions from disk, shuffled {window:,} at a time, of "
-            f"{prepared.manifest.rows['train']:,} (training.window)"
+            f"reading training interactions from disk, shuffled {window:,} at a time, of {rows:,} "
+            "(training.window)"
         )
     return replace(configuration, settings=with_window(configuration.settings, window))
 

@@ -1,4 +1,4 @@
-"""Trusted: identify with plain training and trusted labels, then train anew on soft labels.
+"""Trusted: identify with plain training and trusted labels, then train anew with what they tell.
 
 The thesis's first-order differential teaching (identify, re-initialize, train), with a detector
 that is fitted on trusted labels instead of a threshold on the loss.
@@ -7,7 +7,7 @@ that is fitted on trusted labels instead of a threshold on the loss.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,20 +17,31 @@ from dartcli.denoising import Context, Decision, Evidence, Observed, Strategy
 
 
 class Trusted(Strategy):
-    """Train plainly, then anew with label 1 - p for positives, p from trusted labels.
+    """Train plainly, then anew with label (or weight) 1 - p for positives, p from trusted labels.
 
-    p is the probability of being a false positive; trusted positives take their own label. Without
+    p is the probability of being a false positive; for trusted positives, it is 0 or 1. Without
     trusted labels (``--trusted 500``), or if they do not tell false positives from others, the
     plain training is the result.
+
+    Where the density of recorded interactions is a and that of sampled negatives b, a model that is
+    trained on labels tends to the probability a (1 - p) / (a + b): is this interaction wanted? One
+    that is trained on weights tends to the logit log(a (1 - p) / b): which items are wanted?
     """
 
+    class Options(settings.Options):
+        """What is made of p."""
+
+        treatment: Literal["label", "weight"] = "label"
+        """Train positives with label 1 - p, for a better AUC, or weight 1 - p, for better lists."""
+
+    options: Options
     reads_trusted: ClassVar[bool] = True
     stages = 2
-    target: Tensor | None
+    wanted: Tensor | None
 
-    def __init__(self, options: settings.Options, context: Context) -> None:
+    def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
-        self.register_buffer("target", None)
+        self.register_buffer("wanted", None)
 
     def begin_stage(
         self,
@@ -39,19 +50,24 @@ class Trusted(Strategy):
         probability: Tensor | None,
         before: Mapping[str, Tensor],  # noqa: ARG002 - plain training has no state
     ) -> bool:
-        """Take label 1 - p for every positive; without p, there is no second stage."""
+        """Take 1 - p of every positive; without p, there is no second stage."""
         if probability is None:
             return False
         table = self.context.require_table("trusted")
-        target = torch.zeros(table.rows)
-        target[found.row] = 1 - probability
-        self.target = target.to(table.label.device)
+        wanted = torch.zeros(table.rows)
+        wanted[found.row] = 1 - probability
+        self.wanted = wanted.to(table.label.device)
         return True
 
     def decide(self, observed: Observed) -> Decision:
-        """Return weight 1; in the second stage with the soft labels, else as recorded."""
-        label = observed.label if self.target is None else self.target[observed.row]
-        return Decision(torch.ones_like(label), label)
+        """Return the batch as recorded; in the second stage, with labels or weights 1 - p."""
+        label, one = observed.label, torch.ones_like(observed.label)
+        if self.wanted is None:
+            return Decision(one, label)
+        wanted = self.wanted[observed.row]
+        if self.options.treatment == "label":
+            return Decision(one, wanted)
+        return Decision(torch.where(label > 0, wanted, one), label)
 
 
 STRATEGY = Trusted

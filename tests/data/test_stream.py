@@ -250,3 +250,6 @@ def test_a_window_is_chosen_if_the_table_does_not_fit(
     assert run.settings.training.window == stream.BLOCK
     with pytest.raises(Exception, match="finished"):
         resume_run(run.name)
+    with pytest.raises(TrainingError, match=r"`clean` needs all .* 0\.0 GB are available\. Use a"):
+        train_run(dataset=SMALL, strategy="clean", training={"epochs": 1})
+    assert [one.name for one in (home / "runs").iterdir()] == [run.name]

@@ -9,7 +9,15 @@ import torch
 
 from dartcli import catalog
 from dartcli.data.columns import LABEL, NOISY, USER
-from dartcli.denoising import Context, Observed, Strategy, TrainingTable, denoised_loss, observe
+from dartcli.denoising import (
+    Context,
+    Evidence,
+    Observed,
+    Strategy,
+    TrainingTable,
+    denoised_loss,
+    observe,
+)
 from dartcli.errors import TrainingError
 
 
@@ -241,3 +249,40 @@ def test_clean_strategies_refuse_positives_without_ground_truth(name: str) -> No
     recorded = pl.DataFrame({LABEL: [1, 1, 1, 0], NOISY: [True, None, None, None]})
     with pytest.raises(TrainingError, match=r"\b2 positives\b"):
         catalog.load("strategies", name).prepare(recorded)
+
+
+@pytest.mark.parametrize("treatment", ["label", "weight"])
+def test_trusted_labels_tend_to_whether_and_weights_to_which(treatment: str) -> None:
+    recorded, sampled = 60, 40
+    rows, zeros = torch.arange(recorded + sampled), torch.zeros(recorded + sampled).long()
+    label = (rows < recorded).float()
+    table = TrainingTable(zeros, zeros, label, users=1, items=1, rows=len(rows))
+    strategy = make_strategy("trusted", Context(1, table), treatment=treatment)
+    p = torch.rand(recorded, generator=torch.Generator().manual_seed(0))
+    p[:2] = torch.tensor([0.0, 1.0])  # trusted rows
+    one, nothing = torch.ones(1), torch.empty(1, 0)
+    positive = zeros[:recorded]
+    evidence = Evidence(rows[:recorded], positive, positive, p.logit(), one, one, nothing, nothing)
+    assert strategy.begin_stage(2, evidence, p, {})
+    # with one user and one item, the model is a single logit
+    wanted = float((1 - p).sum())
+    best = {
+        "label": math.log(wanted / (recorded + sampled - wanted)),
+        "weight": math.log(wanted / sampled),
+    }
+    logit = torch.full((len(rows),), best[treatment], requires_grad=True)
+    observed = observe(
+        logit.detach(), label, row=rows, iteration=torch.tensor(1), epoch=torch.tensor(1)
+    )
+    decision = strategy.decide(observed)
+    denoised_loss(logit, decision).backward()
+    assert logit.grad is not None
+    assert float(logit.grad.sum()) == pytest.approx(0, abs=1e-7)
+    assert float(logit.grad.abs().sum()) > 0.1
+    ones = torch.ones_like(label)
+    expected = {
+        "label": (ones, torch.cat([1 - p, label[recorded:]])),
+        "weight": (torch.cat([1 - p, ones[recorded:]]), label),
+    }
+    for found, value in zip(decision, expected[treatment], strict=True):
+        assert torch.equal(found, value)

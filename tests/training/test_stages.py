@@ -87,7 +87,7 @@ def test_the_second_stage_trains_anew_on_soft_labels() -> None:
     assert found.probability is not None
     target = torch.zeros(len(components.training))
     target[found.evidence.row] = 1 - found.probability
-    assert torch.equal(components.strategy.state_dict()["target"], target)
+    assert torch.equal(components.strategy.state_dict()["wanted"], target)
     kind = components.recorded_train.kind[components.trusted]
     assert torch.equal(target[components.trusted], (kind != FALSE_POSITIVE).float())
     # only the last stage is the run's
