@@ -24,6 +24,30 @@ def identify(run: Run) -> dict[str, Any]:
     }
 
 
+def find_shared_seeds(run: Run, other: Run) -> list[int]:
+    """Return the seeds that two runs trained on the same split.
+
+    Raises
+    ------
+    RunError
+        If the runs differ in dataset, its options, or protocol.
+    """
+    names = f"{run.name} and {other.name}"
+    if run.metrics.dataset != other.metrics.dataset:
+        raise RunError(
+            f"cannot compare {names}: they were trained on {run.metrics.dataset} and "
+            f"{other.metrics.dataset}. Compare runs on the same dataset."
+        )
+    data = [(one.settings.dataset, one.settings.protocol) for one in (run, other)]
+    if data[0] != data[1]:
+        raise RunError(
+            f"{names} were trained on {run.metrics.dataset} with different dataset options or "
+            "protocols. Train both with the same."
+        )
+    splits, others = ({s.seed: s.split_seed for s in one.metrics.seeds} for one in (run, other))
+    return [seed for seed, split in splits.items() if others.get(seed) == split]
+
+
 def load_positives(run: Run, seed: int, split: str) -> pl.DataFrame:
     """Return the rows of :meth:`Run.scores` that are positives of ``split``."""
     return run.scores(seed).filter((pl.col("split") == split) & (pl.col(LABEL) > 0))

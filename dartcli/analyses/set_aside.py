@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from dartcli.analyses._records import identify, mean_or_none
+from dartcli.analyses._records import find_shared_seeds, identify, mean_or_none
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER
 from dartcli.errors import RunError
 from dartcli.experiments.configure import load_run_data, load_run_interactions
@@ -52,24 +52,14 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
 
 
 def _compare(run: Run, base: Run) -> dict[str, Any]:
-    if run.metrics.dataset != base.metrics.dataset:
-        raise RunError(
-            f"{run.name} was trained on {run.metrics.dataset}, {base.name} on "
-            f"{base.metrics.dataset}. Compare runs on the same dataset."
-        )
     for one in (run, base):
         # a run from before the last labels has another test split
         load_run_data(one, one.seeds[0])
-    data = [(one.settings.dataset, one.settings.protocol) for one in (run, base)]
-    if data[0] != data[1]:
-        raise RunError(
-            f"{run.name} and {base.name} were trained on {run.metrics.dataset} with different "
-            "dataset options or protocols. Train both with the same."
-        )
-    splits, others = ({s.seed: s.split_seed for s in one.metrics.seeds} for one in (run, base))
-    seeds = [seed for seed, split in splits.items() if others.get(seed) == split]
+    seeds = find_shared_seeds(run, base)
     if not seeds:
-        raise RunError(f"{run.name} and {base.name} share no seed. Train both with the same seeds.")
+        raise RunError(
+            f"{run.name} and {base.name} share no seed and split. Train both with the same."
+        )
     codes: dict[tuple[int, int], int] = {}
     pairs = [(_read(run, seed, codes), _read(base, seed, codes)) for seed in seeds]
     if not codes:

@@ -10,14 +10,13 @@ import polars as pl
 import torch
 
 from dartcli import metrics
-from dartcli.analyses._records import identify, mean_or_none
+from dartcli.analyses._records import find_shared_seeds, identify, mean_or_none
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER
-from dartcli.errors import RunError
 from dartcli.experiments.run import Run
 from dartcli.metrics.statistics import compare_paired
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.figures import draw_legend, new_figure, none_to_nan, run_color, share_limits
-from dartcli.reporting.phrases import confidence_interval, interval_cell, join_words, label_run
+from dartcli.reporting.phrases import confidence_interval, interval_cell, label_run
 from dartcli.reporting.table import Cell, Marked, Table
 from dartcli.training.results import finite_or_none
 
@@ -30,18 +29,15 @@ SIDES = {"users": USER, "items": ITEM}
 
 def examine(runs: Sequence[Run]) -> AnalysisResult:
     """Return the AUC of each group for every run, and differences from the first run."""
-    if any(run.settings.dataset != runs[0].settings.dataset for run in runs):
-        raise RunError(
-            f"cannot compare {join_words(run.name for run in runs)}: they were trained on "
-            f"different data ({join_words(run.metrics.dataset for run in runs)}). Analyze only "
-            "runs on the same dataset with the same options."
-        )
+    shared = [find_shared_seeds(runs[0], run) for run in runs[1:]]
     numbers: list[dict[str, Any]] = [
         {**identify(run), "seeds": [_group_seed(run, seed) for seed in run.seeds]} for run in runs
     ]
     for one in numbers:
         one["mean"] = {side: _mean_auc(one, side) for side in SIDES}
-    differences = [_differences(numbers[0], one) for one in numbers[1:]]
+    differences = [
+        _differences(numbers[0], one, seeds) for one, seeds in zip(numbers[1:], shared, strict=True)
+    ]
     with new_figure(9.6, 3.8, 2) as (figure, axes):
         for panel, side in zip(axes, SIDES, strict=True):
             _draw(panel, numbers, side)
@@ -98,11 +94,12 @@ def _mean_auc(one: dict[str, Any], side: str) -> list[float | None]:
     ]
 
 
-def _differences(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Return ``other`` minus ``first`` for each group, paired by seed."""
+def _differences(
+    first: dict[str, Any], other: dict[str, Any], shared: Sequence[int]
+) -> dict[str, Any]:
+    """Return ``other`` minus ``first`` for each group over the ``shared`` seeds."""
     before, after = ({seed["seed"]: seed for seed in one["seeds"]} for one in (first, other))
-    shared = sorted(before.keys() & after.keys())
-    result: dict[str, Any] = {"from": first["run"], "to": other["run"], "seeds": shared}
+    result: dict[str, Any] = {"from": first["run"], "to": other["run"], "seeds": list(shared)}
     for side in SIDES:
         result[side] = []
         for number in range(GROUPS):
@@ -147,7 +144,7 @@ def _difference_sentence(one: dict[str, Any]) -> str:
     mean, bounds = one["users"][0]["mean"], one["users"][0]["t_interval"]
     start = f"From {one['from']} to {one['to']}"
     if mean is None:
-        return f"{start}: no shared seed has an AUC of the least active users to compare."
+        return f"{start}: no shared seed and split has an AUC of the least active users to compare."
     change = f"{start}, the AUC of the least active users changes by {mean:+.4f}"
     if bounds is None:
         return f"{change} on one seed, which cannot rule out chance."

@@ -198,6 +198,20 @@ def test_user_activity_matches_scikit_learn_in_equal_groups(trained: Path) -> No
             assert group["t_interval"] == pytest.approx((interval.low, interval.high))
 
 
+def test_user_activity_compares_only_what_shares_protocol_and_split(trained: Path) -> None:
+    settings = find_run("base").settings
+    train_run(settings, strategy="popularity", split_seed=1, name="one-split")
+    train_run(settings, strategy="popularity", split_seed=9, name="other-split")
+    (difference,) = numbers("user-activity", "base", "one-split")["differences"]
+    assert difference["seeds"] == [1], "seed 0 of base has another split"
+    result = run_analysis("user-activity", ["base", "other-split"])
+    assert result.numbers["differences"][0]["users"][0]["mean"] is None
+    assert "no shared seed and split" in result.sentences[-1]
+    train_run(dataset=SMALL, protocol="reference", training={"epochs": 1}, name="reference")
+    with pytest.raises(RunError, match=r"base and reference .* different dataset options or prot"):
+        run_analysis("user-activity", ["base", "reference"])
+
+
 def test_the_least_active_group_has_the_auc_of_the_run_metrics(trained: Path) -> None:
     found = numbers("user-activity", "dart")["runs"][0]
     for metrics, seed in zip(find_run("dart").metrics.seeds, found["seeds"], strict=True):
