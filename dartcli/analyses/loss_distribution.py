@@ -12,7 +12,7 @@ from pydantic import Field
 from scipy import stats
 
 from dartcli import metrics
-from dartcli.analyses._records import identify, load_positives, positive_loss
+from dartcli.analyses._records import identify, load_positives, mean_or_none, positive_loss
 from dartcli.data.columns import LABEL, NOISY
 from dartcli.errors import RunError
 from dartcli.experiments.run import Run
@@ -99,7 +99,7 @@ def _numbers(
         "iteration": moment,
         "seeds": seeds,
         "mean_over_seeds": {
-            key: float(np.mean([seed[key] for seed in seeds])) for key in seeds[0] if key != "seed"
+            key: mean_or_none([seed[key] for seed in seeds]) for key in seeds[0] if key != "seed"
         },
         "pooled": {"bin_edges": edges.tolist(), "share_per_bin": shares},
     }
@@ -123,8 +123,13 @@ def _losses(run: Run, seed: int, iteration: int | None) -> tuple[Floats, Floats]
     return true, false
 
 
-def _compare(true: Floats, false: Floats) -> dict[str, float]:
-    welch = stats.ttest_ind(false, true, equal_var=False)
+def _compare(true: Floats, false: Floats) -> dict[str, float | None]:
+    """Return means, Welch's test, Cohen's d, and AUC.
+
+    The test and d are None if the losses of each kind are all equal.
+    """
+    varies = bool(np.ptp(true) or np.ptp(false))
+    welch = stats.ttest_ind(false, true, equal_var=False) if varies else None
     freedom = len(true) + len(false) - 2
     spread = ((len(true) - 1) * true.var(ddof=1) + (len(false) - 1) * false.var(ddof=1)) / freedom
     label = torch.cat([torch.zeros(len(true)), torch.ones(len(false))])
@@ -133,9 +138,9 @@ def _compare(true: Floats, false: Floats) -> dict[str, float]:
         "false_positives": len(false),
         "mean_loss_true_positive": float(true.mean()),
         "mean_loss_false_positive": float(false.mean()),
-        "welch_t": float(welch.statistic),
-        "welch_p": float(welch.pvalue),
-        "cohens_d": float((false.mean() - true.mean()) / np.sqrt(spread)) if spread > 0 else 0.0,
+        "welch_t": welch and float(welch.statistic),
+        "welch_p": welch and float(welch.pvalue),
+        "cohens_d": welch and float((false.mean() - true.mean()) / np.sqrt(spread)),
         "auc_of_loss": metrics.auc(torch.from_numpy(np.concatenate([true, false])), label),
     }
 
@@ -143,7 +148,10 @@ def _compare(true: Floats, false: Floats) -> dict[str, float]:
 def _sentence(numbers: dict[str, Any]) -> str:
     mean, seeds, iteration = (numbers[key] for key in ("mean_over_seeds", "seeds", "iteration"))
     when = "with the reported weights" if iteration is None else f"after {iteration:,} iterations"
-    if len(seeds) == 1:
+    effect = f", Cohen's d {mean['cohens_d']:.2f}" if mean["cohens_d"] is not None else ""
+    if not effect:
+        test = "no test, because the losses of each kind are all equal in some seed"
+    elif len(seeds) == 1:
         test = p_value(seeds[0]["welch_p"], name="Welch p")
     else:
         higher = sum(
@@ -154,9 +162,8 @@ def _sentence(numbers: dict[str, Any]) -> str:
     return (
         f"{numbers['run']}, {when}: the mean validation loss is "
         f"{mean['mean_loss_false_positive']:.3f} for false positives and "
-        f"{mean['mean_loss_true_positive']:.3f} for true positives ({test}, Cohen's d "
-        f"{mean['cohens_d']:.2f}). Ranking by loss has an AUC of {mean['auc_of_loss']:.3f} for "
-        "false positives (0.5 is chance)."
+        f"{mean['mean_loss_true_positive']:.3f} for true positives ({test}{effect}). Ranking by "
+        f"loss has an AUC of {mean['auc_of_loss']:.3f} for false positives (0.5 is chance)."
     )
 
 
@@ -174,9 +181,10 @@ def _table(numbers: Sequence[dict[str, Any]]) -> Table:
                 one["iteration"],
                 seed["mean_loss_true_positive"],
                 seed["mean_loss_false_positive"],
-                f"{seed['welch_t']:.1f}",
-                f"{seed['welch_p']:.1g}",
-                f"{seed['cohens_d']:.2f}",
+                *(
+                    None if seed[key] is None else format(seed[key], digits)
+                    for key, digits in (("welch_t", ".1f"), ("welch_p", ".1g"), ("cohens_d", ".2f"))
+                ),
                 seed["auc_of_loss"],
             )
             for one in numbers

@@ -125,6 +125,25 @@ def test_loss_distribution_of_a_million_validation_rows(trained: Path) -> None:
     assert sum(entry["true_positives"] for entry in found["seeds"]) > 400_000
 
 
+def test_equal_losses_have_no_test(trained: Path) -> None:
+    folder = find_run("base").folder
+    copy = shutil.copytree(folder, folder.parent / "equal")
+    table = pl.DataFrame({"label": [1, 1, 1, 1], "noisy": [False, True] * 2})
+    for seed in (0, 1):
+        # all are equal with seed 0 only
+        logit = pl.Series("logit", [0.3, 0.3 - seed, 0.3 + seed, 0.3 + 2 * seed], pl.Float32)
+        table.with_columns(logit).write_parquet(copy / f"seed_{seed}/snapshots/50.parquet")
+    update_checksums(copy)
+    result = run_analysis("loss-distribution", ["equal"], {"iteration": 50})
+    first, second = result.numbers["runs"][0]["seeds"]
+    assert (first["welch_t"], first["welch_p"], first["cohens_d"]) == (None, None, None)
+    assert first["auc_of_loss"] == 0.5
+    assert second["welch_p"] > 0
+    assert "no test, because the losses of each kind are all equal" in result.sentences[0]
+    assert "Cohen" not in result.sentences[0]
+    assert result.tables[0].rows[0][5:8] == (None, None, None)
+
+
 def test_loss_by_rating_matches_plain_grouping_and_scipy(trained: Path) -> None:
     found = numbers("loss-by-rating", "base", "dart")
     means = {}
