@@ -159,20 +159,25 @@ class Comparison:
 
     @cached_property
     def base(self) -> Contender:
-        """The contender that all others are compared with.
+        """The contender that all others are compared with: plain ``base`` if it is among them.
 
         Raises
         ------
         RunError
             If ``base`` is not among them.
         """
-        for contender in self.contenders.values():
-            if contender.strategy == "base":
-                return contender
-        raise RunError(
-            "no `base` result to compare with. Train it with `dart train --strategy base` or "
-            "`dart sweep --strategies base,...`."
-        )
+        found = self._find_plain("base")
+        if found is None:
+            raise RunError(
+                "no `base` result to compare with. Train it with `dart train --strategy base` or "
+                "`dart sweep --strategies base,...`."
+            )
+        return found
+
+    def _find_plain(self, strategy: str) -> Contender | None:
+        """Return the contender of ``strategy`` without options or labels, else the first of it."""
+        found = (one for one in self.contenders.values() if one.strategy == strategy)
+        return min(found, key=lambda one: one.label != strategy, default=None)
 
     @cached_property
     def references(self) -> set[str]:

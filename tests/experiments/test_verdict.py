@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,13 +10,15 @@ from scipy import stats
 
 from dartcli.errors import RunError
 from dartcli.experiments.comparison import Comparison
-from dartcli.experiments.run import Run
+from dartcli.experiments.configure import resolve
+from dartcli.experiments.run import MODEL, Run
 from dartcli.experiments.train import train_run
 from dartcli.experiments.verdict import MIN_SEEDS, decide_outcome
 from dartcli.metrics.statistics import compare_paired
 from dartcli.reporting.analyze import run_analysis
 from dartcli.reporting.build import write_report
 from dartcli.reporting.verdict import phrase_verdict
+from dartcli.training.results import METRIC_NAMES, SeedMetrics
 
 SMALL = {"name": "synthetic", "options": {"interactions": 1500}}
 
@@ -28,6 +31,49 @@ def train(strategy: str, name: str, seeds: tuple[int, ...], **options: Any) -> R
         seeds=seeds,
         name=name,
     )
+
+
+def make_run(
+    strategy: str,
+    aucs: dict[int, float],
+    *,
+    labeled: dict[int, float] | None = None,
+    split_seed: int | None = None,
+    **settings: Any,
+) -> Any:
+    """Return a finished run of which only settings and some metrics are known."""
+    seeds = tuple(
+        SeedMetrics.model_construct(
+            **dict.fromkeys(METRIC_NAMES)
+            | {"test_auc": auc, "test_auc_labeled": (labeled or {}).get(seed), "iterations": 1}
+            | {"seed": seed, "split_seed": seed if split_seed is None else split_seed}
+        )
+        for seed, auc in aucs.items()
+    )
+    complete = resolve({"strategy": {"name": strategy}, "seeds": list(aucs), **settings}).settings
+    return SimpleNamespace(
+        name=strategy,
+        folder=Path(strategy),
+        settings=complete,
+        seeds=tuple(aucs),
+        metrics=SimpleNamespace(
+            protocol="strict", strategy=strategy, dataset=complete.dataset.name, seeds=seeds,
+            interrupted=False,
+        ),
+        seed_files=lambda seed: {MODEL: f"{strategy} {aucs[seed]}"},
+    )  # fmt: skip
+
+
+def test_plain_base_is_what_all_are_compared_with() -> None:
+    chosen = make_run("base", {0: 0.7, 1: 0.7}, trusted_valid=50)
+    runs = [chosen, make_run("base", {0: 0.5, 1: 0.5}), make_run("dart", {0: 0.6, 1: 0.6})]
+    comparison = Comparison(runs)
+    assert list(comparison.contenders) == ["base (trusted_valid=50)", "base", "dart"]
+    assert comparison.base.label == "base"
+    means = {one.contender.label: one.paired.mean for one in comparison.differences()}
+    assert means == pytest.approx({"base (trusted_valid=50)": 0.2, "dart": 0.1})
+    without = Comparison([runs[2], runs[0]])
+    assert without.base.label == "base (trusted_valid=50)"
 
 
 @pytest.mark.parametrize("sign", [1, -1])
