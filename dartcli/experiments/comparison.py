@@ -53,7 +53,8 @@ class Difference:
     p_holm: float | None
     """p of the paired t-test after Holm's correction over the table; None for too few seeds."""
     gap_closed: float | None
-    """Share of the gap between ``base`` and ``clean`` that is closed; None if there is no gap."""
+    """Share of the gap between ``base`` and ``clean`` that is closed, over the seeds that all three
+    share; None if there is no gap."""
 
     outcome: Outcome
     """The verdict."""
@@ -219,7 +220,7 @@ class Comparison:
                 self.contenders[label],
                 pair,
                 corrected.get((where, label)),
-                self._closed(where, pair),
+                self._closed(where, label),
                 decide_outcome(
                     pair,
                     corrected.get((where, label)),
@@ -250,24 +251,28 @@ class Comparison:
 
     def pair(self, where: Where, label: str, metric: str | None = None) -> PairedDifference | None:
         """Return a contender minus ``base`` over the seeds and splits that both have, if any."""
+        found = self._subtract(where, label, metric)
+        return compare_paired(list(found.values())) if found else None
+
+    def _subtract(self, where: Where, label: str, metric: str | None = None) -> dict[int, float]:
+        """Return seed -> a contender minus ``base``, for the seeds and splits that both have."""
         both = (self.base.label, label)
         base, mine = (self.values(where, one, metric) for one in both)
-        shared = [
-            seed
+        return {
+            seed: mine[seed] - base[seed]
             for seed in sorted(base.keys() & mine.keys())
             if len({self.metrics[where, one][seed].split_seed for one in both}) == 1
-        ]
-        return compare_paired([mine[seed] - base[seed] for seed in shared]) if shared else None
+        }
 
-    def _closed(self, where: Where, pair: PairedDifference) -> float | None:
-        base = self.values(where, self.base.label)
-        for contender in self.contenders.values():
-            if contender.strategy == "clean":
-                clean = self.values(where, contender.label)
-                shared = base.keys() & clean.keys()
-                gap = statistics.fmean(clean[s] - base[s] for s in shared) if shared else 0.0
-                return pair.mean / gap if gap * self.better_sign > 0 else None
-        return None
+    def _closed(self, where: Where, label: str) -> float | None:
+        """Return the share of the gap to ``clean`` over the seeds that all three share."""
+        clean = self._find_plain("clean")
+        if clean is None:
+            return None
+        mine, best = (self._subtract(where, one) for one in (label, clean.label))
+        shared = mine.keys() & best.keys()
+        gap = sum(best[seed] for seed in shared)
+        return sum(mine[seed] for seed in shared) / gap if gap * self.better_sign > 0 else None
 
     def delta_percent(self, label: str) -> float | None:
         """Return the mean relative gain over ``base`` in percent; None if a cell is missing."""

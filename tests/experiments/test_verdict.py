@@ -76,6 +76,21 @@ def test_plain_base_is_what_all_are_compared_with() -> None:
     assert without.base.label == "base (trusted_valid=50)"
 
 
+def test_the_gap_is_closed_over_the_seeds_that_all_three_share() -> None:
+    base = make_run("base", {0: 0.5, 1: 0.5, 2: 0.5, 3: 0.5})
+    clean = make_run("clean", {0: 0.6, 1: 0.6, 5: 0.9})
+    # on the seeds of clean it closes half of the gap, on the others it is far beyond
+    dart = make_run("dart", {0: 0.55, 1: 0.55, 2: 0.9, 3: 0.9})
+    closed = {one.contender.label: one.gap_closed for one in Comparison([base, clean, dart])
+              .differences()}  # fmt: skip
+    assert closed == {"clean": pytest.approx(1), "dart": pytest.approx(0.5)}
+    apart = [base, make_run("clean", {0: 0.6}), make_run("dart", {1: 0.55, 2: 0.9})]
+    assert [one.gap_closed for one in Comparison(apart).differences()] == [pytest.approx(1), None]
+    # clean on another split than base has no gap
+    apart = [base, make_run("clean", {0: 0.6}, split_seed=7), dart]
+    assert [one.gap_closed for one in Comparison(apart).differences()] == [None]
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("shift", [-0.01, 0.0, 0.01])
 def test_the_verdict_is_that_of_a_t_test(sign: int, shift: float) -> None:
