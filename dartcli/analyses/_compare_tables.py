@@ -64,7 +64,6 @@ def _means(comparison: Comparison, by_cell: Mapping[tuple[Where, str], Differenc
     counts = sorted({len(values) for values in comparison.metrics.values()})
     seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else count(counts[0], "seed")
     title = f"Mean {name_metric(comparison.metric)} over {seeds}, protocol {comparison.protocol}"
-    marks = " (bold: best; *: significantly worse than base; gray: not significant)"
     tables = []
     for part in parts:
         last = part is parts[-1]
@@ -75,9 +74,10 @@ def _means(comparison: Comparison, by_cell: Mapping[tuple[Where, str], Differenc
             rows.append((label, *cells, *_deltas(comparison, label, heads)))
         tables.append(
             Table(
-                title=title + (marks if last else ""),
+                title=title,
                 columns=("method", *(" ".join(where) for where in part), *heads),
                 rows=tuple(rows),
+                marked=last,
             )
         )
     return tables

@@ -103,4 +103,4 @@ def _print_result(report: AnalysisResult, form: str | None, *, quiet: bool, json
         for sentence in report.sentences:
             console.stdout().print(sentence, markup=False)
         for view in report.tables:
-            tables.table(view.title, view.columns, view.rows)
+            tables.show(view)

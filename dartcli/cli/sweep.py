@@ -233,7 +233,7 @@ def _print_analysis(name: str, found: Sweep, *, json: bool) -> None:
 
     if not json:
         for view in run_analysis(name, found).tables:
-            tables.table(view.title, view.columns, view.rows)
+            tables.show(view)
     console.next_command(f"dart report {found.name}")
 
 

@@ -14,6 +14,7 @@ from dartcli.reporting.table import Marked
 
 if TYPE_CHECKING:
     from dartcli.reporting.table import Cell
+    from dartcli.reporting.table import Table as View
 
 
 def table(
@@ -40,6 +41,12 @@ def table(
     for index, row in enumerate(rows):
         view.add_row(*(_style(cell) for cell in row), end_section=index + 1 in sections)
     stdout().print(view)
+
+
+def show(view: View) -> None:
+    """Print a table of a result; text without styles shows neither bold nor dim."""
+    marks = {"best": "bold", "unclear": "dim"} if stdout().color_system else {}
+    table(formats.caption(view, **marks), view.columns, view.rows)
 
 
 def _style(value: Cell) -> Text:

@@ -32,6 +32,13 @@ def text(cell: Cell) -> str:
     return "–" if cell is None else cell
 
 
+def caption(table: Table, *, best: str = "", unclear: str = "") -> str:
+    """Return the title, and what marks mean; ``best`` and ``unclear`` name those of a format."""
+    marks = {best: "best", "*": "significantly worse than base", unclear: "not significant"}
+    legend = "; ".join(f"{mark}: {meaning}" for mark, meaning in marks.items() if mark)
+    return f"{table.title} ({legend})" if table.marked else table.title
+
+
 def format_size(size: int | None) -> str:
     """Return a number of bytes as ``1.2 MB``, or a dash if it is unknown."""
     if size is None:
@@ -60,7 +67,8 @@ def format_markdown(table: Table) -> str:
     heads = [shown(head) for head in table.columns]
     lines = [heads, rule, *([shown(cell) for cell in row] for row in table.rows)]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"**{shown(table.title)}**\n\n{body}\n"
+    title = shown(caption(table, best="bold", unclear="italics"))
+    return f"**{title}**\n\n{body}\n"
 
 
 _LATEX: Final = {
@@ -79,13 +87,21 @@ _LATEX: Final = {
 
 
 def format_html(table: Table) -> str:
-    """Return ``table`` as a plain HTML table, for notebooks."""
+    """Return ``table`` as a plain HTML table, for notebooks: best in bold, unclear in gray."""
+
+    def shown(cell: Cell) -> str:
+        words = escape(text(cell))
+        if isinstance(cell, Marked) and cell.value is not None:
+            words = f'<span style="color: gray">{words}</span>' if cell.unclear else words
+            words = f"<b>{words}</b>" if cell.best else words
+        return words
+
     head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
     rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(text(cell))}</td>" for cell in row) + "</tr>"
-        for row in table.rows
+        "<tr>" + "".join(f"<td>{shown(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
     )
-    return f"<table><caption>{escape(table.title)}</caption><tr>{head}</tr>{rows}</table>"
+    title = escape(caption(table, best="bold", unclear="gray"))
+    return f"<table><caption>{title}</caption><tr>{head}</tr>{rows}</table>"
 
 
 def format_latex(table: Table) -> str:
@@ -106,7 +122,7 @@ def format_latex(table: Table) -> str:
     rows = "\n".join(f"  {' & '.join(shown(cell) for cell in row)} \\\\" for row in table.rows)
     return (
         "\\begin{table}\n"
-        f"\\caption{{{shown(table.title)}}}\n"
+        f"\\caption{{{shown(caption(table, best='bold', unclear='gray'))}}}\n"
         f"\\begin{{tabular}}{{{align}}}\n\\toprule\n  {heads} \\\\\n\\midrule\n{rows}\n"
         "\\bottomrule\n\\end{tabular}\n\\end{table}\n"
     )

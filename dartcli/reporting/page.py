@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from dartcli.reporting.analysis import AnalysisResult
 from dartcli.reporting.figures import render_svg
-from dartcli.reporting.formats import text
+from dartcli.reporting.formats import caption, text
 from dartcli.reporting.table import Cell, Marked, Table
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        text=text, sort_key=_sort_key, classes=_classes, commands=_mark_commands
+        text=text, caption=caption, sort_key=_sort_key, classes=_classes, commands=_mark_commands
     )
     environment.tests.update(numeric=_is_numeric)
     return environment

@@ -36,3 +36,5 @@ class Table:
     """Column heads."""
     rows: tuple[tuple[Cell, ...], ...]
     """Cells; None if not defined."""
+    marked: bool = False
+    """Whether its cells are marked as best, worse, or unclear, which the caption explains."""
