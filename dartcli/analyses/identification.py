@@ -22,7 +22,7 @@ from dartcli.analyses._ranking import (
     tabulate,
 )
 from dartcli.analyses._records import identify
-from dartcli.data.columns import NOISY
+from dartcli.data.columns import ITEM, NOISY, USER
 from dartcli.errors import RunError
 from dartcli.experiments.identification import PROBABILITY, TRUSTED, identify_run
 from dartcli.experiments.run import Run
@@ -38,6 +38,7 @@ from dartcli.reporting.figures import (
 )
 from dartcli.reporting.phrases import percent, relation
 from dartcli.reporting.table import Table
+from dartcli.signals._detector import rate_entities
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
 BINS: Final = 10
 """Equal bins of the reliability diagram."""
 DETECTOR: Final = "detector"
+ORACLE: Final = "oracle"
+"""The false-positive rates of user and item among all other labels: a bound for such rates."""
+NAMES: Final = {ORACLE: "oracle (all labels)"}
+"""What ranks -> its name, if it is not the same in words."""
 
 
 def examine(runs: Sequence[Run]) -> AnalysisResult:
@@ -82,13 +87,15 @@ def _examine_seed(run: Run, seed: int) -> dict[str, Any]:
             "whose label was not granted, so identification cannot be measured. Analyze a run on "
             "data with ground truth, such as `dart train movielens-100k`."
         )
-    detection = found.detection
     columns = {name: name for name in found.signals}
     if found.has_probabilities:
         columns[DETECTOR] = PROBABILITY
     scores = {
         name: rows[key].cast(pl.Float64).to_numpy(writable=True) for name, key in columns.items()
     }
+    if (known := found.table.filter(pl.col(NOISY).is_not_null())).height > 1:
+        scores[ORACLE] = _score_oracle(known)[~known[TRUSTED].to_numpy()]
+    detection = found.detection
     return {
         "seed": seed,
         "trusted": int(found.table[TRUSTED].sum()),
@@ -104,6 +111,17 @@ def _examine_seed(run: Run, seed: int) -> dict[str, Any]:
             "clipped": detection.clipped,
         },
     }
+
+
+def _score_oracle(known: pl.DataFrame) -> Floats:
+    """Return the sum of the logits of the user's and the item's rate among all other labels."""
+    rows, false = np.arange(len(known)), known[NOISY].cast(pl.Float64).to_numpy()
+    user, item = (known[name].cast(pl.Int64).to_numpy() for name in (USER, ITEM))
+    return rate_entities(user, rows, false, rows) + rate_entities(item, rows, false, rows)
+
+
+def _name(ranked_by: str) -> str:
+    return NAMES.get(ranked_by, ranked_by.replace("_", " "))
 
 
 def _calibrate(probability: Floats, noisy: np.ndarray[Any, Any]) -> dict[str, Any]:
@@ -140,7 +158,7 @@ def _describe(one: dict[str, Any]) -> list[str]:
     start = f"{one['run']}: among training positives whose label was not granted"
     if not aucs:
         return [f"{start}, all are false positives in a seed, so ranking has no AUC."]
-    signals = {name: auc for name, auc in aucs.items() if name != DETECTOR}
+    signals = {name: auc for name, auc in aucs.items() if name not in (DETECTOR, ORACLE)}
     best = max(signals, key=lambda name: signals[name])
     if DETECTOR not in aucs:
         reason = (
@@ -165,7 +183,7 @@ def _describe(one: dict[str, Any]) -> list[str]:
 
 def _tabulate(numbers: Sequence[dict[str, Any]]) -> Table:
     found = [
-        (one["run"], name.replace("_", " "), seeds)
+        (one["run"], _name(name), seeds)
         for one in numbers
         for name, seeds in _rankings(one).items()
     ]
@@ -177,7 +195,7 @@ def _draw_precision(numbers: Sequence[dict[str, Any]]) -> Figure:
     with new_figure(6.4, 3.8 * len(numbers), rows=len(numbers)) as (figure, axes):
         for panel, one in zip(axes, numbers, strict=True):
             for number, (name, seeds) in enumerate(_rankings(one).items()):
-                draw_ranked(panel, seeds, number, name.replace("_", " "))
+                draw_ranked(panel, seeds, number, _name(name))
             panel.axhline(mean_share(one["seeds"]), label="random", **REFERENCE_LINE)
             name_axes(panel, wrap(f"{one['run']}: precision over the ranking", 48))
         draw_legend(figure, axes)

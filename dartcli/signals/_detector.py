@@ -137,22 +137,28 @@ class _Table:
         for code, mean, log_count, of_code in self.sides:
             mine = code[rows]
             columns += [mean[mine], loss - mean[mine], log_count[mine]]
-            columns.append(self._rate(code, len(mean), rows, known))
+            columns.append(rate_entities(code, self.rows[known], self.false[known], rows))
             factors.append(of_code[mine])
         return np.column_stack([*columns, *factors])
 
-    def _rate(self, code: Rows, codes: int, rows: Rows, known: Rows) -> Floats:
-        """Return the logit of the smoothed false-positive rate among the other labels of a code."""
-        prior, labeled = self.false[known].mean(), self.rows[known]
-        is_known, is_false = np.zeros((2, len(code)))
-        is_known[labeled], is_false[labeled] = 1, self.false[known]
-        count, hits = (
-            np.bincount(code[labeled], one[labeled], codes)[code[rows]] - one[rows]
-            for one in (is_known, is_false)
-        )
-        rate = (hits + PSEUDO_COUNTS * prior) / (count + PSEUDO_COUNTS)
-        rate = rate.clip(1e-6, 1 - 1e-6)
-        return np.asarray(np.log(rate / (1 - rate)))
+
+def rate_entities(code: Rows, labeled: Rows, false: Floats, rows: Rows) -> Floats:
+    """Return Float64[R], the logit of the false-positive rate of the user, or item, of ``rows``.
+
+    ``code`` is Int64[P], the user or item of each positive; ``labeled`` are T positions of distinct
+    positives, and ``false`` Float64[T] is 1 for a false positive. The rate is smoothed, and a row's
+    own label is left out.
+    """
+    prior, codes = false.mean(), int(code.max()) + 1
+    is_known, is_false = np.zeros((2, len(code)))
+    is_known[labeled], is_false[labeled] = 1, false
+    count, hits = (
+        np.bincount(code[labeled], one[labeled], codes)[code[rows]] - one[rows]
+        for one in (is_known, is_false)
+    )
+    rate = (hits + PSEUDO_COUNTS * prior) / (count + PSEUDO_COUNTS)
+    rate = rate.clip(1e-6, 1 - 1e-6)
+    return np.asarray(np.log(rate / (1 - rate)))
 
 
 class _Guarded:

@@ -134,6 +134,10 @@ def test_a_seed_whose_training_split_has_no_ground_truth_is_left_out(
     assert not any("nan" in sentence for sentence in found.sentences)
     for what in ("memorization", "dataset", "user-activity"):
         json.dumps(run_analysis(what, [run]).numbers, allow_nan=False)
+    single = dartcli.train("shop", strategy="base", epochs=1, seeds=has[:1])
+    (seed,) = run_analysis("identification", [single]).numbers["runs"][0]["seeds"]
+    assert seed["positives"] == 1
+    assert set(seed["ranked_by"]) == {"loss", "rarity", "relative_loss", "self_influence"}
 
 
 def test_identification_belongs_to_the_reported_epoch(home: Path) -> None:

@@ -1,6 +1,7 @@
 """``dart score``: every training interaction, the most doubtful first."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from io import StringIO
@@ -191,7 +192,7 @@ def test_identification_is_measured_on_rows_whose_label_was_not_granted(
     columns = {"detector": "p_false_positive"} | {
         name: name for name in ("loss", "rarity", "relative_loss", "self_influence")
     }
-    assert set(seed["ranked_by"]) == set(columns)
+    assert set(seed["ranked_by"]) == {*columns, "oracle"}
     for name, column in columns.items():
         found = seed["ranked_by"][name]
         assert found["auc"] == pytest.approx(roc_auc_score(noisy, table[column]))
@@ -210,6 +211,42 @@ def test_identification_is_measured_on_rows_whose_label_was_not_granted(
             assert seed["calibration"]["observed"][low] == pytest.approx(noisy[inside].mean())
     assert seed["calibration"]["error"] == pytest.approx(sum(gaps), abs=1e-6)
     assert "expected calibration error" in result.sentences[0]
+
+
+def test_the_oracle_ranks_by_the_rates_among_all_other_labels(home: Path, tmp_path: Path) -> None:
+    succeed("score", "granted", "-o", str(tmp_path / "a.parquet"))
+    granted = read(tmp_path / "a.parquet").filter("trusted").select("user", "item").rows()
+    trusted, rows = set(granted), training_positives("granted").to_dicts()
+    prior = sum(row["noisy"] for row in rows) / len(rows)
+    by_code: dict[Any, list[dict[str, Any]]] = {}
+    for row in rows:
+        for side in ("user", "item"):
+            by_code.setdefault((side, row[side]), []).append(row)
+    noisy, scores = [], []
+    for row in rows:
+        if (row["raw_user"], row["raw_item"]) in trusted:
+            continue
+        score = 0.0
+        for side in ("user", "item"):
+            others = [one["noisy"] for one in by_code[side, row[side]] if one is not row]
+            rate = (sum(others) + 5 * prior) / (len(others) + 5)
+            score += math.log(rate / (1 - rate))
+        noisy.append(row["noisy"])
+        scores.append(score)
+    assert len(trusted) == 800
+    result = run_analysis("identification", ["granted"], {})
+    found = result.numbers["runs"][0]["seeds"][0]["ranked_by"]["oracle"]
+    assert found["auc"] == pytest.approx(roc_auc_score(noisy, scores))
+    top = np.argsort(scores)[::-1][: round(0.25 * len(scores))]
+    assert found["precision"][49] == pytest.approx(np.array(noisy)[top].mean(), abs=0.01)
+    # it is the best ranking, but no signal
+    aucs = {name: one["auc"] for name, one in
+            result.numbers["runs"][0]["seeds"][0]["ranked_by"].items()}  # fmt: skip
+    assert max(aucs, key=lambda name: aucs[name]) == "oracle"
+    assert "oracle" not in result.sentences[0]
+    assert "oracle (all labels)" in {row[1] for row in result.tables[0].rows}
+    labels = result.figures["precision"].axes[0].get_legend_handles_labels()[1]
+    assert "oracle (all labels)" in labels
 
 
 def test_identification_without_labels_says_what_is_missing(home: Path) -> None:
