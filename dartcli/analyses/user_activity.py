@@ -16,7 +16,7 @@ from dartcli.experiments.run import Run
 from dartcli.metrics.statistics import compare_paired
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.figures import draw_legend, new_figure, none_to_nan, run_color, share_limits
-from dartcli.reporting.phrases import confidence_interval, interval_cell, label_run
+from dartcli.reporting.phrases import confidence_interval, interval_cell, label_run, percent
 from dartcli.reporting.table import Cell, Marked, Table
 from dartcli.training.results import finite_or_none
 
@@ -120,12 +120,14 @@ def _sentence(one: dict[str, Any]) -> str:
         group = "least" if least is None else "most"
         return (
             f"{start}: the AUC of the {group} active users is undefined, because their test rows "
-            "have only one class in some seed."
+            "lack a class in some seed."
         )
+    held = [[group["training_positives"] for group in seed["users"]] for seed in one["seeds"]]
+    shares = sorted(number / sum(numbers) for numbers in held for number in numbers)
     return (
         f"{start}: the test AUC is {least:.4f} for the least active users and {most:.4f} for the "
-        f"most active users{_middle(one['mean']['users'])} (each group holds a fifth of the "
-        "training positives)."
+        f"most active users{_middle(one['mean']['users'])} (the groups hold "
+        f"{percent(shares[0])} to {percent(shares[-1])} of the training positives)."
     )
 
 
@@ -192,7 +194,7 @@ def _draw(panel: Axes, numbers: Sequence[dict[str, Any]], side: str) -> None:
     panel.set_xticks(place, [_range(group) for group in numbers[0]["seeds"][0][side]])
     panel.set(
         title=f"{side.capitalize()} of {numbers[0]['dataset']}",
-        xlabel=f"training positives per {side[:-1]} (groups of equal positives)",
+        xlabel=f"training positives per {side[:-1]} ({GROUPS} groups)",
         ylabel="test AUC (dots: seeds)",
     )
 

@@ -58,9 +58,9 @@ class SeedMetrics(Options):
     test_auc_per_user: float | None = None
     """AUC within each user, averaged over the users weighted by their rows (grouped AUC)."""
     test_auc_tail_items: float | None = None
-    """AUC on the rows of the least popular items, which hold a fifth of the training positives."""
+    """AUC on the rows of the least popular items, with about a fifth of the training positives."""
     test_auc_inactive_users: float | None = None
-    """AUC on the rows of the least active users, who hold a fifth of the training positives."""
+    """AUC on the rows of the least active users, with about a fifth of the training positives."""
     test_recall_at_20: float | None = None
     """Recall@20 over all items but the user's training positives, the mean over users."""
     test_ndcg_at_20: float | None = None

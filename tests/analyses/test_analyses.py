@@ -3,7 +3,7 @@
 import math
 import shutil
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -215,6 +215,23 @@ def test_user_activity_matches_scikit_learn_in_equal_groups(trained: Path) -> No
             interval = stats.ttest_1samp(pairs, 0).confidence_interval()
             assert group["mean"] == pytest.approx(statistics.fmean(pairs))
             assert group["t_interval"] == pytest.approx((interval.low, interval.high))
+
+
+def test_user_activity_says_what_the_groups_hold(home: Path, tmp_path: Path) -> None:
+    # the first user has more than a quarter of all interactions, so its group does
+    pairs = [(0, item) for item in range(240)]
+    pairs += [(user, (37 * user + 11 * i) % 500) for user in range(1, 16) for i in range(40)]
+    pl.DataFrame(pairs, schema=["user", "item"], orient="row").write_csv(tmp_path / "a.csv")
+    register_log("shop", LogOptions(inputs=(str(tmp_path / "a.csv"),), user="user", item="item"))
+    run = train_run(dataset="shop", strategy="base", training={"epochs": 1}, seeds=(0, 1))
+    shares = []
+    for seed in run.seeds:
+        train = rows(run.name, seed, "train")
+        mine = Counter(row["user"] for row in train).most_common(1)[0][1]
+        shares.append(mine / len(train))
+    (sentence, *_) = run_analysis("user-activity", [run]).sentences
+    assert max(shares) > 0.25
+    assert f"to {max(shares):.1%} of the training positives" in sentence
 
 
 def test_user_activity_compares_only_what_shares_protocol_and_split(trained: Path) -> None:
