@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from dartcli.analyses import _compare_figures, _compare_tables
 from dartcli.errors import RunError
 from dartcli.experiments.comparison import Comparison, Difference
 from dartcli.experiments.run import Run
-from dartcli.experiments.run_index import find_differences
 from dartcli.experiments.sweep import Sweep
 from dartcli.reporting.analysis import Analysis, AnalysisResult
-from dartcli.reporting.phrases import count, join_words
-from dartcli.reporting.verdict import list_verdicts, phrase_difference
+from dartcli.reporting.verdict import list_caveats, list_verdicts, phrase_difference
 from dartcli.settings import Options
 from dartcli.training.results import METRIC_NAMES
 
@@ -38,51 +36,11 @@ def examine(subjects: Sequence[Run | Sweep], options: CompareOptions) -> Analysi
     return AnalysisResult(
         name="compare",
         title="Strategies compared with plain training",
-        sentences=(*list_verdicts(comparison, differences), *_name_caveats(comparison)),
+        sentences=(*list_verdicts(comparison, differences), *list_caveats(comparison)),
         tables=_compare_tables.build(comparison, differences),
         numbers=_numbers(comparison, differences),
         figures=_compare_figures.draw(comparison, differences),
     )
-
-
-def _name_caveats(comparison: Comparison) -> Iterator[str]:
-    if comparison.partly_labeled:
-        data = join_words(comparison.partly_labeled)
-        yield (
-            f"Some interactions of {data} have no ground truth and count as wanted in every metric "
-            "but the labeled AUC. `dart analyze set-aside` says how certain that one is."
-        )
-    for one in comparison.tuned:
-        if (one.dataset, one.model) in comparison.cells:
-            yield (
-                f"{one.dataset} {one.model}: weight decay {one.weight_decay:g} was selected for "
-                "base on validation and used for every strategy."
-            )
-    if differing := _find_other_differences(comparison):
-        yield (
-            f"The runs also differ in {join_words(differing)}, which may explain a difference "
-            "between them."
-        )
-    if comparison.missing:
-        yield (
-            f"Missing from the sweep: {count(comparison.missing, 'training')}. Run the same "
-            "`dart sweep` command again."
-        )
-
-
-def _find_other_differences(comparison: Comparison) -> list[str]:
-    """Return the settings, besides strategy, model, and seeds, that differ within a cell."""
-    found: dict[str, None] = {}
-    for dataset, model in comparison.cells:
-        runs = [
-            run
-            for run in comparison.runs
-            if (run.settings.dataset.name, run.settings.model.name) == (dataset, model)
-        ]
-        if len(runs) > 1:
-            found |= dict.fromkeys(find_differences(runs))
-    ignored = ("strategy", "seeds", "device", "trusted")
-    return [key for key in found if not key.startswith(ignored)]
 
 
 def _numbers(comparison: Comparison, differences: Sequence[Difference]) -> dict[str, Any]:

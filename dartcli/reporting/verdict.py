@@ -9,6 +9,7 @@ from typing import Final
 
 from dartcli.experiments.comparison import Comparison, Difference
 from dartcli.experiments.run import SETTINGS, Run
+from dartcli.experiments.run_index import find_differences
 from dartcli.experiments.verdict import MIN_SEEDS, Outcome
 from dartcli.metrics.statistics import PairedDifference
 from dartcli.reporting.phrases import (
@@ -105,6 +106,44 @@ def list_verdicts(comparison: Comparison, differences: Sequence[Difference]) -> 
     if any(one.outcome == "undecided" for one in judged):
         sentences.append(suggest_seeds(comparison.runs))
     return sentences
+
+
+def list_caveats(comparison: Comparison) -> Iterator[str]:
+    """Yield what limits a comparison: ground truth, tuning, other differences, what is missing."""
+    if comparison.partly_labeled:
+        data = join_words(comparison.partly_labeled)
+        yield (
+            f"Some interactions of {data} have no ground truth: every metric on the test split but "
+            "the labeled AUC counts them as wanted, and the precision and recall of what was "
+            "flagged leave them out. `dart analyze set-aside` says how certain the labeled AUC is."
+        )
+    for one in comparison.tuned:
+        if (one.dataset, one.model) in comparison.cells:
+            yield (
+                f"{one.dataset} {one.model}: weight decay {one.weight_decay:g} was selected for "
+                "base on validation and used for every strategy."
+            )
+    differing: list[str] = []
+    for where in comparison.cells:
+        settings = ((run, run.settings) for run in comparison.runs)
+        here = [run for run, one in settings if (one.dataset.name, one.model.name) == where]
+        differing += list_other_differences(here)
+    if differing:
+        yield (
+            f"The runs also differ in {join_words(differing)}, which may explain a difference "
+            "between them."
+        )
+    if comparison.missing:
+        yield (
+            f"Missing from the sweep: {count(comparison.missing, 'training')}. Run the same "
+            "`dart sweep` command again."
+        )
+
+
+def list_other_differences(runs: Sequence[Run]) -> list[str]:
+    """Return the settings, besides those of the strategy and the seeds, in which runs differ."""
+    ignored = ("strategy", "seeds", "device", "trusted")
+    return [key for key in find_differences(runs) if not key.startswith(ignored)]
 
 
 def suggest_seeds(runs: Sequence[Run]) -> str:

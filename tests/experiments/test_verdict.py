@@ -17,7 +17,7 @@ from dartcli.experiments.verdict import MIN_SEEDS, decide_outcome
 from dartcli.metrics.statistics import compare_paired
 from dartcli.reporting.analyze import run_analysis
 from dartcli.reporting.build import write_report
-from dartcli.reporting.verdict import phrase_verdict
+from dartcli.reporting.verdict import list_caveats, phrase_verdict
 from dartcli.training.results import METRIC_NAMES, SeedMetrics
 
 SMALL = {"name": "synthetic", "options": {"interactions": 1500}}
@@ -74,6 +74,15 @@ def test_plain_base_is_what_all_are_compared_with() -> None:
     assert means == pytest.approx({"base (trusted_valid=50)": 0.2, "dart": 0.1})
     without = Comparison([runs[2], runs[0]])
     assert without.base.label == "base (trusted_valid=50)"
+
+
+def test_caveats_of_partly_labeled_data_name_what_leaves_them_out() -> None:
+    full = {0: 0.5, 1: 0.5}
+    runs = [make_run("base", full, labeled=full), make_run("dart", {0: 0.6, 1: 0.6}, labeled=full)]
+    (sentence,) = list_caveats(Comparison(runs))
+    assert "Some interactions of synthetic have no ground truth" in sentence
+    assert "test split but the labeled AUC counts them as wanted" in sentence
+    assert "precision and recall of what was flagged leave them out" in sentence
 
 
 def test_the_gap_is_closed_over_the_seeds_that_all_three_share() -> None:
