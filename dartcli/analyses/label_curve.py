@@ -28,6 +28,7 @@ from dartcli.reporting.figures import (
 )
 from dartcli.reporting.phrases import confidence_interval, join_words, name_metric, signed
 from dartcli.reporting.table import Marked, Table
+from dartcli.reporting.verdict import list_caveats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +64,10 @@ def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
     return AnalysisResult(
         name="label-curve",
         title="Trusted labels",
-        sentences=tuple(sentence for cell in cells for sentence in _describe(cell)),
+        sentences=(
+            *(sentence for cell in cells for sentence in _describe(cell)),
+            *list_caveats(comparison),
+        ),
         tables=(
             *(
                 tabulate_differences(comparison, where, found, with_seeds=False)

@@ -12,7 +12,7 @@ from dartcli.experiments.verdict import correct_p_values, decide_outcome
 from dartcli.metrics.statistics import PairedDifference, compare_paired
 from dartcli.reporting.formats import text
 from dartcli.reporting.phrases import label_run, list_options
-from dartcli.reporting.verdict import list_verdicts, phrase_verdict, suggest_seeds
+from dartcli.reporting.verdict import list_interrupted, list_verdicts, phrase_verdict, suggest_seeds
 from dartcli.training.results import Spread
 
 
@@ -22,12 +22,7 @@ def summarize_runs(runs: Sequence[Run]) -> tuple[str, ...]:
     Runs that cannot be compared, and a single run, are described.
     """
     caveats = (
-        *(
-            f"{run.name} was interrupted: it has {len(run.seeds)} of {len(run.settings.seeds)} "
-            "seeds."
-            for run in runs
-            if run.metrics.interrupted
-        ),
+        *list_interrupted(runs),
         *(f"{run.name}: {found}" for run in runs if (found := explain_unflagged(run)) is not None),
     )
     if any(_auc(run).mean is None for run in runs):

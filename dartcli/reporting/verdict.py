@@ -133,11 +133,22 @@ def list_caveats(comparison: Comparison) -> Iterator[str]:
             f"The runs also differ in {join_words(differing)}, which may explain a difference "
             "between them."
         )
+    yield from list_interrupted(comparison.runs)
     if comparison.missing:
         yield (
             f"Missing from the sweep: {count(comparison.missing, 'training')}. Run the same "
             "`dart sweep` command again."
         )
+
+
+def list_interrupted(runs: Sequence[Run]) -> Iterator[str]:
+    """Yield which runs ended before all their seeds were trained."""
+    for run in runs:
+        if run.metrics.interrupted:
+            yield (
+                f"{run.name} was interrupted: it has {len(run.seeds)} of "
+                f"{len(run.settings.seeds)} seeds."
+            )
 
 
 def list_other_differences(runs: Sequence[Run]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from dartcli.analyses import compare, label_curve
 from dartcli.errors import RunError
 from dartcli.experiments.comparison import Comparison
 from dartcli.experiments.configure import resolve
@@ -83,6 +84,20 @@ def test_caveats_of_partly_labeled_data_name_what_leaves_them_out() -> None:
     assert "Some interactions of synthetic have no ground truth" in sentence
     assert "test split but the labeled AUC counts them as wanted" in sentence
     assert "precision and recall of what was flagged leave them out" in sentence
+
+
+@pytest.mark.parametrize("what", [compare, label_curve])
+def test_interrupted_runs_are_named_with_every_comparison(what: Any) -> None:
+    runs = [
+        make_run("base", {0: 0.5, 1: 0.5, 2: 0.6}),
+        make_run("trusted", {0: 0.6, 1: 0.7}, trusted=50),
+    ]
+    options = [what.CompareOptions()] if what is compare else []
+    sentence = "trusted was interrupted: it has 2 of 5 seeds."
+    assert sentence not in what.examine(runs, *options).sentences
+    runs[1].metrics.interrupted = True
+    runs[1].settings = runs[1].settings.model_copy(update={"seeds": (0, 1, 2, 3, 4)})
+    assert what.examine(runs, *options).sentences.count(sentence) == 1
 
 
 def test_the_gap_is_closed_over_the_seeds_that_all_three_share() -> None:
