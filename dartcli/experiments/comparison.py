@@ -103,6 +103,8 @@ class Comparison:
             else:
                 self._add_run(one)
         self.metric = metric or self._choose_metric()
+        # with one partly labeled dataset of several, say, the default is not the labeled AUC
+        self.lacks_labeled = not metric and self.metric == "test_auc" and bool(self.partly_labeled)
         self.better_sign = -1 if self.metric in LOWER_IS_BETTER else 1
 
     def _choose_metric(self) -> str:

@@ -117,6 +117,11 @@ def list_caveats(comparison: Comparison) -> Iterator[str]:
             "the labeled AUC counts them as wanted, and the precision and recall of what was "
             "flagged leave them out. `dart analyze set-aside` says how certain the labeled AUC is."
         )
+    if comparison.lacks_labeled:
+        yield (
+            "Test AUC is compared, because the labeled AUC is not defined for every training here. "
+            "For the others, use `dart analyze compare --set metric=test_auc_labeled`."
+        )
     for one in comparison.tuned:
         if (one.dataset, one.model) in comparison.cells:
             yield (

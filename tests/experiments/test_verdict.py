@@ -86,6 +86,20 @@ def test_caveats_of_partly_labeled_data_name_what_leaves_them_out() -> None:
     assert "precision and recall of what was flagged leave them out" in sentence
 
 
+def test_a_table_without_labeled_auc_says_why() -> None:
+    full = {0: 0.5, 1: 0.5}
+    partly = [make_run(name, full, labeled=full) for name in ("base", "dart")]
+    other = make_run("base", full, dataset={"name": "movielens-100k"})
+    sentence = "Test AUC is compared, because the labeled AUC is not defined for every training"
+    for runs in ([*partly, other], [partly[0], make_run("dart", full, labeled={0: 0.5})]):
+        comparison = Comparison(runs)
+        assert comparison.metric == "test_auc"
+        assert any(words.startswith(sentence) for words in list_caveats(comparison))
+    silent = [Comparison(partly), Comparison([*partly, other], "test_auc"), Comparison([other])]
+    assert [one.metric for one in silent] == ["test_auc_labeled", "test_auc", "test_auc"]
+    assert not any(sentence in words for one in silent for words in list_caveats(one))
+
+
 @pytest.mark.parametrize("what", [compare, label_curve])
 def test_interrupted_runs_are_named_with_every_comparison(what: Any) -> None:
     runs = [
