@@ -63,7 +63,7 @@ def _means(comparison: Comparison, by_cell: Mapping[tuple[Where, str], Differenc
     ]
     counts = sorted({len(values) for values in comparison.metrics.values()})
     seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else count(counts[0], "seed")
-    title = f"Mean {name_metric(comparison.metric)} over {seeds}, protocol {comparison.protocol}"
+    title = f"Mean {_name(comparison)} over {seeds}, protocol {comparison.protocol}"
     tables = []
     for part in parts:
         last = part is parts[-1]
@@ -81,6 +81,11 @@ def _means(comparison: Comparison, by_cell: Mapping[tuple[Where, str], Differenc
             )
         )
     return tables
+
+
+def _name(comparison: Comparison) -> str:
+    direction = " (lower is better)" if comparison.better_sign < 0 else ""
+    return name_metric(comparison.metric) + direction
 
 
 def _deltas(comparison: Comparison, label: str, heads: Sequence[str]) -> list[Cell]:
@@ -122,8 +127,7 @@ def tabulate_differences(
 ) -> Table:
     """Return the verdicts on ``differences``, which are those of one cell; seeds if asked for."""
     return Table(
-        title=f"{' '.join(where)}: {name_metric(comparison.metric)} minus base in units of 1e-4, "
-        "paired by seed",
+        title=f"{' '.join(where)}: {_name(comparison)} minus base in units of 1e-4, paired by seed",
         columns=(
             *("method", "verdict", "mean", "95% CI"),
             *(["seeds"] if with_seeds else []),

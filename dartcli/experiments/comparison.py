@@ -277,14 +277,14 @@ class Comparison:
         return sum(mine[seed] for seed in shared) / gap if gap * self.better_sign > 0 else None
 
     def delta_percent(self, label: str) -> float | None:
-        """Return the mean relative gain over ``base`` in percent; None if a cell is missing."""
-        gains = []
+        """Return the mean change relative to ``base`` in percent; None if a cell is missing."""
+        changes = []
         for where in self.cells:
             base, mine = (self.mean(where, one) for one in (self.base.label, label))
             if base is None or mine is None:
                 return None
-            gains.append(100 * (mine - base) / base)
-        return statistics.fmean(gains)
+            changes.append(100 * (mine - base) / base)
+        return statistics.fmean(changes)
 
 
 def get_protocol(one: Run | Sweep) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from dartcli.analyses import compare, label_curve
+from dartcli.analyses import _compare_tables, compare, label_curve
 from dartcli.errors import RunError
 from dartcli.experiments.comparison import Comparison
 from dartcli.experiments.configure import resolve
@@ -98,6 +98,22 @@ def test_a_table_without_labeled_auc_says_why() -> None:
     silent = [Comparison(partly), Comparison([*partly, other], "test_auc"), Comparison([other])]
     assert [one.metric for one in silent] == ["test_auc_labeled", "test_auc", "test_auc"]
     assert not any(sentence in words for one in silent for words in list_caveats(one))
+
+
+@pytest.mark.parametrize("metric", METRIC_NAMES)
+def test_the_titles_say_if_lower_is_better(metric: str) -> None:
+    runs = [make_run("base", {0: 0.5, 1: 0.4}), make_run("dart", {0: 0.6, 1: 0.5})]
+    for run in runs:
+        run.metrics.seeds = [
+            one.model_copy(update={metric: one.test_auc}) for one in run.metrics.seeds
+        ]
+    comparison = Comparison(runs, metric)
+    means, differences, *_ = _compare_tables.build(comparison, comparison.differences())
+    lower = metric in {"test_log_loss", "valid_log_loss", "test_calibration_error"}
+    delta = means.rows[1][-1].value  # type: ignore[union-attr]
+    assert delta == pytest.approx(100 * 0.1 / 0.45)
+    for table in (means, differences):
+        assert ("lower is better" in table.title) == lower
 
 
 @pytest.mark.parametrize("what", [compare, label_curve])
