@@ -16,8 +16,9 @@ from dartcli.experiments.run import MODEL, Run
 from dartcli.metrics.labeled import LabeledScores, resample_differences
 from dartcli.metrics.statistics import extrapolate_size
 from dartcli.reporting.analysis import Analysis, AnalysisResult
-from dartcli.reporting.phrases import confidence_interval, interval_cell, signed
+from dartcli.reporting.phrases import confidence_interval, interval_cell, join_words, signed
 from dartcli.reporting.table import Marked, Table
+from dartcli.reporting.verdict import list_other_differences
 from dartcli.training.results import finite_or_none
 
 MIN_LABELS: Final = 20
@@ -43,6 +44,12 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
         title="Labeled interactions that were set aside",
         sentences=(
             *map(_describe, numbers),
+            *(
+                f"{one['run']} and {base.name} also differ in {join_words(one['other_differences'])}, "
+                "which may explain a difference between them."
+                for one in numbers
+                if one["other_differences"]
+            ),
             f"This holds for interactions of {base.metrics.dataset} like the labeled ones, if "
             "those were drawn at random.",
         ),
@@ -81,6 +88,7 @@ def _compare(run: Run, base: Run) -> dict[str, Any]:
         "minus_base": mean if np.isfinite(mean) else None,
         "bootstrap_interval": interval,
         "verdict": _decide(interval if is_enough else None, same=same),
+        "other_differences": list_other_differences([run, base]),
     }
 
 

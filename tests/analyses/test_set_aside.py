@@ -58,6 +58,10 @@ def test_labels_that_tell_help_and_the_test_labels_are_a_third() -> None:
     assert result.sentences[0].startswith("taught helps: AUC against clean labels minus that of")
     labeled = [seed.test_auc_labeled for seed in runs[1].metrics.seeds]
     assert one["auc"] == pytest.approx(labeled, abs=1e-6)
+    assert not any("also differ" in sentence for sentence in result.sentences)
+    other = train("deep", strategy="trusted", trusted="all", model="deepfm")
+    sentences = run_analysis("set-aside", [runs[0], other]).sentences
+    assert any(words.startswith("deep and base also differ in model.name") for words in sentences)
     same = run_analysis("set-aside", [runs[0], train("copy", strategy="base")])
     assert same.sentences[0] == "copy is the same model as base (equal weights)."
 
