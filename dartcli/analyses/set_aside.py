@@ -45,8 +45,8 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
         sentences=(
             *map(_describe, numbers),
             *(
-                f"{one['run']} and {base.name} also differ in {join_words(one['other_differences'])}, "
-                "which may explain a difference between them."
+                f"{one['run']} and {base.name} also differ in "
+                f"{join_words(one['other_differences'])}, which may explain a difference."
                 for one in numbers
                 if one["other_differences"]
             ),
