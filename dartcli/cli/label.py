@@ -11,6 +11,9 @@ import typer
 from dartcli.cli import completion, console, options
 from dartcli.errors import UsageError
 
+NUMBER = 200
+"""Interactions to ask about if no number is given."""
+
 
 def label(
     dataset: Annotated[
@@ -36,8 +39,11 @@ def label(
         ),
     ] = None,
     number: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Interactions to ask about.")
-    ] = 200,
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Interactions to ask about." + options.default(str(NUMBER))
+        ),
+    ] = None,
     show: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,15 +52,18 @@ def label(
         ),
     ] = None,
     by: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="RULE",
             help="random, or a third at random and the rest by coverage (new users and items) or "
-            "uncertainty (logit of RUN near 0).",
+            "uncertainty (logit of RUN near 0)." + options.default("random"),
             autocompletion=completion.complete_choice("random", "coverage", "uncertainty"),
         ),
-    ] = "random",
-    seed: Annotated[int, typer.Option(min=0, metavar="SEED", help="Seed of the choice.")] = 0,
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="SEED", help="Seed of the choice." + options.default("0")),
+    ] = None,
     answers: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Read the answers from a file that was filled in."),
@@ -80,10 +89,13 @@ def label(
         raise UsageError(
             "name one of -o FILE (write questions), --answers FILE (read answers), and --forget."
         )
-    if output is None and (run is not None or show or by != "random"):
-        raise UsageError("RUN, --show, and --by choose questions. Add `-o FILE`, or drop them.")
+    if output is None and any(one is not None for one in (run, number, show or None, by, seed)):
+        raise UsageError(
+            "RUN, --number, --show, --by, and --seed choose questions. Add `-o FILE`, or drop them."
+        )
     if output is not None:
-        document, sentence = _ask(dataset, output, number, run, by=by, show=show or [], seed=seed)
+        how = {"by": by or "random", "show": show or [], "seed": seed or 0}
+        document, sentence = _ask(dataset, output, number or NUMBER, run, **how)
         following = ["dart", "label", dataset, "--answers", str(output)]
     elif answers is not None:
         document, sentence = _read_answers(dataset, answers)
