@@ -58,6 +58,8 @@ def score(
     chosen = name or last_run().name
     with progress.loading_torch():
         from dartcli.serving import score as scoring
+    if output is not None:
+        scoring.check_output(output)
     found = scoring.score(chosen, seed=seed, top=top, device=device)
     if output is not None:
         scoring.write_scores(found.table, output)

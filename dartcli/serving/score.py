@@ -123,6 +123,12 @@ def _choose_action(found: Suspicions) -> pl.Expr:
     )
 
 
+def check_output(output: str) -> None:
+    """Raise UsageError if scores cannot be written to a file of this name."""
+    if output != "-" and Path(output).suffix.lower() not in (".parquet", ".csv"):
+        raise UsageError(f"cannot write {output}: use a name that ends in `.parquet` or `.csv`.")
+
+
 def write_scores(table: pl.DataFrame, output: str) -> None:
     """Write ``table`` to a ``.parquet`` or ``.csv`` file atomically, or to stdout for ``-``.
 
@@ -131,14 +137,13 @@ def write_scores(table: pl.DataFrame, output: str) -> None:
     UsageError
         If the name has another suffix.
     """
+    check_output(output)
     if output == "-":
         sys.stdout.write(table.write_csv())
         return
     path = Path(output)
-    if path.suffix not in (".parquet", ".csv"):
-        raise UsageError(f"cannot write {output}: use a name that ends in `.parquet` or `.csv`.")
     with atomic_write(path) as temporary:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             write_table(table, temporary)
         else:
             try:

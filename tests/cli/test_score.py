@@ -175,6 +175,22 @@ def test_what_cannot_be_scored_is_refused(
     assert sentence in result.stderr.replace("\n", " ")
 
 
+def test_the_name_of_the_output_is_checked_before_scoring(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    succeed("score", "plain", "--top", "3", "-o", str(tmp_path / "A.CSV"))
+    assert len(pl.read_csv(tmp_path / "A.CSV")) == 3
+    succeed("score", "plain", "--top", "3", "-o", str(tmp_path / "A.Parquet"))
+    assert len(pl.read_parquet(tmp_path / "A.Parquet")) == 3
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("scored before the name was checked")
+
+    monkeypatch.setattr("dartcli.serving.score.identify_run", fail)
+    result = dart("score", "plain", "-o", "a.xlsx")
+    assert (result.exit_code, "`.parquet` or `.csv`" in result.stderr) == (2, True)
+
+
 def test_identification_is_measured_on_rows_whose_label_was_not_granted(
     home: Path, tmp_path: Path
 ) -> None:
