@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dartcli.cli import completion, console, options, progress, tables
+from dartcli.errors import UsageError
 
 SHOWN = 10
 """Rows that are printed if no output is named."""
@@ -55,6 +56,8 @@ def score(
     """
     from dartcli.experiments.run_index import last_run
 
+    if json and output == "-":
+        raise UsageError("--json and `-o -` both print on stdout. Drop one of them.")
     chosen = name or last_run().name
     with progress.loading_torch():
         from dartcli.serving import score as scoring
@@ -63,7 +66,7 @@ def score(
     found = scoring.score(chosen, seed=seed, top=top, device=device)
     if output is not None:
         scoring.write_scores(found.table, output)
-    if json and output != "-":
+    if json:
         detection = found.found.detection
         console.document(
             {

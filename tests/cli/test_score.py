@@ -165,6 +165,7 @@ def test_top_stdout_and_json_agree(home: Path) -> None:
         (["plain", "--seed", "5"], 2, "has no seed 5"),
         (["plain", "--top", "0"], 2, "--top is 0"),
         (["plain", "-o", "a.xlsx"], 2, "`.parquet` or `.csv`"),
+        (["plain", "--json", "-o", "-"], 2, "--json and `-o -` both print on stdout"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(
