@@ -43,12 +43,19 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
             _draw(panel, numbers, side)
         share_limits(axes)
         draw_legend(figure, axes)
+    seeds = [seed for run in runs for seed in run.metrics.seeds]
+    is_partly_labeled = any(seed.test_auc_labeled is not None for seed in seeds)
+    unknown = (
+        f"Some interactions of {runs[0].metrics.dataset} have no ground truth and count as wanted "
+        "here."
+    )
     return AnalysisResult(
         name="user-activity",
         title="Active and inactive users, popular and unpopular items",
         sentences=(
             *(_sentence(one) for one in numbers),
             *(_difference_sentence(one) for one in differences),
+            *([unknown] if is_partly_labeled else []),
         ),
         tables=tuple(_table(numbers, differences, side) for side in SIDES),
         numbers={"runs": numbers, "differences": differences},

@@ -66,6 +66,23 @@ def test_labels_that_tell_help_and_the_test_labels_are_a_third() -> None:
     assert same.sentences[0] == "copy is the same model as base (equal weights)."
 
 
+@pytest.mark.usefixtures("shop")
+def test_user_activity_says_that_unknown_interactions_count_as_wanted() -> None:
+    run = train("base", strategy="base")
+    result = run_analysis("user-activity", [run])
+    # by construction, 600 of the interactions are labeled, and the others are not
+    sentence = "Some interactions of shop have no ground truth and count as wanted here."
+    assert result.sentences[-1] == sentence
+    test = run.scores(0).filter((pl.col("split") == "test") & (pl.col("label") > 0))
+    wanted = (~test["noisy"].fill_null(value=False)).sum()
+    groups = result.numbers["runs"][0]["seeds"][0]["users"]
+    assert sum(group["test_positives"] for group in groups) == wanted
+    small = {"name": "synthetic", "options": {"interactions": 2000}}
+    full = dartcli.train(small, name="full", strategy="base", training={"epochs": 1})
+    sentences = run_analysis("user-activity", [full]).sentences
+    assert not any("ground truth" in words for words in sentences)
+
+
 def test_without_a_wanted_label_there_is_no_verdict(home: Path, tmp_path: Path) -> None:
     prepare_log(tmp_path / "log.parquet", labeled=300, wanted=False)
     result = run_analysis(
