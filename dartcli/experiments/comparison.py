@@ -11,7 +11,7 @@ from typing import Any, Final
 from dartcli import catalog
 from dartcli.errors import RunError
 from dartcli.experiments import sweep
-from dartcli.experiments.configure import granted_labels, label_strategy, label_teaching
+from dartcli.experiments.configure import granted_labels, label_arm
 from dartcli.experiments.run import MODEL, Run
 from dartcli.experiments.run_index import find_run
 from dartcli.experiments.sweep import Sweep, check_same_data, find_sweep
@@ -144,13 +144,7 @@ class Comparison:
         settings = run.settings
         where = (settings.dataset.name, settings.model.name)
         contender = Contender(
-            label_strategy(
-                settings.strategy.name,
-                settings.strategy.options,
-                settings.protocol,
-                granted_labels(settings),
-            )
-            + label_teaching(settings.teaching),
+            label_arm(settings),
             settings.strategy.name,
             settings.strategy.options,
             granted_labels(settings),

@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dartcli import catalog
 from dartcli.errors import UsageError
-from dartcli.experiments.configure import (
-    label_strategy,
-    label_teaching,
-    resolve,
-    resolve_strategy,
-)
+from dartcli.experiments.configure import label_arm, resolve
 from dartcli.experiments.sweep import SweepEntry, Tuned, settings_key
 from dartcli.settings import (
     Options,
@@ -184,15 +179,6 @@ def _label_options(name: str, options: Mapping[str, Any]) -> str:
     return f"{name} ({', '.join(f'{key}={value}' for key, value in options.items())})"
 
 
-@dataclass(frozen=True)
-class _Arm:
-    label: str
-    strategy: str
-    options: dict[str, Any]
-    around: dict[str, Any]
-    """Its trusted labels and its teaching, as settings."""
-
-
 def is_of_arm(key: str) -> bool:
     """Return whether a setting belongs to an arm: an option of a strategy, or its labels."""
     return key.startswith("strategy.") or key in LABELS
@@ -205,11 +191,11 @@ def _varies(key: str, kind: type[Strategy]) -> bool:
     return key.removeprefix("strategy.") in kind.Options.model_fields
 
 
-def _build_arms(plan: Plan) -> list[_Arm]:
-    """Return the arms, varied over the grid; labels show what is not default."""
+def _build_arms(plan: Plan) -> list[dict[str, Any]]:
+    """Return the settings of each arm, varied over the grid: strategy, labels, and teaching."""
     varied = {key: list(plan.grid[key]) for key in plan.grid if is_of_arm(key)}
     unused = set(varied)
-    found: dict[str, _Arm] = {}
+    found = []
     for text in plan.arms:
         words = shlex.split(text)
         if not words:
@@ -218,7 +204,7 @@ def _build_arms(plan: Plan) -> list[_Arm]:
             )
         kind = catalog.load("strategies", words[0])
         own = _parse_words(words[1:])
-        teaching = validate(Teaching, own.pop("teaching", {}), "teaching")
+        teaching = validate(Teaching, own.pop("teaching", {}), "teaching").model_dump()
         known = [key for key in varied if _varies(key, kind)]
         unused -= set(known)
         # the grid does not vary what the arm sets itself
@@ -226,19 +212,16 @@ def _build_arms(plan: Plan) -> list[_Arm]:
         for values in itertools.product(*(varied[key] for key in mine)):
             chosen = {**dict(zip(mine, values, strict=True)), **own}
             trusted = {key: chosen.pop(key) for key in LABELS if key in chosen}
-            given = {key.removeprefix("strategy."): value for key, value in chosen.items()}
-            options = resolve_strategy(words[0], given, plan.protocol)
-            label = label_strategy(words[0], options, plan.protocol, trusted)
-            label += label_teaching(teaching)
-            around = {**trusted, "teaching": teaching.model_dump()}
-            found.setdefault(label, _Arm(label, words[0], options, around))
+            options = {key.removeprefix("strategy."): value for key, value in chosen.items()}
+            strategy = {"name": words[0], "options": options}
+            found.append({"strategy": strategy, "teaching": teaching, **trusted})
     for key in varied:
         if key in unused:
             raise UsageError(
                 f"no strategy of this sweep has the option `{key.removeprefix('strategy.')}`. "
                 "Remove it, or add a strategy that has it."
             )
-    return list(found.values())
+    return found
 
 
 def _parse_words(words: Iterable[str]) -> dict[str, Any]:
@@ -305,18 +288,18 @@ def plan_trainings(
                 "protocol": plan.protocol,
                 "dataset": {"name": dataset},
                 "model": {"name": model},
-                "strategy": {"name": arm.strategy, "options": arm.options},
                 "training": {"weight_decay": weight_decay},
-                **arm.around,
+                **arm,
                 "device": plan.device,
                 "seeds": [seed],
                 "split_seed": plan.split_seed,
             },
             *(build_tree(key, value) for key, value in chosen.items()),
         )
-        on_split = "" if plan.split_seed is None else f", split {plan.split_seed}"
-        planned = plan_training(
-            configuration, arm.label + on_split, dataset=names[0], model=names[1]
-        )
-        result.setdefault((*names, arm.label, seed), planned)
+        label = label_arm(configuration.settings)
+        if plan.split_seed is not None:
+            label += f", split {plan.split_seed}"
+        planned = plan_training(configuration, label, dataset=names[0], model=names[1])
+        # arms with the same label are one
+        result.setdefault((*names, label, seed), planned)
     return list(result.values())
