@@ -19,7 +19,6 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -117,9 +116,9 @@ class Sweep:
         count, total = len(self.finished()), len(self.document.entries)
         return f"<Sweep {self.name}: {count:,} of {total:,} trainings>"
 
-    @cached_property
+    @property
     def document(self) -> SweepDocument:
-        """What the sweep consists of."""
+        """What the sweep consists of, as it is stored now."""
         path = self.folder / DOCUMENT
         return validate(SweepDocument, read_document(path), str(path))
 
@@ -149,7 +148,6 @@ class Sweep:
     def extend(self, entries: Iterable[SweepEntry], tuned: Iterable[Tuned]) -> None:
         """Add trainings and tuned values; existing entries keep their place."""
         with lock(self.folder / ".lock"):
-            self.__dict__.pop("document", None)
             document = self.document
             known = {
                 (entry.dataset, entry.model, entry.arm, entry.seed): entry
@@ -160,7 +158,6 @@ class Sweep:
                 update={"entries": tuple(known.values()), "tuned": tuple(choices.values())}
             )
             write_document(self.folder / DOCUMENT, changed.model_dump(mode="json"))
-            self.__dict__.pop("document", None)
 
 
 def settings_key(settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dartcli import catalog
 from dartcli.errors import UsageError
 from dartcli.experiments.configure import label_arm, resolve
-from dartcli.experiments.sweep import SweepEntry, Tuned, settings_key
+from dartcli.experiments.sweep import SweepEntry, settings_key
 from dartcli.settings import (
     Options,
     Teaching,
@@ -165,12 +166,7 @@ def parse_grid(assignments: Iterable[str]) -> dict[str, list[Any]]:
 
 def build_tree(key: str, value: object) -> dict[str, Any]:
     """Return the nested settings in which ``key`` has ``value``."""
-    tree = parse_assignments([f"{key}=0"])
-    branch = tree
-    while isinstance(inner := branch[next(iter(branch))], dict):
-        branch = inner
-    branch[next(iter(branch))] = value
-    return tree
+    return parse_assignments([f"{key}={json.dumps(value)}"])
 
 
 def _label_options(name: str, options: Mapping[str, Any]) -> str:
@@ -252,11 +248,11 @@ def plan_training(configuration: Configuration, arm: str, **labels: str) -> Plan
 
 
 def plan_trainings(
-    plan: Plan, tuned: Mapping[tuple[str, str], Tuned] | None = None
+    plan: Plan, weight_decays: Mapping[tuple[str, str], float] | None = None
 ) -> list[PlannedTraining]:
     """Return every training of ``plan``, seed by seed, so that stopping early leaves whole tables.
 
-    ``tuned`` gives the weight decay of a dataset and model.
+    ``weight_decays`` has those that were tuned, by dataset and model.
 
     Raises
     ------
@@ -282,13 +278,12 @@ def plan_trainings(
             _label_options(dataset, of_data),
             _label_options(model, {k.removeprefix("model."): v for k, v in others.items()}),
         )
-        weight_decay = tuned[names].weight_decay if tuned and names in tuned else None
         configuration = resolve(
             {
                 "protocol": plan.protocol,
                 "dataset": {"name": dataset},
                 "model": {"name": model},
-                "training": {"weight_decay": weight_decay},
+                "training": {"weight_decay": (weight_decays or {}).get(names)},
                 **arm,
                 "device": plan.device,
                 "seeds": [seed],
