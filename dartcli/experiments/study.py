@@ -22,7 +22,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,8 +31,8 @@ from dartcli.data.seeds import derived_seed
 from dartcli.errors import RunError, UsageError
 from dartcli.experiments.run_index import check_name
 from dartcli.experiments.sweep import Sweep, claim_trainings
-from dartcli.experiments.tune_space import Dimension
-from dartcli.settings import Options, validate
+from dartcli.experiments.tune_space import Dimension, read_setting
+from dartcli.settings import Options, Settings, validate
 from dartcli.storage import paths
 from dartcli.storage.checksums import read_document, write_document
 
@@ -161,8 +161,7 @@ class Study:
         self._engine: OptunaStudy = self._optuna.create_study(
             storage=self._memory, direction="maximize"
         )
-        self._qmc: BaseSampler | None = None
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):
             for trial in self._list():
                 self._propose(trial.params)
                 if trial.state.is_finished():
@@ -210,7 +209,7 @@ class Study:
     def ask(self) -> Trial:
         """Start another trial; the first one is the defaults."""
         optuna = self._optuna
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):
             known = self._find_defaults() if not self._list() else None
             params = self._propose(known)
             self._stored.add_trial(
@@ -224,18 +223,13 @@ class Study:
 
     def tell(self, number: int, score: float | None) -> None:
         """End a trial; a score of None means that it failed."""
-        with _quiet():
-            if score is None:
-                self._stored.tell(number, state=self._optuna.trial.TrialState.FAIL)
-            else:
-                self._stored.tell(number, score)
+        with warnings.catch_warnings(action="ignore"):
+            # Optuna warns that a trial without a score fails
+            self._stored.tell(number, score)
             self._answer(number, score)
 
     def _find_defaults(self) -> dict[str, Any]:
         """Return the default of each dimension that contains it."""
-        from dartcli.experiments.tune_space import read_setting
-        from dartcli.settings import Settings
-
         settings = validate(Settings, self.document.settings, "settings")
         values = {key: read_setting(settings, key) for key in self.space}
         return {key: value for key, value in values.items() if self.space[key].contains(value)}
@@ -243,7 +237,8 @@ class Study:
     def _propose(self, params: Mapping[str, Any] | None) -> dict[str, Any]:
         """Start a trial in the engine, with ``params`` instead of its own if they are given."""
         number = len(self._engine.get_trials(deepcopy=False))
-        self._engine.sampler = self._make_sampler(number)
+        if number == 0 or self.document.sampler != "qmc":
+            self._engine.sampler = self._make_sampler(number)
         keys = self.space if params is None else params
         trial = self._engine.ask({key: self.space[key].distribution() for key in keys})
         chosen = dict(trial.params)
@@ -261,15 +256,11 @@ class Study:
         Defaults outside of the space have fewer parameters, which no sampler must see.
         """
         trial = self._engine.get_trials(deepcopy=False)[number]
-        if score is None or len(trial.params) < len(self.space):
-            self._engine.tell(number, state=self._optuna.trial.TrialState.FAIL)
-        else:
-            self._engine.tell(number, score)
+        self._engine.tell(number, score if len(trial.params) == len(self.space) else None)
 
     def _make_sampler(self, number: int) -> BaseSampler:
-        """Return the sampler of one trial; a sequence is one object for all of them."""
+        """Return the sampler of one trial, or of all trials if it is a sequence."""
         samplers, name = self._optuna.samplers, self.document.sampler
-        seed = derived_seed(self.document.seeds[0], STREAM, number) % 2**32
         kinds = {
             "tpe": samplers.TPESampler,
             "cma-es": samplers.CmaEsSampler,
@@ -277,10 +268,8 @@ class Study:
             "qmc": samplers.QMCSampler,
             "random": samplers.RandomSampler,
         }
-        if name == "qmc":
-            seed = derived_seed(self.document.seeds[0], STREAM) % 2**32
-            self._qmc = self._qmc or kinds[name](seed=seed, **SAMPLERS[name])
-            return self._qmc
+        purpose = (STREAM,) if name == "qmc" else (STREAM, number)
+        seed = derived_seed(self.document.seeds[0], *purpose) % 2**32
         sampler: BaseSampler = kinds[name](seed=seed, **SAMPLERS[name])
         return sampler
 
@@ -307,11 +296,3 @@ def repair_journal(path: Path) -> bool:
         file.truncate(whole)
         os.fsync(file.fileno())
     return True
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Ignore warnings of Optuna about what is meant to be so."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
