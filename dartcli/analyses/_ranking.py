@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -35,6 +37,8 @@ SCORES: Final = {
     "rarest_items_active_users": "rare and active",
 }
 TABLE_SHARES: Final = (0.01, 0.04, 0.1, 0.25, 0.5)
+HEADS: Final = ("run", "ranked by", "AUC", *(f"top {share:.0%}" for share in TABLE_SHARES))
+"""Columns of a table of scores."""
 
 
 def rank(run: Run) -> dict[str, Any]:
@@ -67,41 +71,52 @@ def _rank_seed(run: Run, seed: int) -> dict[str, Any] | None:
         "seed": seed,
         "positives": len(noisy),
         "false_positive_share": float(noisy.mean()),
-        "detectors": {
-            name: {
-                "auc": finite_or_none(
-                    metrics.auc(torch.from_numpy(score), torch.from_numpy(noisy))
-                ),
-                "precision": precision_curve(score, noisy).tolist(),
-            }
-            for name, score in scores.items()
-        },
+        "detectors": {name: measure_score(score, noisy) for name, score in scores.items()},
     }
 
 
-def precision_curve(score: Floats, noisy: np.ndarray[Any, Any]) -> Floats:
-    """Return the precision of the highest scores at every share; ties count their mean."""
-    found = metrics.precision_at(torch.tensor(score), torch.tensor(noisy), SHARES.tolist())
-    return np.asarray(found, dtype=np.float64)
+def measure_score(score: Floats, noisy: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Return the AUC of a score, and its precision at every share; ties count their mean."""
+    scores, labels = torch.tensor(score), torch.tensor(noisy)
+    return {
+        "auc": finite_or_none(metrics.auc(scores, labels)),
+        "precision": metrics.precision_at(scores, labels, SHARES.tolist()),
+    }
 
 
-def _curves(ranking: dict[str, Any], name: str) -> list[Floats]:
-    return [np.array(seed["detectors"][name]["precision"]) for seed in ranking["seeds"]]
+@dataclass(frozen=True)
+class Measured:
+    """What :func:`measure_score` returned for one score with each seed."""
+
+    seeds: Sequence[dict[str, Any]]
+
+    @property
+    def curves(self) -> list[Floats]:
+        """The precision of each seed."""
+        return [np.array(seed["precision"]) for seed in self.seeds]
+
+    @property
+    def mean_curve(self) -> Floats:
+        """The mean precision over the seeds."""
+        return np.asarray(np.mean(self.curves, axis=0), dtype=np.float64)
+
+    @property
+    def mean_auc(self) -> float | None:
+        """The mean AUC over the seeds; None if one has only one class."""
+        values = [seed["auc"] for seed in self.seeds]
+        return None if None in values else float(np.mean(values))
+
+    def precision_at(self, share: float) -> float:
+        """Return the mean precision at a share."""
+        return float(self.mean_curve[round(share * len(SHARES)) - 1])
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Return the AUC and the precision at some shares, below ``HEADS``."""
+        return self.mean_auc, *map(self.precision_at, TABLE_SHARES)
 
 
-def _mean_curve(ranking: dict[str, Any], name: str) -> Floats:
-    return np.asarray(np.mean(_curves(ranking, name), axis=0), dtype=np.float64)
-
-
-def _mean_auc(ranking: dict[str, Any], name: str) -> float | None:
-    """Return the mean AUC over the seeds; None if one has only one class."""
-    values = [seed["detectors"][name]["auc"] for seed in ranking["seeds"]]
-    return None if None in values else float(np.mean(values))
-
-
-def find_place(share: float) -> int:
-    """Return the position of a share in a curve."""
-    return round(share * len(SHARES)) - 1
+def _of(ranking: dict[str, Any], name: str) -> Measured:
+    return Measured([seed["detectors"][name] for seed in ranking["seeds"]])
 
 
 def _false_positive_share(ranking: dict[str, Any]) -> float:
@@ -110,13 +125,14 @@ def _false_positive_share(ranking: dict[str, Any]) -> float:
 
 def sentence(name: str, ranking: dict[str, Any]) -> str:
     """Return how well the loss ranks the false positives of the run ``name``."""
-    loss, rarity = (_mean_auc(ranking, key) for key in ("loss", "rarest_items"))
+    by_loss, rarity = _of(ranking, "loss"), _of(ranking, "rarest_items").mean_auc
+    loss = by_loss.mean_auc
     start = f"{name}: among training positives with ground truth"
     if loss is None or rarity is None:
         return f"{start} of a seed, all or none are false positives, so ranking has no AUC."
     return (
-        f"{start}, {percent(_mean_curve(ranking, 'loss')[find_place(0.04)])} of the 4% with the "
-        f"highest final loss are false positives ({percent(_false_positive_share(ranking))} of "
+        f"{start}, {percent(by_loss.precision_at(0.04))} of the 4% with the highest final loss "
+        f"are false positives ({percent(_false_positive_share(ranking))} of "
         f"all). Ranking by loss has an AUC of {loss:.3f}, {relation(loss, rarity, 3)} ranking by "
         f"item rarity ({rarity:.3f})."
     )
@@ -124,17 +140,15 @@ def sentence(name: str, ranking: dict[str, Any]) -> str:
 
 def table(rankings: dict[str, dict[str, Any]]) -> Table:
     """Return precision at some shares, one row per run and score."""
-    rows: list[tuple[Cell, ...]] = []
-    for number, (name, ranking) in enumerate(rankings.items()):
-        # the baselines depend on the data only, so one run is enough
-        for key in SCORES if number == 0 else ["loss"]:
-            curve = _mean_curve(ranking, key)
-            top = (float(curve[find_place(share)]) for share in TABLE_SHARES)
-            rows.append((name, SCORES[key], _mean_auc(ranking, key), *top))
     return Table(
         title="Precision at the top of the ranked training positives, mean over seeds",
-        columns=("run", "ranked by", "AUC", *(f"top {share:.0%}" for share in TABLE_SHARES)),
-        rows=tuple(rows),
+        columns=HEADS,
+        rows=tuple(
+            (name, SCORES[key], *_of(ranking, key).cells())
+            for number, (name, ranking) in enumerate(rankings.items())
+            # the baselines depend on the data only, so one run is enough
+            for key in (SCORES if number == 0 else ["loss"])
+        ),
     )
 
 
@@ -143,14 +157,12 @@ def draw(rankings: dict[str, dict[str, Any]]) -> Figure:
     share = 100 * SHARES
     with new_figure(6.4, 4.0) as (figure, (panel,)):
         for number, (name, ranking) in enumerate(rankings.items()):
-            draw_run(
-                panel, share, _curves(ranking, "loss"), _mean_curve(ranking, "loss"),
-                run_color(number), f"{name}: highest loss",
-            )  # fmt: skip
+            loss, label = _of(ranking, "loss"), f"{name}: highest loss"
+            draw_run(panel, share, loss.curves, loss.mean_curve, run_color(number), label)
         name, first = next(iter(rankings.items()))
         prefix = f"{name}: " if len(rankings) > 1 else ""
         random = np.full(len(share), _false_positive_share(first))
-        curves = [(SCORES[key], _mean_curve(first, key)) for key in list(SCORES)[1:]]
+        curves = [(SCORES[key], _of(first, key).mean_curve) for key in list(SCORES)[1:]]
         baselines = [("random", random), *curves]
         draw_baselines(panel, share, [(prefix + label, curve) for label, curve in baselines])
         panel.set(

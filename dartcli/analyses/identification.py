@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from dartcli import metrics
-from dartcli.analyses._ranking import SHARES, TABLE_SHARES, find_place, precision_curve
+from dartcli.analyses._ranking import HEADS, SHARES, Measured, measure_score
 from dartcli.analyses._records import identify
 from dartcli.data.columns import NOISY
 from dartcli.errors import RunError
@@ -28,8 +28,7 @@ from dartcli.reporting.figures import (
     wrap,
 )
 from dartcli.reporting.phrases import percent, relation
-from dartcli.reporting.table import Cell, Table
-from dartcli.training.results import finite_or_none
+from dartcli.reporting.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,15 +82,7 @@ def _examine_seed(run: Run, seed: int) -> dict[str, Any]:
         "trusted": int(found.table[TRUSTED].sum()),
         "positives": len(noisy),
         "false_positive_share": float(noisy.mean()),
-        "ranked_by": {
-            name: {
-                "auc": finite_or_none(
-                    metrics.auc(torch.from_numpy(score.copy()), torch.from_numpy(noisy))
-                ),
-                "precision": precision_curve(score, noisy).tolist(),
-            }
-            for name, score in scores.items()
-        },
+        "ranked_by": {name: measure_score(score, noisy) for name, score in scores.items()},
         "calibration": _calibrate(scores[DETECTOR], noisy) if found.has_probabilities else None,
         "detector": _list_losses(found),
     }
@@ -134,21 +125,12 @@ def _names(one: dict[str, Any]) -> list[str]:
     ]
 
 
-def _mean_auc(one: dict[str, Any], name: str) -> float | None:
-    values = [seed["ranked_by"][name]["auc"] for seed in one["seeds"]]
-    return None if None in values else float(np.mean(values))
-
-
-def _curves(one: dict[str, Any], name: str) -> list[Floats]:
-    return [np.array(seed["ranked_by"][name]["precision"]) for seed in one["seeds"]]
-
-
-def _mean_curve(one: dict[str, Any], name: str) -> Floats:
-    return np.asarray(np.mean(_curves(one, name), axis=0), dtype=np.float64)
+def _of(one: dict[str, Any], name: str) -> Measured:
+    return Measured([seed["ranked_by"][name] for seed in one["seeds"]])
 
 
 def _describe(one: dict[str, Any]) -> list[str]:
-    aucs = {name: auc for name in _names(one) if (auc := _mean_auc(one, name)) is not None}
+    aucs = {name: auc for name in _names(one) if (auc := _of(one, name).mean_auc) is not None}
     start = f"{one['run']}: among training positives whose label was not granted"
     if not aucs:
         return [f"{start}, all are false positives in a seed, so ranking has no AUC."]
@@ -164,11 +146,11 @@ def _describe(one: dict[str, Any]) -> list[str]:
             f"{start}, the best signal is {best}, with an AUC of {signals[best]:.3f}. {reason}, so "
             "there are no probabilities to examine."
         ]
-    top = _mean_curve(one, DETECTOR)[find_place(0.04)]
+    top = _of(one, DETECTOR).precision_at(0.04)
     share = np.mean([seed["false_positive_share"] for seed in one["seeds"]])
     error = np.mean([seed["calibration"]["error"] for seed in one["seeds"]])
     return [
-        f"{start}, {percent(float(top))} of the 4% that the detector doubts most are false "
+        f"{start}, {percent(top)} of the 4% that the detector doubts most are false "
         f"positives ({percent(float(share))} of all). Its AUC is {aucs[DETECTOR]:.3f}, "
         f"{relation(aucs[DETECTOR], signals[best], 3)} that of the best signal, {best} "
         f"({signals[best]:.3f}). The expected calibration error of its probabilities is "
@@ -177,16 +159,14 @@ def _describe(one: dict[str, Any]) -> list[str]:
 
 
 def _tabulate(numbers: Sequence[dict[str, Any]]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    for one in numbers:
-        for name in _names(one):
-            curve = _mean_curve(one, name)
-            top = (float(curve[find_place(share)]) for share in TABLE_SHARES)
-            rows.append((one["run"], name.replace("_", " "), _mean_auc(one, name), *top))
     return Table(
         title="Precision at the top of the training positives, mean over seeds",
-        columns=("run", "ranked by", "AUC", *(f"top {share:.0%}" for share in TABLE_SHARES)),
-        rows=tuple(rows),
+        columns=HEADS,
+        rows=tuple(
+            (one["run"], name.replace("_", " "), *_of(one, name).cells())
+            for one in numbers
+            for name in _names(one)
+        ),
     )
 
 
@@ -195,13 +175,9 @@ def _draw_precision(numbers: Sequence[dict[str, Any]]) -> Figure:
     with new_figure(6.4, 3.8 * len(numbers), rows=len(numbers)) as (figure, axes):
         for panel, one in zip(axes, numbers, strict=True):
             for number, name in enumerate(_names(one)):
+                found, label = _of(one, name), name.replace("_", " ")
                 draw_run(
-                    panel,
-                    100 * SHARES,
-                    _curves(one, name),
-                    _mean_curve(one, name),
-                    run_color(number),
-                    name.replace("_", " "),
+                    panel, 100 * SHARES, found.curves, found.mean_curve, run_color(number), label
                 )
             share = np.mean([seed["false_positive_share"] for seed in one["seeds"]])
             panel.axhline(float(share), label="random", **REFERENCE_LINE)

@@ -33,7 +33,7 @@ from dartcli.reporting.phrases import (
     p_cell,
     signed,
 )
-from dartcli.reporting.table import Cell, Marked, Table
+from dartcli.reporting.table import Cell, Marked, Table, difference_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,7 +146,7 @@ def _tabulate(cell: dict[str, Any]) -> Table:
         return (
             point["method"],
             point["verdict"],
-            Marked(1e4 * point["minus_base"], 1, signed=True, unclear=unclear),
+            difference_cell(point["minus_base"], unclear=unclear),
             interval_cell(point["t_interval"]),
             p_cell(point["p_holm"]),
             Marked(None if share is None else 100 * share, 0),

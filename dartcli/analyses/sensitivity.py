@@ -11,7 +11,6 @@ from dartcli.errors import RunError
 from dartcli.experiments.comparison import Comparison, Contender, Where
 from dartcli.experiments.run import Run
 from dartcli.experiments.sweep import Sweep
-from dartcli.metrics.statistics import PairedDifference, compare_paired
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.figures import (
     REFERENCE_LINE,
@@ -23,7 +22,7 @@ from dartcli.reporting.figures import (
     wrap,
 )
 from dartcli.reporting.phrases import confidence_interval, interval_cell, list_options
-from dartcli.reporting.table import Marked, Table
+from dartcli.reporting.table import Table, difference_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +59,7 @@ def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
     return AnalysisResult(
         name="sensitivity",
         title="Sensitivity to hyper-parameters",
-        sentences=tuple(_sentence(one) for one in numbers),
+        sentences=tuple(_sentence(comparison, one) for one in numbers),
         tables=tuple(_table(one) for one in numbers),
         numbers={"protocol": comparison.protocol, "curves": numbers},
         figures=_figures(comparison, curves, numbers),
@@ -91,27 +90,12 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _pair(values: dict[int, float], other: dict[int, float]) -> PairedDifference | None:
-    """Return ``values`` minus ``other`` over the seeds that both have."""
-    shared = sorted(values.keys() & other.keys())
-    return compare_paired([values[seed] - other[seed] for seed in shared]) if shared else None
-
-
-def _base_values(comparison: Comparison, where: Where) -> dict[int, float]:
-    """Return seed -> metric of ``base``; empty if it was not trained."""
-    try:
-        return comparison.values(where, comparison.base.label)
-    except RunError:
-        return {}
-
-
 def _numbers(comparison: Comparison, curve: Curve) -> dict[str, Any]:
-    base = _base_values(comparison, curve.where)
     points = []
     for value, contender in curve.points:
         place = (curve.where, contender.label)
         values = comparison.values(*place)
-        paired = _pair(values, base)
+        paired = comparison.pair(*place) if comparison.has_base else None
         points.append(
             {
                 "value": value,
@@ -135,7 +119,7 @@ def _numbers(comparison: Comparison, curve: Curve) -> dict[str, Any]:
     }
 
 
-def _sentence(one: dict[str, Any]) -> str:
+def _sentence(comparison: Comparison, one: dict[str, Any]) -> str:
     known = [point for point in one["points"] if point["mean"] is not None]
     name = f"{one['dataset']} {one['model']}, {one['option']} of {one['strategy']}"
     if len(known) < 2:
@@ -144,9 +128,8 @@ def _sentence(one: dict[str, Any]) -> str:
     worst = min(known, key=lambda point: float(point["mean"]))
     if best["mean"] == worst["mean"]:
         return f"{name}: the test AUC is {best['mean']:.4f} at every value."
-    paired = _pair(
-        *(dict(zip(point["seeds"], point[METRIC], strict=True)) for point in (best, worst))
-    )
+    where = (one["dataset"], one["model"])
+    paired = comparison.pair(where, best["method"], other=worst["method"])
     if paired is None:
         judged = "they share no seed"
     elif paired.t_interval is None:
@@ -171,11 +154,7 @@ def _table(one: dict[str, Any]) -> Table:
             (
                 f"{point['value']:g}",
                 point["mean"],
-                Marked(
-                    None if point["minus_base"] is None else 1e4 * point["minus_base"],
-                    1,
-                    signed=True,
-                ),
+                difference_cell(point["minus_base"]),
                 interval_cell(point["minus_base_t_interval"]),
                 point["precision"],
                 point["recall"],
@@ -194,14 +173,17 @@ def _figures(
         groups.setdefault((curve.where, curve.strategy), []).append(one)
     return {
         "sensitivity" if len(groups) == 1 else f"sensitivity-{number}": _draw(
-            where, strategy, _base_values(comparison, where), mine
+            where,
+            strategy,
+            comparison.mean(where, comparison.base.label) if comparison.has_base else None,
+            mine,
         )
         for number, ((where, strategy), mine) in enumerate(groups.items(), start=1)
     }
 
 
 def _draw(
-    where: Where, strategy: str, base: dict[int, float], curves: Sequence[dict[str, Any]]
+    where: Where, strategy: str, base: float | None, curves: Sequence[dict[str, Any]]
 ) -> Figure:
     count = len(curves)
     with new_figure(0.8 + 2.6 * count, 5.0, count, 2) as (figure, axes):
@@ -225,14 +207,13 @@ def _draw(
     return figure
 
 
-def _draw_auc(panel: Axes, one: dict[str, Any], base: dict[int, float]) -> None:
+def _draw_auc(panel: Axes, one: dict[str, Any], base: float | None) -> None:
     for place, point in enumerate(one["points"]):
         panel.plot([place] * len(point[METRIC]), point[METRIC], ".", color=AUC, alpha=0.35)
     means = none_to_nan(point["mean"] for point in one["points"])
     panel.plot(range(len(means)), means, "o-", color=AUC, ms=4, label=one["strategy"])
-    if base:
-        mean = sum(base.values()) / len(base)
-        panel.axhline(mean, **{**REFERENCE_LINE, "color": "#000000"}, label="base")
+    if base is not None:
+        panel.axhline(base, **{**REFERENCE_LINE, "color": "#000000"}, label="base")
     panel.set_title(one["option"])
 
 

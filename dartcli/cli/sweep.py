@@ -271,8 +271,7 @@ def _print_sweep(found: Sweep, *, json: bool) -> None:
 
     rows = found.finished()
     comparison = Comparison([found])
-    has_base = any(entry.strategy == "base" for entry, _ in rows)
-    differences = comparison.differences() if has_base else []
+    differences = comparison.differences() if comparison.has_base else []
     if json:
         console.document(
             {

@@ -164,6 +164,11 @@ class Comparison:
                 f"{seed}, with different results. Compare only one of them."
             )
 
+    @property
+    def has_base(self) -> bool:
+        """Whether ``base`` is among the contenders."""
+        return any(one.strategy == "base" for one in self.contenders.values())
+
     @cached_property
     def base(self) -> Contender:
         """The contender that all others are compared with.
@@ -257,19 +262,22 @@ class Comparison:
                 if contender != self.base and pair is not None:
                     yield where, contender, pair
 
-    def pair(self, where: Where, label: str, metric: str | None = None) -> PairedDifference | None:
-        """Return a contender minus ``base`` over the seeds and splits that both have, if any."""
-        base, mine = (self.values(where, one, metric) for one in (self.base.label, label))
-        shared = [
-            seed
-            for seed in sorted(base.keys() & mine.keys())
-            if self._split_seed(where, self.base.label, seed)
-            == self._split_seed(where, label, seed)
-        ]
-        return compare_paired([mine[seed] - base[seed] for seed in shared]) if shared else None
+    def pair(
+        self, where: Where, label: str, metric: str | None = None, other: str | None = None
+    ) -> PairedDifference | None:
+        """Return a contender minus ``other`` over the seeds and splits that both have, if any.
 
-    def _split_seed(self, where: Where, label: str, seed: int) -> int:
-        return self.metrics[where, label][seed].split_seed
+        ``other`` defaults to ``base``.
+        """
+        mine, base = (
+            {
+                (seed, self.metrics[where, one][seed].split_seed): value
+                for seed, value in self.values(where, one, metric).items()
+            }
+            for one in (label, other or self.base.label)
+        )
+        differences = [value - base[key] for key, value in mine.items() if key in base]
+        return compare_paired(differences) if differences else None
 
     def _closed(self, where: Where, pair: PairedDifference) -> float | None:
         base = self.values(where, self.base.label)
