@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dartcli.experiments.comparison import Comparison, Difference, Where
 from dartcli.reporting.phrases import METRIC_HEADS, count, interval_cell, name_metric, p_cell
 from dartcli.reporting.table import Cell, Marked, Table, difference_cell
+from dartcli.training.results import compute_spread
 
 OTHER_METRICS = (
     "test_log_loss",
@@ -162,13 +162,13 @@ def measure_stages(comparison: Comparison, where: Where, label: str) -> list[dic
     """
     seeds = list(comparison.metrics.get((where, label), {}).values())
     base = comparison.metrics.get((where, comparison.base.label), {}).values()
-    unit = _mean_of([one.iterations for one in base])
+    unit = compute_spread([one.iterations for one in base]).mean
 
     def summarize(
         stage: int | str, found: Sequence[Any], names: Sequence[str], iterations: list[float]
     ) -> dict[str, Any]:
-        means = [_mean_of([getattr(one, name) for one in found]) for name in names]
-        cost = _mean_of(iterations)
+        means = [compute_spread([getattr(one, name) for one in found]).mean for name in names]
+        cost = compute_spread(iterations).mean
         values = (*means, cost and unit and cost / unit)
         return {"stage": stage, **dict(zip(STAGE_COLUMNS, values, strict=True))}
 
@@ -182,11 +182,6 @@ def measure_stages(comparison: Comparison, where: Where, label: str) -> list[dic
         taken = [float(one.iterations + sum(s.iterations for s in one.stages)) for one in seeds]
         result.append(summarize("all", seeds, names, taken))
     return result
-
-
-def _mean_of(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known and len(known) == len(values) else None
 
 
 def _stages(comparison: Comparison, where: Where) -> Iterator[Table]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dartcli.errors import RunError
@@ -33,19 +32,6 @@ AUC = RUN_COLORS[0]
 IDENTIFICATION = {"precision": "#009E73", "recall": "#E69F00"}
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Methods that differ in the value of one option only."""
-
-    where: Where
-    strategy: str
-    option: str
-    fixed: dict[str, Any]
-    """The other options."""
-    points: tuple[tuple[float, Contender], ...]
-    """Value of the option -> method, ascending."""
-
-
 def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
     """Return AUC, precision, and recall along every option that takes several values."""
     comparison = Comparison(subjects, METRIC)
@@ -55,18 +41,17 @@ def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
             "no option of a strategy takes several values. Vary one with "
             "`dart sweep --preset sensitivity` or `--set strategy.tau_m=0.01,0.02,0.04`."
         )
-    numbers = [_numbers(comparison, curve) for curve in curves]
     return AnalysisResult(
         name="sensitivity",
         title="Sensitivity to hyper-parameters",
-        sentences=tuple(_sentence(comparison, one) for one in numbers),
-        tables=tuple(_table(one) for one in numbers),
-        numbers={"protocol": comparison.protocol, "curves": numbers},
-        figures=_figures(comparison, curves, numbers),
+        sentences=tuple(_sentence(comparison, one) for one in curves),
+        tables=tuple(_table(one) for one in curves),
+        numbers={"protocol": comparison.protocol, "curves": curves},
+        figures=_figures(comparison, curves),
     )
 
 
-def _find_curves(comparison: Comparison, where: Where) -> Iterator[Curve]:
+def _find_curves(comparison: Comparison, where: Where) -> Iterator[dict[str, Any]]:
     """Yield, for every numeric option, the largest set of methods that differ only in it."""
     by_strategy: dict[str, list[Contender]] = {}
     for contender in comparison.contenders.values():
@@ -79,43 +64,38 @@ def _find_curves(comparison: Comparison, where: Where) -> Iterator[Curve]:
                 others = {k: v for k, v in contender.options.items() if k != option}
                 groups.setdefault(json.dumps(others, sort_keys=True), []).append(contender)
             largest = max(groups.values(), key=len)
-            values = [contender.options[option] for contender in largest]
-            if len(largest) > 1 and all(_is_number(value) for value in values):
-                fixed = {k: v for k, v in largest[0].options.items() if k != option}
-                points = sorted(zip(values, largest, strict=True), key=lambda point: point[0])
-                yield Curve(where, strategy, option, fixed, tuple(points))
+            if len(largest) > 1 and all(_is_number(one.options[option]) for one in largest):
+                points = [_measure_point(comparison, where, one, option) for one in largest]
+                yield {
+                    "dataset": where[0],
+                    "model": where[1],
+                    "strategy": strategy,
+                    "option": option,
+                    "fixed": {k: v for k, v in largest[0].options.items() if k != option},
+                    "points": sorted(points, key=lambda point: float(point["value"])),
+                }
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _numbers(comparison: Comparison, curve: Curve) -> dict[str, Any]:
-    points = []
-    for value, contender in curve.points:
-        place = (curve.where, contender.label)
-        values = comparison.values(*place)
-        paired = comparison.pair(*place) if comparison.has_base else None
-        points.append(
-            {
-                "value": value,
-                "method": contender.label,
-                "seeds": list(values),
-                METRIC: list(values.values()),
-                "mean": comparison.mean(*place),
-                "minus_base": paired.mean if paired else None,
-                "minus_base_t_interval": paired.t_interval if paired else None,
-                "precision": comparison.mean(*place, "identification_precision"),
-                "recall": comparison.mean(*place, "identification_recall"),
-            }
-        )
+def _measure_point(
+    comparison: Comparison, where: Where, contender: Contender, option: str
+) -> dict[str, Any]:
+    place = (where, contender.label)
+    values = comparison.values(*place)
+    paired = comparison.pair(*place) if comparison.has_base else None
     return {
-        "dataset": curve.where[0],
-        "model": curve.where[1],
-        "strategy": curve.strategy,
-        "option": curve.option,
-        "fixed": curve.fixed,
-        "points": points,
+        "value": contender.options[option],
+        "method": contender.label,
+        "seeds": list(values),
+        METRIC: list(values.values()),
+        "mean": comparison.mean(*place),
+        "minus_base": paired.mean if paired else None,
+        "minus_base_t_interval": paired.t_interval if paired else None,
+        "precision": comparison.mean(*place, "identification_precision"),
+        "recall": comparison.mean(*place, "identification_recall"),
     }
 
 
@@ -164,22 +144,18 @@ def _table(one: dict[str, Any]) -> Table:
     )  # fmt: skip
 
 
-def _figures(
-    comparison: Comparison, curves: Sequence[Curve], numbers: Sequence[dict[str, Any]]
-) -> dict[str, Figure]:
+def _figures(comparison: Comparison, curves: Sequence[dict[str, Any]]) -> dict[str, Figure]:
     """Return one figure per dataset, model, and strategy."""
     groups: dict[tuple[Where, str], list[dict[str, Any]]] = {}
-    for curve, one in zip(curves, numbers, strict=True):
-        groups.setdefault((curve.where, curve.strategy), []).append(one)
-    return {
-        "sensitivity" if len(groups) == 1 else f"sensitivity-{number}": _draw(
-            where,
-            strategy,
-            comparison.mean(where, comparison.base.label) if comparison.has_base else None,
-            mine,
-        )
-        for number, ((where, strategy), mine) in enumerate(groups.items(), start=1)
-    }
+    for one in curves:
+        place = ((one["dataset"], one["model"]), one["strategy"])
+        groups.setdefault(place, []).append(one)
+    figures = {}
+    for number, ((where, strategy), mine) in enumerate(groups.items(), start=1):
+        base = comparison.mean(where, comparison.base.label) if comparison.has_base else None
+        name = "sensitivity" if len(groups) == 1 else f"sensitivity-{number}"
+        figures[name] = _draw(where, strategy, base, mine)
+    return figures
 
 
 def _draw(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dartcli import settings
 from dartcli.denoising.evidence import Evidence
+from dartcli.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,15 @@ class Context:
     """Training interactions."""
     clean: CleanSample | None = None
     """Clean sample, taken from the validation split if the strategy declares ``needs_clean``."""
+
+    def require_table(self, reader: str) -> TrainingTable:
+        """Return the training interactions, or raise UsageError that ``reader`` needs them."""
+        if self.table is None:
+            raise UsageError(
+                f"cannot use {reader}: the training interactions are missing. Pass "
+                "`table=dartcli.TrainingTable(...)`."
+            )
+        return self.table
 
 
 class Strategy(nn.Module):

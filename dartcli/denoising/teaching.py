@@ -52,8 +52,7 @@ class DifferentialTeaching(Strategy):
 
     def __init__(self, options: settings.Teaching, context: Context, rule: Strategy) -> None:
         super().__init__(options, context)
-        table = context.table
-        assert table is not None  # noqa: S101 - whoever trains in stages provides it
+        table = context.require_table("differential teaching")
         if rule.needs_study:
             raise UsageError(
                 "`--teaching` needs a strategy that flags by the losses of a single batch, without "

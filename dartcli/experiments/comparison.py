@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -14,9 +14,9 @@ from dartcli.experiments import sweep
 from dartcli.experiments.configure import granted_labels, label_arm
 from dartcli.experiments.run import MODEL, Run
 from dartcli.experiments.run_index import find_run
-from dartcli.experiments.sweep import Sweep, check_same_data, find_sweep
-from dartcli.experiments.verdict import MIN_SEEDS, Outcome, decide_outcome
-from dartcli.metrics.statistics import PairedDifference, compare_paired, holm
+from dartcli.experiments.sweep import Sweep, Tuned, check_same_data, find_sweep
+from dartcli.experiments.verdict import Outcome, correct_p, decide_outcome
+from dartcli.metrics.statistics import PairedDifference, compare_paired
 from dartcli.training.results import SeedMetrics
 
 LOWER_IS_BETTER: Final = frozenset({"test_log_loss", "test_calibration_error", "valid_log_loss"})
@@ -88,12 +88,7 @@ class Comparison:
         self.metrics: dict[tuple[Where, str], dict[int, SeedMetrics]] = {}
         self.weights: dict[tuple[Where, str, int], str] = {}
         self.runs = [one for one in subjects if isinstance(one, Run)]
-        self.tuned = [
-            one
-            for subject in subjects
-            if isinstance(subject, Sweep)
-            for one in subject.document.tuned
-        ]
+        self.tuned: list[Tuned] = []
         self.missing = 0
         protocols = {_protocol(one) for one in subjects}
         if len(protocols) > 1:
@@ -134,6 +129,7 @@ class Comparison:
                 f"sweep {sweep.name} has no finished training. Run its `dart sweep` again."
             )
         check_same_data(sweep, (row for _, row in finished))
+        self.tuned += sweep.document.tuned
         self.missing += len(sweep.document.entries) - len(finished)
         for entry, row in finished:
             trusted = granted_labels(row.settings)
@@ -213,29 +209,20 @@ class Comparison:
 
     def differences(self) -> list[Difference]:
         """Return the paired difference of every contender to ``base``, cell by cell."""
-        found = list(self._paired())
-        tested = {
-            index: pair.p
-            for index, (_, _, pair) in enumerate(found)
-            if pair.p is not None and pair.n >= MIN_SEEDS
-        }
-        corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-        return [
-            Difference(
-                where,
-                contender,
-                pair,
-                corrected.get(index),
-                self._closed(where, pair),
-                decide_outcome(
-                    pair,
-                    corrected.get(index),
-                    self.better_sign,
-                    same_model=self._is_same_model(where, contender.label),
-                ),
-            )
-            for index, (where, contender, pair) in enumerate(found)
+        found = [
+            (where, contender, pair)
+            for where in self.cells
+            for contender in self.contenders.values()
+            if (pair := self.pair(where, contender.label)) and contender != self.base
         ]
+        corrected = correct_p([pair for _, _, pair in found])
+        result = []
+        for (where, contender, pair), p in zip(found, corrected, strict=True):
+            same = self._is_same_model(where, contender.label)
+            outcome = decide_outcome(pair, p, self.better_sign, same_model=same)
+            closed = self._closed(where, pair)
+            result.append(Difference(where, contender, pair, p, closed, outcome))
+        return result
 
     def _is_same_model(self, where: Where, label: str) -> bool:
         """Return whether a contender and ``base`` have equal weights for every shared seed.
@@ -254,13 +241,6 @@ class Comparison:
             ):
                 return False
         return True
-
-    def _paired(self) -> Iterator[tuple[Where, Contender, PairedDifference]]:
-        for where in self.cells:
-            for contender in self.contenders.values():
-                pair = self.pair(where, contender.label)
-                if contender != self.base and pair is not None:
-                    yield where, contender, pair
 
     def pair(
         self, where: Where, label: str, metric: str | None = None, other: str | None = None

@@ -85,7 +85,7 @@ def run_search(
 
 def read_searches(sweep: Sweep) -> list[Searched]:
     """Return the searches in a sweep: the cells with a null."""
-    rows = [(entry, row) for entry, row in sweep.finished()]
+    rows = sweep.finished()
     found: dict[Where, Searched] = {}
     for entry, row in rows:
         if row.settings.split_seed is not None and entry.strategy == "base":

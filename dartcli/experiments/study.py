@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dartcli.data.seeds import derived_seed
 from dartcli.errors import RunError, UsageError
-from dartcli.experiments.run_index import check_name
+from dartcli.experiments.run_index import check_name, flatten_settings
 from dartcli.experiments.sweep import Sweep, claim_trainings
-from dartcli.experiments.tune_space import Dimension, read_setting
+from dartcli.experiments.tune_space import Dimension
 from dartcli.settings import Options, Settings, validate
 from dartcli.storage import paths
 from dartcli.storage.checksums import read_document, write_document
@@ -230,8 +230,8 @@ class Study:
 
     def _find_defaults(self) -> dict[str, Any]:
         """Return the default of each dimension that contains it."""
-        settings = validate(Settings, self.document.settings, "settings")
-        values = {key: read_setting(settings, key) for key in self.space}
+        settings = flatten_settings(validate(Settings, self.document.settings, "settings"))
+        values = {key: settings.get(key) for key in self.space}
         return {key: value for key, value in values.items() if self.space[key].contains(value)}
 
     def _propose(self, params: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -199,18 +199,20 @@ def _build_arms(plan: Plan) -> list[dict[str, Any]]:
                 "`--arm` is empty. Give a strategy and its options, such as `--arm 'dart r=0'`."
             )
         kind = catalog.load("strategies", words[0])
-        own = _parse_words(words[1:])
+        own = parse_assignments(
+            word if _is_setting(word) else f"strategy.{word}" for word in words[1:]
+        )
         teaching = validate(Teaching, own.pop("teaching", {}), "teaching").model_dump()
+        stated = {*own, *(f"strategy.{key}" for key in own.get("strategy", {}).get("options", ()))}
         known = [key for key in varied if _varies(key, kind)]
         unused -= set(known)
         # the grid does not vary what the arm sets itself
-        mine = [key for key in known if key not in own]
-        for values in itertools.product(*(varied[key] for key in mine)):
-            chosen = {**dict(zip(mine, values, strict=True)), **own}
-            trusted = {key: chosen.pop(key) for key in LABELS if key in chosen}
-            options = {key.removeprefix("strategy."): value for key, value in chosen.items()}
-            strategy = {"name": words[0], "options": options}
-            found.append({"strategy": strategy, "teaching": teaching, **trusted})
+        mine = [key for key in known if key not in stated]
+        plain = {"strategy": {"name": words[0]}, "teaching": teaching}
+        found += [
+            merge(plain, own, *map(build_tree, mine, values))
+            for values in itertools.product(*(varied[key] for key in mine))
+        ]
     for key in varied:
         if key in unused:
             raise UsageError(
@@ -220,16 +222,10 @@ def _build_arms(plan: Plan) -> list[dict[str, Any]]:
     return found
 
 
-def _parse_words(words: Iterable[str]) -> dict[str, Any]:
-    """Return setting -> value of ``["r=0", "trusted=500"]``; ``teaching`` is a mapping."""
-    found: dict[str, Any] = {}
-    for word in words:
-        key = word.partition("=")[0].strip()
-        is_setting = key in LABELS or key.startswith("teaching.")
-        given = parse_assignments([word if is_setting else f"strategy.{word}"])
-        options = given.pop("strategy", {}).get("options", {})
-        found = merge(found, given, {f"strategy.{key}": value for key, value in options.items()})
-    return found
+def _is_setting(word: str) -> bool:
+    """Return whether a word of an arm is a setting, and not an option of its strategy."""
+    key = word.partition("=")[0].strip()
+    return key in LABELS or key.startswith("teaching.")
 
 
 def plan_training(configuration: Configuration, arm: str, **labels: str) -> PlannedTraining:

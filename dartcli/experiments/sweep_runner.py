@@ -228,10 +228,9 @@ def train_each(trainings: Iterable[PlannedTraining], sweep: Sweep, count: int) -
     With a ``count`` above 1, as many processes train. The next of ``trainings`` is asked for only
     when there is room for it, so it may depend on the results so far.
     """
-    return _run_here(trainings, sweep) if count <= 1 else _run_pool(trainings, sweep, count)
-
-
-def _run_here(trainings: Iterable[PlannedTraining], sweep: Sweep) -> Results:
+    if count > 1:
+        yield from _run_pool(trainings, sweep, count)
+        return
     for training in trainings:
         try:
             yield training, _train(training.configuration, sweep)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
-from dartcli.metrics.statistics import PairedDifference
+from dartcli.metrics.statistics import PairedDifference, holm
 
 Outcome = Literal["helps", "harms", "no difference", "same model", "undecided"]
 """``no difference``: none can be shown. ``undecided``: too few seeds to tell."""
@@ -13,6 +14,17 @@ MIN_SEEDS: Final = 3
 """With fewer paired seeds there is no verdict."""
 LEVEL: Final = 0.05
 """Significance level, after correction for the number of tests."""
+
+
+def correct_p(pairs: Sequence[PairedDifference | None]) -> list[float | None]:
+    """Return p of each paired t-test after Holm's correction; None for too few seeds."""
+    tested = {
+        place: pair.p
+        for place, pair in enumerate(pairs)
+        if pair is not None and pair.p is not None and pair.n >= MIN_SEEDS
+    }
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return [corrected.get(place) for place in range(len(pairs))]
 
 
 def decide_outcome(

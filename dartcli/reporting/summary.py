@@ -8,8 +8,8 @@ from dartcli.errors import RunError
 from dartcli.experiments.comparison import Comparison
 from dartcli.experiments.flagging import explain_unflagged
 from dartcli.experiments.run import MODEL, Run
-from dartcli.experiments.verdict import MIN_SEEDS, decide_outcome
-from dartcli.metrics.statistics import PairedDifference, compare_paired, holm
+from dartcli.experiments.verdict import correct_p, decide_outcome
+from dartcli.metrics.statistics import PairedDifference, compare_paired
 from dartcli.reporting.formats import text
 from dartcli.reporting.phrases import label_run, list_options
 from dartcli.reporting.verdict import list_verdicts, phrase_verdict, suggest_seeds
@@ -78,16 +78,11 @@ def _compare(runs: Sequence[Run]) -> tuple[str, ...]:
 def _compare_with_first(runs: Sequence[Run]) -> tuple[str, ...]:
     """Return a verdict on each run against the first, over the seeds and splits that they share."""
     first, *others = runs
-    pairs = {run.name: _pair_by_seed(first, run) for run in others}
-    tested = {
-        name: pair.p
-        for name, pair in pairs.items()
-        if pair is not None and pair.p is not None and pair.n >= MIN_SEEDS
-    }
-    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    pairs = [_pair_by_seed(first, run) for run in others]
+    corrected = correct_p(pairs)
+    tests = sum(p is not None for p in corrected)
     sentences, undecided = [], False
-    for run in others:
-        pair, p = pairs[run.name], corrected.get(run.name)
+    for run, pair, p in zip(others, pairs, corrected, strict=True):
         if pair is None:
             sentences.append(
                 f"{_label(run)} and {_label(first)} share no seed and split, so no verdict is "
@@ -97,7 +92,7 @@ def _compare_with_first(runs: Sequence[Run]) -> tuple[str, ...]:
         outcome = decide_outcome(pair, p, 1, same_model=_have_equal_weights(first, run))
         undecided |= outcome == "undecided"
         sentences.append(
-            phrase_verdict(_label(run), _label(first), outcome, pair, "test_auc", p, len(tested))
+            phrase_verdict(_label(run), _label(first), outcome, pair, "test_auc", p, tests)
         )
     return (*sentences, *([suggest_seeds(runs)] if undecided else []))
 

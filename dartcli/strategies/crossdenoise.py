@@ -48,12 +48,7 @@ class CrossDenoise(Strategy):
 
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
-        table = context.table
-        if table is None:
-            raise UsageError(
-                "cannot use the strategy crossdenoise: the training interactions are missing. "
-                "Pass `table=dartcli.TrainingTable(...)`."
-            )
+        table = context.require_table("the strategy crossdenoise")
         self.register_buffer("weight", torch.ones(table.rows))
         self.register_buffer("loss", torch.zeros(table.rows))
         # losses as integers, so that the order of a batch changes no sum; then counts

@@ -80,12 +80,8 @@ class Dart(RampStrategy):
         self.register_constant("r", 0.0 if isinstance(options.r, str) else options.r)
         self.memory: LossMemory | None = None
         if self.needs_study or options.rank_by == "relative-loss":
-            if context.table is None:
-                raise UsageError(
-                    f"cannot use the strategy dart with {options.rank_by!r} or 'auto': the "
-                    "training interactions are missing. Pass `table=dartcli.TrainingTable(...)`."
-                )
-            self.memory = LossMemory(context.table)
+            reader = f"the strategy dart with {options.rank_by!r} or 'auto'"
+            self.memory = LossMemory(context.require_table(reader))
         if self.needs_study:
             for name, value in {"tau_m": self.tau_m, "sure": torch.tensor(torch.inf)}.items():
                 self.register_buffer(name, value)

@@ -30,12 +30,7 @@ class Popularity(Strategy):
 
     def __init__(self, options: Options, context: Context) -> None:
         super().__init__(options, context)
-        table = context.table
-        if table is None:
-            raise UsageError(
-                "cannot use the strategy popularity: the training interactions are missing. "
-                "Pass `table=dartcli.TrainingTable(...)`."
-            )
+        table = context.require_table("the strategy popularity")
         item_weight = table.item_counts.clamp(min=1).double() ** options.a
         user_weight = table.user_counts.clamp(min=1).double() ** options.b
         positive = table.label > 0
