@@ -20,6 +20,12 @@ OTHER_METRICS = (
     "identification_precision",
 )
 LIST_METRICS = ("test_recall_at_20", "test_ndcg_at_20")
+METRIC_TABLES = {
+    "other metrics on the test split; flagged: share of the positives in the reported epoch; "
+    "precision: share of false positives among them": OTHER_METRICS,
+    "the 20 best of all items but the user's training positives": LIST_METRICS,
+}
+"""Title of a table of means -> its columns."""
 STAGE_COLUMNS = {
     "flagged_share": "flagged",
     "precision": "precision",
@@ -36,8 +42,11 @@ def build(comparison: Comparison, differences: Sequence[Difference]) -> tuple[Ta
     return (
         *_means(comparison, by_cell),
         *(_statistics(comparison, where, differences) for where in comparison.cells),
-        *(_other_metrics(comparison, where) for where in comparison.cells),
-        *(_list_metrics(comparison, where) for where in comparison.cells),
+        *(
+            _metrics_table(comparison, where, title, metrics)
+            for title, metrics in METRIC_TABLES.items()
+            for where in comparison.cells
+        ),
         *(table for where in comparison.cells for table in _stages(comparison, where)),
     )
 
@@ -128,24 +137,11 @@ def _statistics(comparison: Comparison, where: Where, differences: Sequence[Diff
     )
 
 
-def _other_metrics(comparison: Comparison, where: Where) -> Table:
-    title = (
-        f"{' '.join(where)}: other metrics on the test split; flagged: share of the positives in "
-        "the reported epoch; precision: share of false positives among them"
-    )
-    return _metrics_table(comparison, where, title, OTHER_METRICS)
-
-
-def _list_metrics(comparison: Comparison, where: Where) -> Table:
-    title = f"{' '.join(where)}: the 20 best of all items but the user's training positives"
-    return _metrics_table(comparison, where, title, LIST_METRICS)
-
-
 def _metrics_table(
     comparison: Comparison, where: Where, title: str, metrics: Sequence[str]
 ) -> Table:
     return Table(
-        title=title,
+        title=f"{' '.join(where)}: {title}",
         columns=("method", *(METRIC_HEADS[metric] for metric in metrics)),
         rows=tuple(
             (label, *(comparison.mean(where, label, metric) for metric in metrics))

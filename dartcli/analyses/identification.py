@@ -14,7 +14,7 @@ from dartcli.analyses._ranking import HEADS, SHARES, Measured, measure_score
 from dartcli.analyses._records import identify
 from dartcli.data.columns import NOISY
 from dartcli.errors import RunError
-from dartcli.experiments.identification import PROBABILITY, TRUSTED, Suspicions, identify_run
+from dartcli.experiments.identification import PROBABILITY, TRUSTED, identify_run
 from dartcli.experiments.run import Run
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.figures import (
@@ -77,6 +77,7 @@ def _examine_seed(run: Run, seed: int) -> dict[str, Any]:
     if found.has_probabilities:
         columns[DETECTOR] = PROBABILITY
     scores = {name: rows[key].cast(pl.Float64).to_numpy() for name, key in columns.items()}
+    detection = found.detection
     return {
         "seed": seed,
         "trusted": int(found.table[TRUSTED].sum()),
@@ -84,19 +85,13 @@ def _examine_seed(run: Run, seed: int) -> dict[str, Any]:
         "false_positive_share": float(noisy.mean()),
         "ranked_by": {name: measure_score(score, noisy) for name, score in scores.items()},
         "calibration": _calibrate(scores[DETECTOR], noisy) if found.has_probabilities else None,
-        "detector": _list_losses(found),
-    }
-
-
-def _list_losses(found: Suspicions) -> dict[str, float] | None:
-    detection = found.detection
-    if detection is None:
-        return None
-    return {
-        "log_loss": detection.log_loss,
-        "prior_log_loss": detection.prior_log_loss,
-        "standard_error": detection.error,
-        "clipped": detection.clipped,
+        "detector": detection
+        and {
+            "log_loss": detection.log_loss,
+            "prior_log_loss": detection.prior_log_loss,
+            "standard_error": detection.error,
+            "clipped": detection.clipped,
+        },
     }
 
 

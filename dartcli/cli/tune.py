@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -150,7 +150,6 @@ def tune(
         import torch  # noqa: F401
 
         from dartcli.data import registry
-        from dartcli.experiments.configure import resolve
         from dartcli.experiments.study import studies_directory
         from dartcli.experiments.tune import BEST, StudyPlan, run_study
         from dartcli.experiments.tune_space import parse_space
@@ -168,10 +167,8 @@ def tune(
             "device": device,
         },
     )
-    chosen = resolve(tree).settings
-    parts = (chosen.dataset.name, chosen.model.name, chosen.strategy.name, sampler)
     plan = StudyPlan(
-        name=name or "-".join(parts),
+        name=name or _name_study(tree, sampler),
         tree=tree,
         space=parse_space(space or [], tree),
         sampler=sampler,
@@ -193,6 +190,12 @@ def tune(
         for sentence in phrase_study(found):
             console.print_line(sentence)
     console.next_command(f"dart train --config {studies_directory() / found.study / BEST}")
+
+
+def _name_study(tree: dict[str, Any], sampler: str) -> str:
+    names = (tree.get(kind, {}).get("name") for kind in ("dataset", "model", "strategy"))
+    parts = [name or default for name, default in zip(names, ("", "fm", "dart"), strict=True)]
+    return "-".join([*parts, sampler])
 
 
 def _parse_time(text: str | None) -> float | None:

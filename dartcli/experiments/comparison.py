@@ -10,11 +10,10 @@ from typing import Any, Final
 
 from dartcli import catalog
 from dartcli.errors import RunError
-from dartcli.experiments import sweep
 from dartcli.experiments.configure import granted_labels, label_arm
 from dartcli.experiments.run import MODEL, Run
 from dartcli.experiments.run_index import find_run
-from dartcli.experiments.sweep import Sweep, Tuned, check_same_data, find_sweep
+from dartcli.experiments.sweep import Sweep, Tuned, check_same_data, find_sweep, is_sweep
 from dartcli.experiments.verdict import Outcome, correct_p, decide_outcome
 from dartcli.metrics.statistics import PairedDifference, compare_paired
 from dartcli.training.results import SeedMetrics
@@ -90,7 +89,7 @@ class Comparison:
         self.runs = [one for one in subjects if isinstance(one, Run)]
         self.tuned: list[Tuned] = []
         self.missing = 0
-        protocols = {_protocol(one) for one in subjects}
+        protocols = {read_protocol(one) for one in subjects}
         if len(protocols) > 1:
             raise RunError(
                 f"cannot compare results of the protocols {' and '.join(sorted(protocols))}. "
@@ -283,10 +282,11 @@ class Comparison:
         return statistics.fmean(gains)
 
 
-def _protocol(one: Run | Sweep) -> str:
+def read_protocol(one: Run | Sweep) -> str:
+    """Return the protocol of a run or sweep."""
     return one.document.protocol if isinstance(one, Sweep) else one.metrics.protocol
 
 
 def find_subject(name: str) -> Run | Sweep:
     """Return the run or sweep ``name``; UsageError if there is neither."""
-    return find_sweep(name) if sweep.is_sweep(name) else find_run(name)
+    return find_sweep(name) if is_sweep(name) else find_run(name)

@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from dartcli.experiments.comparison import Where
 from dartcli.experiments.sweep import Sweep
 from dartcli.experiments.sweep_plan import Plan
 from dartcli.experiments.sweep_runner import SweepProgress, run_sweep
 from dartcli.training.results import SeedMetrics
-
-Where = tuple[str, str]
-"""Dataset and model."""
 
 
 @dataclass(frozen=True)

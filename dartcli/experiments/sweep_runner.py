@@ -40,9 +40,8 @@ class DeadWorker(str):
     __slots__ = ()
 
 
-Result = Row | str
-"""A finished training, or the error that ended it."""
-Results = Generator[tuple[PlannedTraining, Result], None, None]
+Results = Generator[tuple[PlannedTraining, Row | str], None, None]
+"""Trainings, each with its row, or the error that ended it."""
 
 
 @dataclass(frozen=True)

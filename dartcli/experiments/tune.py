@@ -163,7 +163,10 @@ class _Search:
     ) -> None:
         self.study, self.plan, self.progress = study, plan, progress
         self.until = float("inf") if plan.seconds is None else time.monotonic() + plan.seconds
-        self.objective = choose_objective(study.document)
+        settings = study.document.settings
+        # the estimate with trusted labels if it is known, else validation as it was recorded
+        is_trusted = settings["trusted_valid"] and settings["protocol"] == "strict"
+        self.objective = "valid_auc" if is_trusted else "valid_auc_recorded"
         self.waiting = [trial for trial in study.trials() if trial.is_running]
         if self.waiting:
             logger.info(f"enqueuing {len(self.waiting)} trials of a process that ended")
@@ -304,9 +307,3 @@ class _Search:
             both = zip(values[::2], values[1::2], strict=True)
             pairs[metric] = compare_paired([chosen - default for default, chosen in both])
         return pairs
-
-
-def choose_objective(document: StudyDocument) -> str:
-    """Return the metric to maximize: the trusted estimate with labels, else recorded validation."""
-    trusted = document.settings["trusted_valid"] and document.settings["protocol"] == "strict"
-    return "valid_auc" if trusted else "valid_auc_recorded"

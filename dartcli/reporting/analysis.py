@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dartcli.experiments.comparison import read_protocol
 from dartcli.experiments.run import Run
 from dartcli.experiments.sweep import Sweep
 from dartcli.reporting.figures import STYLE, Floats, render_svg
@@ -94,14 +95,10 @@ class Analysis:
         """
         chosen = validate(self.options or Options, options or {}, "option")
         result = self.examine(subjects, *([chosen] if self.options else []))
-        if self.thesis_figure and all(_protocol(one) == "reference" for one in subjects):
+        if self.thesis_figure and all(read_protocol(one) == "reference" for one in subjects):
             title = f"{result.title} ({self.thesis_figure} of Tang, 2023)"
             return replace(result, title=title)
         return result
-
-
-def _protocol(subject: Run | Sweep) -> str:
-    return subject.document.protocol if isinstance(subject, Sweep) else subject.settings.protocol
 
 
 def write_result(result: AnalysisResult, folder: Path) -> None:
