@@ -193,7 +193,12 @@ def _build_arms(plan: Plan) -> list[dict[str, Any]]:
     unused = set(varied)
     found = []
     for text in plan.arms:
-        words = shlex.split(text)
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise UsageError(
+                f"invalid value for `--arm`: {text!r}: a quotation mark is not closed. Close it."
+            ) from error
         if not words:
             raise UsageError(
                 "`--arm` is empty. Give a strategy and its options, such as `--arm 'dart r=0'`."
