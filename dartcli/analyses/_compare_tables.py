@@ -68,29 +68,24 @@ def _means(comparison: Comparison, by_cell: Mapping[tuple[Where, str], Differenc
         rows = []
         for label in comparison.contenders:
             cells = [_mean(comparison, by_cell, where, label) for where in part]
-            rows.append((label, *cells, *(_deltas(comparison, label) if last else ())))
+            rows.append((label, *cells, *(_deltas(comparison, label).values() if last else ())))
         tables.append(
             Table(
                 title=title + (marks if last else ""),
-                columns=(*columns, *(_delta_heads(comparison) if last else ())),
+                columns=(*columns, *(_deltas(comparison, comparison.base.label) if last else ())),
                 rows=tuple(rows),
             )
         )
     return tables
 
 
-def _delta_heads(comparison: Comparison) -> tuple[str, ...]:
-    if comparison.protocol == "reference":
-        return "Delta %", "tenfold, as in Tang (2023)"
-    return ("Delta %",)
-
-
-def _deltas(comparison: Comparison, label: str) -> tuple[Cell, ...]:
+def _deltas(comparison: Comparison, label: str) -> dict[str, Cell]:
+    """Return head of a column -> the gain of a method over all cells."""
     delta = None if label == comparison.base.label else comparison.delta_percent(label)
-    shown = Marked(delta, 3, signed=True)
+    found: dict[str, Cell] = {"Delta %": Marked(delta, 3, signed=True)}
     if comparison.protocol == "reference":
-        return shown, Marked(None if delta is None else 10 * delta, 3, signed=True)
-    return (shown,)
+        found["tenfold, as in Tang (2023)"] = Marked(delta and 10 * delta, 3, signed=True)
+    return found
 
 
 def _mean(

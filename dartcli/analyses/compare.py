@@ -126,9 +126,7 @@ def _numbers(comparison: Comparison, differences: Sequence[Difference]) -> dict[
             {
                 "method": label,
                 "delta_percent": delta,
-                "delta_percent_tenfold_as_printed_in_the_thesis": None
-                if delta is None
-                else 10 * delta,
+                "delta_percent_tenfold_as_printed_in_the_thesis": delta and 10 * delta,
             }
             for label in comparison.contenders
             for delta in [comparison.delta_percent(label)]

@@ -87,18 +87,16 @@ def _count_labels(contender: Contender) -> int:
 def _list_cell(
     comparison: Comparison, where: Where, differences: Sequence[Difference]
 ) -> dict[str, Any]:
-    found = [one for one in differences if one.where == where]
+    found = [_list_point(comparison, one) for one in differences if one.where == where]
     return {
         "dataset": where[0],
         "model": where[1],
         "metric": name_metric(comparison.metric),
         "points": sorted(
-            (_list_point(comparison, one) for one in found if _count_labels(one.contender)),
+            (point for point in found if point["labels"]),
             key=lambda point: (point["curve"], point["labels"]),
         ),
-        "others": [
-            _list_point(comparison, one) for one in found if not _count_labels(one.contender)
-        ],
+        "others": [point for point in found if not point["labels"]],
         "references": sorted(comparison.references),
     }
 

@@ -131,19 +131,15 @@ class Comparison:
         self.tuned += sweep.document.tuned
         self.missing += len(sweep.document.entries) - len(finished)
         for entry, row in finished:
-            trusted = granted_labels(row.settings)
-            contender = Contender(entry.arm, entry.strategy, entry.options, trusted)
+            labels = granted_labels(row.settings)
+            contender = Contender(entry.arm, entry.strategy, entry.options, labels)
             self._add((entry.dataset, entry.model), contender, entry.seed, row.metrics)
 
     def _add_run(self, run: Run) -> None:
         settings = run.settings
         where = (settings.dataset.name, settings.model.name)
-        contender = Contender(
-            label_arm(settings),
-            settings.strategy.name,
-            settings.strategy.options,
-            granted_labels(settings),
-        )
+        strategy, labels = settings.strategy, granted_labels(settings)
+        contender = Contender(label_arm(settings), strategy.name, strategy.options, labels)
         for seed in run.metrics.seeds:
             self._add(where, contender, seed.seed, seed)
             self.weights[where, contender.label, seed.seed] = run.seed_files(seed.seed)[MODEL]
@@ -272,10 +268,7 @@ class Comparison:
         """Return the mean relative gain over ``base`` in percent; None if a cell is missing."""
         gains = []
         for where in self.cells:
-            base, mine = (
-                self.mean(where, self.base.label),
-                self.mean(where, label),
-            )
+            base, mine = (self.mean(where, one) for one in (self.base.label, label))
             if base is None or mine is None:
                 return None
             gains.append(100 * (mine - base) / base)

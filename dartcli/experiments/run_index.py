@@ -14,9 +14,7 @@ from dartcli.errors import DartError, RunError, UsageError
 from dartcli.experiments.run import METRICS, SETTINGS, Run
 from dartcli.settings import Settings
 from dartcli.storage import paths
-from dartcli.storage.atomic import (
-    os_reason,
-)
+from dartcli.storage.atomic import os_reason
 from dartcli.storage.locks import lock
 
 

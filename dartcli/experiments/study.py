@@ -157,10 +157,8 @@ class Study:
         self.space = {one.key: one for one in document.space}
         self._optuna = load_optuna()
         self._stored: OptunaStudy = self._open()
-        self._memory = self._optuna.storages.InMemoryStorage()
-        self._engine: OptunaStudy = self._optuna.create_study(
-            storage=self._memory, direction="maximize"
-        )
+        # in memory
+        self._engine: OptunaStudy = self._optuna.create_study(direction="maximize")
         with warnings.catch_warnings(action="ignore"):
             for trial in self._list():
                 self._propose(trial.params)
@@ -241,14 +239,14 @@ class Study:
             self._engine.sampler = self._make_sampler(number)
         keys = self.space if params is None else params
         trial = self._engine.ask({key: self.space[key].distribution() for key in keys})
-        chosen = dict(trial.params)
-        for key, value in (params or {}).items():
-            # the defaults, and what was proposed while other trials ran, are no proposals of now
-            if chosen[key] != value:
-                kind = self.space[key].distribution()
-                internal = kind.to_internal_repr(value)
-                self._memory.set_trial_param(trial._trial_id, key, internal, kind)
-        return chosen | dict(params or {})
+        if params is None:
+            return trial.params
+        # the defaults, and what was proposed while other trials ran, are no proposals of now
+        for key, value in params.items():
+            kind = self.space[key].distribution()
+            internal = kind.to_internal_repr(value)
+            trial.storage.set_trial_param(trial._trial_id, key, internal, kind)
+        return dict(params)
 
     def _answer(self, number: int, score: float | None) -> None:
         """End a trial in the engine.

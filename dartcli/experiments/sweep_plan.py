@@ -274,11 +274,10 @@ def plan_trainings(
     ):
         chosen = dict(zip(around, values, strict=True))
         of_data = {k.partition(".")[2]: v for k, v in chosen.items() if k.startswith("dataset.")}
-        others = {k: v for k, v in chosen.items() if not k.startswith("dataset.")}
-        names = (
-            _label_options(dataset, of_data),
-            _label_options(model, {k.removeprefix("model."): v for k, v in others.items()}),
-        )
+        of_model = {
+            k.removeprefix("model."): v for k, v in chosen.items() if not k.startswith("dataset.")
+        }
+        names = (_label_options(dataset, of_data), _label_options(model, of_model))
         configuration = resolve(
             {
                 "protocol": plan.protocol,

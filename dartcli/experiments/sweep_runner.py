@@ -175,9 +175,8 @@ def _tune_base(
 
 def _mean_valid_auc(sweep: Sweep, entries: Iterable[SweepEntry], dataset: str, model: str) -> float:
     rows = [sweep.row(one.key) for one in entries if (one.dataset, one.model) == (dataset, model)]
-    values = [row.metrics.valid_auc_recorded for row in rows if row is not None]
-    numbers = [value for value in values if value is not None]
-    return statistics.fmean(numbers) if numbers else float("-inf")
+    # it is defined for every training of base: without it, training fails
+    return statistics.fmean(row.metrics.valid_auc_recorded or 0.0 for row in rows if row)
 
 
 def run_trainings(
