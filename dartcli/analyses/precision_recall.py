@@ -90,7 +90,11 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
     for run in runs:
         require_false_positives(run)
     counts = {run.name: {seed: _counts(run.iterations(seed)) for seed in run.seeds} for run in runs}
-    flagged = {name: seeds for name, seeds in counts.items() if _has_flagged(seeds)}
+    flagged = {
+        name: seeds
+        for name, seeds in counts.items()
+        if any(values["flagged"].any() for values in seeds.values())
+    }
     moments = {run.name: _moments(run) for run in runs if run.name in flagged}
     summaries = {
         (name, moment): {"epochs": epochs, **_summarize(flagged[name], epochs)}
@@ -140,10 +144,6 @@ def _counts(iterations: pl.DataFrame) -> dict[str, Any]:
     for name, (every, unknown) in KNOWN.items():
         counts[name] = counts[every] - iterations[unknown].cast(pl.Float64).to_numpy()
     return counts | {"epoch": iterations["epoch"].to_numpy()}
-
-
-def _has_flagged(seeds: Seeds) -> bool:
-    return any(counts["flagged"].sum() > 0 for counts in seeds.values())
 
 
 def _numbers(counts: dict[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,11 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
     return AnalysisResult(
         name="set-aside",
         title="Labeled interactions that were set aside",
-        sentences=(*map(_describe, numbers), _name_condition(numbers)),
+        sentences=(
+            *map(_describe, numbers),
+            f"This holds for interactions of {base.metrics.dataset} like the labeled ones, if "
+            "those were drawn at random.",
+        ),
         tables=(_tabulate(numbers, base.name),),
         numbers={"base": identify(base), "runs": numbers},
     )
@@ -157,13 +161,6 @@ def _suggest(one: dict[str, Any]) -> str:
     return (
         f"If the difference is as large as estimated, about {needed:,.0f} labels in all (now "
         f"{one['labels']:,}) would probably show it."
-    )
-
-
-def _name_condition(numbers: Sequence[dict[str, Any]]) -> str:
-    return (
-        f"This holds for interactions of {numbers[0]['dataset']} like the labeled ones, if those "
-        "were drawn at random."
     )
 
 

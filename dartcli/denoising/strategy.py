@@ -41,6 +41,15 @@ class Observed:
     item: Tensor | None = None
     """Int[N], encoded item."""
 
+    def require_entities(self, reader: str) -> tuple[Tensor, Tensor]:
+        """Return users and items, or raise UsageError that ``reader`` needs them."""
+        if self.user is None or self.item is None:
+            raise UsageError(
+                f"cannot use {reader}: the user or item of each row is missing. Pass `user=` and "
+                "`item=`."
+            )
+        return self.user, self.item
+
 
 class Decision(NamedTuple):
     """How each row is trained on.

@@ -274,23 +274,22 @@ class Study:
 
 def repair_journal(path: Path) -> bool:
     """Cut off a last line that was not written to its end; return whether there was one."""
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        return False
-    last = text[text.rfind(b"\n") + 1 :]
-    whole = len(text) - len(last)
-    while whole:
-        # a line of zeros, as after a power failure
-        start = text.rfind(b"\n", 0, whole - 1) + 1
-        with contextlib.suppress(ValueError):
-            json.loads(text[start:whole])
-            break
-        whole = start
-    if whole == len(text):
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    count = len(lines)
+    while lines and not _is_whole(lines[-1]):
+        lines.pop()
+    if len(lines) == count:
         return False
     logger.warning(f"removing an incomplete last line of {path}")
     with path.open("r+b") as file:
-        file.truncate(whole)
+        file.truncate(sum(map(len, lines)))
         os.fsync(file.fileno())
     return True
+
+
+def _is_whole(line: bytes) -> bool:
+    """Return whether a line was written to its end; after a power failure, it may be of zeros."""
+    with contextlib.suppress(ValueError):
+        json.loads(line)
+        return line.endswith(b"\n")
+    return False

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from dartcli import settings
 from dartcli.denoising import Context, Decision, Observed, Strategy
 from dartcli.denoising.memory import SCALE
-from dartcli.errors import UsageError
 
 PLAIN: int = 2
 """Epochs of plain training at the start."""
@@ -90,17 +89,13 @@ class CrossDenoise(Strategy):
         UsageError
             If the batch has no users or items.
         """
-        if observed.user is None or observed.item is None:
-            raise UsageError(
-                "cannot use the strategy crossdenoise: the user or item of each row is missing. "
-                "Pass `user=` and `item=`."
-            )
+        user, item = observed.require_entities("the strategy crossdenoise")
         row = observed.row.long()
         self.loss[row] = observed.loss.float()
         scaled = (observed.loss.clamp(max=SCALE) * SCALE).long()
         both = torch.stack([scaled, torch.ones_like(scaled)])
-        self.of_user.index_add_(1, observed.user.long(), both)
-        self.of_item.index_add_(1, observed.item.long(), both)
+        self.of_user.index_add_(1, user.long(), both)
+        self.of_item.index_add_(1, item.long(), both)
         return Decision(self.weight[row], observed.label)
 
 

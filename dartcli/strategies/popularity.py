@@ -6,7 +6,6 @@ from torch import Tensor
 
 from dartcli import settings
 from dartcli.denoising import Context, Decision, Observed, Strategy
-from dartcli.errors import UsageError
 
 
 class Popularity(Strategy):
@@ -46,12 +45,8 @@ class Popularity(Strategy):
         UsageError
             If the batch has no users or items.
         """
-        if observed.item is None or observed.user is None:
-            raise UsageError(
-                "cannot use the strategy popularity: the user or item of each row is missing. "
-                "Pass `user=` and `item=`."
-            )
-        weight = self.item_weight[observed.item] * self.user_weight[observed.user]
+        user, item = observed.require_entities("the strategy popularity")
+        weight = self.item_weight[item] * self.user_weight[user]
         positive = observed.label > 0
         return Decision(weight.where(positive, weight.new_ones(())), observed.label)
 
