@@ -197,7 +197,8 @@ def _build_arms(plan: Plan) -> list[dict[str, Any]]:
             words = shlex.split(text)
         except ValueError as error:
             raise UsageError(
-                f"invalid value for `--arm`: {text!r}: a quotation mark is not closed. Close it."
+                f"invalid value for `--arm`: {text!r}: {str(error).lower()}. Check its quotation "
+                "marks and backslashes."
             ) from error
         if not words:
             raise UsageError(
