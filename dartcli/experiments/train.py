@@ -127,14 +127,19 @@ def train_run(
         first = load_prepared(configuration, configuration.settings.seeds[0])
         log_warnings(first)
         configuration = settle_window(configuration, first)
-        if configuration.stages > 1:
-            logger.info(
-                f"{configuration.stages} trainings in a row for each seed, each up to as long as a "
-                "single one"
-            )
+        _announce_stages(configuration)
         with run_writer.create_run(configuration.settings, environment(device), name) as folder:
             _train_seeds(folder, configuration, device, supervision, first)
     return Run(folder)
+
+
+def _announce_stages(configuration: Configuration) -> None:
+    """Log what several trainings in a row will cost."""
+    if configuration.stages > 1:
+        logger.info(
+            f"{configuration.stages} trainings in a row for each seed, each up to as long as a "
+            "single one"
+        )
 
 
 @contextmanager
