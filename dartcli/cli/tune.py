@@ -175,7 +175,7 @@ def tune(
         trials=trials,
         seconds=_parse_time(time),
         seeds=settings.parse_seeds(seeds),
-        confirm=() if confirm == "none" else settings.parse_seeds(confirm),
+        confirm=() if confirm == "none" else settings.parse_seeds(confirm, "--confirm"),
         storage=storage,
     )
     with progress.sweep_bar() as bar:

@@ -36,3 +36,8 @@ class Table:
     """Column heads."""
     rows: tuple[tuple[Cell, ...], ...]
     """Cells; None if not defined."""
+
+
+def difference_cell(value: float | None, *, unclear: bool = False) -> Marked:
+    """Return a difference in units of 1e-4, such as +1.2."""
+    return Marked(None if value is None else 1e4 * value, 1, signed=True, unclear=unclear)

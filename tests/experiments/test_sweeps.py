@@ -132,6 +132,8 @@ def test_a_grid_over_other_settings_makes_columns(home: Path) -> None:
         ({"arms": ("dart tau_m=2",)}, r"strategy\.tau_m"),
         ({"arms": ("dort",)}, "Did you mean"),
         ({"arms": ("",)}, "--arm"),
+        ({"arms": ("base", "dart 'r=0")}, "`--arm`: .* no closing quotation"),
+        ({"arms": ("base", "dart r=0\\")}, "`--arm`: .* no escaped character"),
         ({"grid": {"protocol": ["strict"]}}, "protocol"),
         ({"grid": {"training.epoch": [1]}}, "training.epoch"),
         ({"datasets": ("synthetics",)}, "Did you mean"),
