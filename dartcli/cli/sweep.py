@@ -154,6 +154,8 @@ def sweep(
       dart sweep --seeds 0-9 --shard 2/8
       dart sweep --merge /mnt/node2/sweeps/sweep-strict
     """
+    if merge and dry_run:
+        raise UsageError("`--merge` trains nothing that `--dry-run` could count. Leave one out.")
     if merge:
         from dartcli.experiments.sweep_merge import merge_sweeps
 
@@ -239,9 +241,12 @@ def _print_dry_run(plan: Plan, name: str, *, is_search: bool, json: bool) -> Non
     from dartcli.experiments.sweep import find_sweep, is_sweep
     from dartcli.experiments.sweep_plan import plan_trainings
 
+    found = find_sweep(name) if is_sweep(name) else None
+    tuned = found.document.tuned if found else ()
+    decays = {(one.dataset, one.model): one.weight_decay for one in tuned}
     parts = plan_search(plan) if is_search else (plan,)
-    planned = [training for part in parts for training in plan_trainings(part)]
-    known = {entry.key for entry, _ in find_sweep(name).finished()} if is_sweep(name) else set()
+    planned = [training for part in parts for training in plan_trainings(part, decays)]
+    known = {entry.key for entry, _ in found.finished()} if found else set()
     missing = sum(training.entry.key not in known for training in planned)
     stages = sum(training.configuration.stages for training in planned)
     if json:

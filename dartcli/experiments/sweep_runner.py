@@ -89,7 +89,7 @@ def run_sweep(
     Raises
     ------
     UsageError
-        If the plan is invalid.
+        If the plan is invalid, or only one of plan and sweep has a tuned baseline.
     TrainingError
         If some trainings failed. The others are kept; the message gives their number and a cause.
     """
@@ -105,6 +105,7 @@ def run_sweep(
         tune = False
     planned = plan_trainings(plan)
     sweep = claim_sweep(name, plan.protocol)
+    _check_tuning(sweep, planned, tune=tune)
     _prepare_datasets(planned)
     workers = jobs or default_jobs(plan.device)
     tuned = _tune_base(plan, sweep, workers, progress) if tune else []
@@ -115,6 +116,20 @@ def run_sweep(
     sweep.extend([training.entry for training in planned], tuned)
     run_trainings(planned[shard[0] - 1 :: shard[1]], sweep, workers, "trainings", progress)
     return sweep
+
+
+def _check_tuning(sweep: Sweep, planned: Sequence[PlannedTraining], *, tune: bool) -> None:
+    """Raise UsageError if some trainings of a dataset and model would be tuned, and others not."""
+    document = sweep.document
+    tuned = {(one.dataset, one.model) for one in document.tuned}
+    before = {(entry.dataset, entry.model) for entry in document.entries}
+    for cell in {(one.entry.dataset, one.entry.model) for one in planned} & before:
+        if (cell in tuned) != tune:
+            option = "--no-tune-base" if tune else "--tune-base"
+            raise UsageError(
+                f"the trainings of sweep {sweep.name} on {cell[0]} with {cell[1]} were made with "
+                f"`{option}`. Use it again, or choose another `--name`."
+            )
 
 
 def default_jobs(device: str) -> int:

@@ -145,9 +145,9 @@ def run_study(
         workers = jobs or default_jobs(document.settings["device"])
         search = _Search(study, plan, progress)
         search.run(workers)
+        best = search.plan_training(search.find_best().values, plan.seeds[0], "best")
+        write_document(study.folder / BEST, best.configuration.settings.model_dump(mode="json"))
         result = search.confirm(workers)
-        best = search.plan_training(result.values, plan.seeds[0], "best").configuration.settings
-        write_document(study.folder / BEST, best.model_dump(mode="json"))
         write_document(study.folder / RESULT, result.model_dump(mode="json"))
         return result, study.trials()
 
@@ -262,20 +262,26 @@ class _Search:
         configuration = resolve(self.study.document.settings, *trees, {"seeds": [seed]})
         return plan_training(configuration, label)
 
-    def confirm(self, count: int) -> StudyResult:
-        """Train the best setting and the defaults with fresh seeds; return the result."""
-        trials = self.study.trials()
-        scored = [trial for trial in trials if trial.score is not None]
+    def find_best(self) -> Trial:
+        """Return the first trial with the highest score."""
+        scored = [trial for trial in self.study.trials() if trial.score is not None]
         if not scored:
             raise TrainingError(
                 f"every trial of study {self.study.folder.name} failed. The warnings say why."
             )
-        best = max(scored, key=lambda trial: trial.score or 0.0)
+        return max(scored, key=lambda trial: trial.score or 0.0)
+
+    def confirm(self, count: int) -> StudyResult:
+        """Train the best setting and the defaults with fresh seeds; return the result."""
+        trials, best = self.study.trials(), self.find_best()
+        scored = [trial for trial in trials if trial.score is not None]
         pairs, luck = {}, None
         if best.number and self.plan.confirm:
             pairs = self._compare_with_defaults(best, count)
         if pairs and (std := pairs[self.objective].std) is not None:
-            luck = expect_maximum(len(scored)) * std / len(self.plan.seeds) ** 0.5
+            # of a difference, whose variance is that of two settings
+            noise = std / (2 * len(self.plan.seeds)) ** 0.5
+            luck = expect_maximum(len(scored)) * noise
         return StudyResult(
             study=self.study.folder.name,
             objective=self.objective,
