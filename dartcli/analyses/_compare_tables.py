@@ -7,7 +7,7 @@ from typing import Any
 
 from dartcli.experiments.comparison import Comparison, Difference, Where
 from dartcli.reporting.phrases import METRIC_HEADS, count, interval_cell, name_metric, p_cell
-from dartcli.reporting.table import Cell, Marked, Table
+from dartcli.reporting.table import Cell, Marked, Table, difference_cell
 from dartcli.training.results import compute_spread
 
 OTHER_METRICS = (
@@ -137,7 +137,7 @@ def tabulate_differences(
             (
                 one.contender.label,
                 one.outcome,
-                Marked(1e4 * one.paired.mean, 1, signed=True, unclear=not one.is_significant),
+                difference_cell(one.paired.mean, unclear=not one.is_significant),
                 interval_cell(one.paired.t_interval),
                 *([one.paired.n] if with_seeds else []),
                 p_cell(one.p_holm),

@@ -20,7 +20,7 @@ from dartcli.experiments.verdict import MIN_SEEDS
 from dartcli.metrics.statistics import PairedDifference
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.phrases import count, interval_cell, name_metric
-from dartcli.reporting.table import Marked, Table
+from dartcli.reporting.table import Table, difference_cell
 
 RECORDED: Final = "valid_auc_recorded"
 
@@ -138,9 +138,9 @@ def _table(where: Where, truth: str, choices: Sequence[Choice]) -> Table:
         rows=tuple(
             (
                 one.candidate,
-                Marked(1e4 * one.recorded.mean, 1, signed=True),
+                difference_cell(one.recorded.mean),
                 interval_cell(one.recorded.t_interval),
-                Marked(1e4 * one.clean.mean, 1, signed=True),
+                difference_cell(one.clean.mean),
                 interval_cell(one.clean.t_interval),
                 "candidate" if one.keeps_candidate else "base",
                 "yes" if one.is_right else "no",

@@ -12,7 +12,7 @@ from dartcli.experiments.sweep import Sweep
 from dartcli.metrics.statistics import compare_paired
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.phrases import confidence_interval, count, interval_cell, signed
-from dartcli.reporting.table import Marked, Table
+from dartcli.reporting.table import Table, difference_cell
 
 METRIC = "test_auc"
 
@@ -100,21 +100,16 @@ def _table(cells: Sequence[dict[str, Any]]) -> Table:
             (
                 f"{one['dataset']} {one['model']}",
                 one["base"],
-                *(
-                    Marked(_scale(one[key]), 1, signed=True)
-                    for key in ("best_by_test_gain", "chosen_gain", "fresh_gain")
-                ),
+                difference_cell(one["best_by_test_gain"]),
+                difference_cell(one["chosen_gain"]),
+                difference_cell(one["fresh_gain"]),
                 interval_cell(one["fresh_interval"]),
                 len(one["fresh_seeds"]),
-                Marked(_scale(one["null_best_minus_median"]), 1, signed=True),
+                difference_cell(one["null_best_minus_median"]),
             )
             for one in cells
         ),
     )
-
-
-def _scale(value: float | None) -> float | None:
-    return None if value is None else 1e4 * value
 
 
 ANALYSIS = Analysis(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dartcli.errors import RunError
 from dartcli.experiments.comparison import Comparison, Contender, Where
 from dartcli.experiments.run import Run
 from dartcli.experiments.sweep import Sweep
-from dartcli.metrics.statistics import PairedDifference, compare_paired
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.figures import (
     REFERENCE_LINE,
@@ -23,7 +21,7 @@ from dartcli.reporting.figures import (
     wrap,
 )
 from dartcli.reporting.phrases import confidence_interval, interval_cell, list_options
-from dartcli.reporting.table import Marked, Table
+from dartcli.reporting.table import Table, difference_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,19 +30,6 @@ if TYPE_CHECKING:
 METRIC = "test_auc"
 AUC = RUN_COLORS[0]
 IDENTIFICATION = {"precision": "#009E73", "recall": "#E69F00"}
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Methods that differ in the value of one option only."""
-
-    where: Where
-    strategy: str
-    option: str
-    fixed: dict[str, Any]
-    """The other options."""
-    points: tuple[tuple[float, Contender], ...]
-    """Value of the option -> method, ascending."""
 
 
 def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
@@ -56,18 +41,17 @@ def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
             "no option of a strategy takes several values. Vary one with "
             "`dart sweep --preset sensitivity` or `--set strategy.tau_m=0.01,0.02,0.04`."
         )
-    numbers = [_numbers(comparison, curve) for curve in curves]
     return AnalysisResult(
         name="sensitivity",
         title="Sensitivity to hyper-parameters",
-        sentences=tuple(_sentence(one) for one in numbers),
-        tables=tuple(_table(one) for one in numbers),
-        numbers={"protocol": comparison.protocol, "curves": numbers},
-        figures=_figures(comparison, curves, numbers),
+        sentences=tuple(_sentence(comparison, one) for one in curves),
+        tables=tuple(_table(one) for one in curves),
+        numbers={"protocol": comparison.protocol, "curves": curves},
+        figures=_figures(comparison, curves),
     )
 
 
-def _find_curves(comparison: Comparison, where: Where) -> Iterator[Curve]:
+def _find_curves(comparison: Comparison, where: Where) -> Iterator[dict[str, Any]]:
     """Yield, for every numeric option, the largest set of methods that differ only in it."""
     by_strategy: dict[str, list[Contender]] = {}
     for contender in comparison.contenders.values():
@@ -80,62 +64,42 @@ def _find_curves(comparison: Comparison, where: Where) -> Iterator[Curve]:
                 others = {k: v for k, v in contender.options.items() if k != option}
                 groups.setdefault(json.dumps(others, sort_keys=True), []).append(contender)
             largest = max(groups.values(), key=len)
-            values = [contender.options[option] for contender in largest]
-            if len(largest) > 1 and all(_is_number(value) for value in values):
-                fixed = {k: v for k, v in largest[0].options.items() if k != option}
-                points = sorted(zip(values, largest, strict=True), key=lambda point: point[0])
-                yield Curve(where, strategy, option, fixed, tuple(points))
+            if len(largest) > 1 and all(_is_number(one.options[option]) for one in largest):
+                points = [_measure_point(comparison, where, one, option) for one in largest]
+                yield {
+                    "dataset": where[0],
+                    "model": where[1],
+                    "strategy": strategy,
+                    "option": option,
+                    "fixed": {k: v for k, v in largest[0].options.items() if k != option},
+                    "points": sorted(points, key=lambda point: float(point["value"])),
+                }
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _pair(values: dict[int, float], other: dict[int, float]) -> PairedDifference | None:
-    """Return ``values`` minus ``other`` over the seeds that both have."""
-    shared = sorted(values.keys() & other.keys())
-    return compare_paired([values[seed] - other[seed] for seed in shared]) if shared else None
-
-
-def _base_values(comparison: Comparison, where: Where) -> dict[int, float]:
-    """Return seed -> metric of ``base``; empty if it was not trained."""
-    try:
-        return comparison.values(where, comparison.base.label)
-    except RunError:
-        return {}
-
-
-def _numbers(comparison: Comparison, curve: Curve) -> dict[str, Any]:
-    base = _base_values(comparison, curve.where)
-    points = []
-    for value, contender in curve.points:
-        place = (curve.where, contender.label)
-        values = comparison.values(*place)
-        paired = _pair(values, base)
-        points.append(
-            {
-                "value": value,
-                "method": contender.label,
-                "seeds": list(values),
-                METRIC: list(values.values()),
-                "mean": comparison.mean(*place),
-                "minus_base": paired.mean if paired else None,
-                "minus_base_t_interval": paired.t_interval if paired else None,
-                "precision": comparison.mean(*place, "identification_precision"),
-                "recall": comparison.mean(*place, "identification_recall"),
-            }
-        )
+def _measure_point(
+    comparison: Comparison, where: Where, contender: Contender, option: str
+) -> dict[str, Any]:
+    place = (where, contender.label)
+    values = comparison.values(*place)
+    paired = comparison.pair(*place) if comparison.has_base else None
     return {
-        "dataset": curve.where[0],
-        "model": curve.where[1],
-        "strategy": curve.strategy,
-        "option": curve.option,
-        "fixed": curve.fixed,
-        "points": points,
+        "value": contender.options[option],
+        "method": contender.label,
+        "seeds": list(values),
+        METRIC: list(values.values()),
+        "mean": comparison.mean(*place),
+        "minus_base": paired.mean if paired else None,
+        "minus_base_t_interval": paired.t_interval if paired else None,
+        "precision": comparison.mean(*place, "identification_precision"),
+        "recall": comparison.mean(*place, "identification_recall"),
     }
 
 
-def _sentence(one: dict[str, Any]) -> str:
+def _sentence(comparison: Comparison, one: dict[str, Any]) -> str:
     known = [point for point in one["points"] if point["mean"] is not None]
     name = f"{one['dataset']} {one['model']}, {one['option']} of {one['strategy']}"
     if len(known) < 2:
@@ -144,9 +108,8 @@ def _sentence(one: dict[str, Any]) -> str:
     worst = min(known, key=lambda point: float(point["mean"]))
     if best["mean"] == worst["mean"]:
         return f"{name}: the test AUC is {best['mean']:.4f} at every value."
-    paired = _pair(
-        *(dict(zip(point["seeds"], point[METRIC], strict=True)) for point in (best, worst))
-    )
+    where = (one["dataset"], one["model"])
+    paired = comparison.pair(where, best["method"], other=worst["method"])
     if paired is None:
         judged = "they share no seed"
     elif paired.t_interval is None:
@@ -171,11 +134,7 @@ def _table(one: dict[str, Any]) -> Table:
             (
                 f"{point['value']:g}",
                 point["mean"],
-                Marked(
-                    None if point["minus_base"] is None else 1e4 * point["minus_base"],
-                    1,
-                    signed=True,
-                ),
+                difference_cell(point["minus_base"]),
                 interval_cell(point["minus_base_t_interval"]),
                 point["precision"],
                 point["recall"],
@@ -185,23 +144,22 @@ def _table(one: dict[str, Any]) -> Table:
     )  # fmt: skip
 
 
-def _figures(
-    comparison: Comparison, curves: Sequence[Curve], numbers: Sequence[dict[str, Any]]
-) -> dict[str, Figure]:
+def _figures(comparison: Comparison, curves: Sequence[dict[str, Any]]) -> dict[str, Figure]:
     """Return one figure per dataset, model, and strategy."""
     groups: dict[tuple[Where, str], list[dict[str, Any]]] = {}
-    for curve, one in zip(curves, numbers, strict=True):
-        groups.setdefault((curve.where, curve.strategy), []).append(one)
-    return {
-        "sensitivity" if len(groups) == 1 else f"sensitivity-{number}": _draw(
-            where, strategy, _base_values(comparison, where), mine
-        )
-        for number, ((where, strategy), mine) in enumerate(groups.items(), start=1)
-    }
+    for one in curves:
+        place = ((one["dataset"], one["model"]), one["strategy"])
+        groups.setdefault(place, []).append(one)
+    figures = {}
+    for number, ((where, strategy), mine) in enumerate(groups.items(), start=1):
+        base = comparison.mean(where, comparison.base.label) if comparison.has_base else None
+        name = "sensitivity" if len(groups) == 1 else f"sensitivity-{number}"
+        figures[name] = _draw(where, strategy, base, mine)
+    return figures
 
 
 def _draw(
-    where: Where, strategy: str, base: dict[int, float], curves: Sequence[dict[str, Any]]
+    where: Where, strategy: str, base: float | None, curves: Sequence[dict[str, Any]]
 ) -> Figure:
     count = len(curves)
     with new_figure(0.8 + 2.6 * count, 5.0, count, 2) as (figure, axes):
@@ -225,14 +183,13 @@ def _draw(
     return figure
 
 
-def _draw_auc(panel: Axes, one: dict[str, Any], base: dict[int, float]) -> None:
+def _draw_auc(panel: Axes, one: dict[str, Any], base: float | None) -> None:
     for place, point in enumerate(one["points"]):
         panel.plot([place] * len(point[METRIC]), point[METRIC], ".", color=AUC, alpha=0.35)
     means = none_to_nan(point["mean"] for point in one["points"])
     panel.plot(range(len(means)), means, "o-", color=AUC, ms=4, label=one["strategy"])
-    if base:
-        mean = sum(base.values()) / len(base)
-        panel.axhline(mean, **{**REFERENCE_LINE, "color": "#000000"}, label="base")
+    if base is not None:
+        panel.axhline(base, **{**REFERENCE_LINE, "color": "#000000"}, label="base")
     panel.set_title(one["option"])
 
 

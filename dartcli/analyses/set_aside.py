@@ -17,7 +17,7 @@ from dartcli.metrics.labeled import LabeledScores, resample_differences
 from dartcli.metrics.statistics import extrapolate_size
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.phrases import confidence_interval, interval_cell, join_words, signed
-from dartcli.reporting.table import Marked, Table
+from dartcli.reporting.table import Table, difference_cell
 from dartcli.reporting.verdict import list_other_differences
 from dartcli.training.results import finite_or_none
 
@@ -164,11 +164,8 @@ def _tabulate(numbers: Sequence[dict[str, Any]], base: str) -> Table:
                 one["labeled_test_interactions"],
                 mean_or_none(one["auc_base"]),
                 mean_or_none(one["auc"]),
-                Marked(
-                    None if one["minus_base"] is None else 1e4 * one["minus_base"],
-                    1,
-                    signed=True,
-                    unclear=one["verdict"] not in ("helps", "harms"),
+                difference_cell(
+                    one["minus_base"], unclear=one["verdict"] not in ("helps", "harms")
                 ),
                 interval_cell(one["bootstrap_interval"]),
             )

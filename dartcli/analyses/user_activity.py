@@ -17,7 +17,7 @@ from dartcli.metrics.statistics import compare_paired
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.figures import draw_legend, new_figure, none_to_nan, run_color, share_limits
 from dartcli.reporting.phrases import confidence_interval, interval_cell, label_run, percent
-from dartcli.reporting.table import Cell, Marked, Table
+from dartcli.reporting.table import Cell, Table, difference_cell
 from dartcli.training.results import finite_or_none
 
 if TYPE_CHECKING:
@@ -173,9 +173,8 @@ def _table(
         cells: list[Cell] = [_range(group), group["members"], group["test_positives"]]
         cells += [one["mean"][side][number] for one in numbers]
         for one in differences:
-            mean, bounds = one[side][number]["mean"], one[side][number]["t_interval"]
-            cells.append(Marked(None if mean is None else 1e4 * mean, 1, signed=True))
-            cells.append(interval_cell(bounds))
+            change = one[side][number]
+            cells += [difference_cell(change["mean"]), interval_cell(change["t_interval"])]
         rows.append(tuple(cells))
     changes = [
         head for one in differences for head in (f"{one['to']} minus {one['from']}", "95% CI (t)")

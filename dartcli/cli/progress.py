@@ -147,17 +147,13 @@ def sweep_bar() -> Iterator[Callable[[SweepProgress], None]]:
     columns = (MofNCompleteColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn())
     # one training takes minutes, so the time left is estimated from the last hour
     with share_stderr(), _make_bar(*columns, kind=SweepBar, speed_estimate_period=3600) as bar:
-        tasks: dict[str, Any] = {}
 
         def update(state: SweepProgress) -> None:
-            if state.phase not in tasks:
-                for task in tasks.values():
+            if [task.description for task in bar.tasks] != [state.phase]:
+                for task in bar.task_ids:
                     bar.remove_task(task)
-                tasks.clear()
-                tasks[state.phase] = bar.add_task(
-                    state.phase, total=state.total, completed=state.done
-                )
-            bar.update(tasks[state.phase], completed=state.done)
+                bar.add_task(state.phase, total=state.total, completed=state.done)
+            bar.update(bar.task_ids[0], completed=state.done)
             bar.running = "; ".join(map(_name_training, state.running))
             if state.latest is not None and state.row is not None:
                 auc = formats.text(state.row.metrics.test_auc)

@@ -154,6 +154,8 @@ def sweep(
       dart sweep --seeds 0-9 --shard 2/8
       dart sweep --merge /mnt/node2/sweeps/sweep-strict
     """
+    if merge and dry_run:
+        raise UsageError("`--merge` trains nothing that `--dry-run` could count. Leave one out.")
     if merge:
         from dartcli.experiments.sweep_merge import merge_sweeps
 
@@ -169,36 +171,33 @@ def sweep(
     with progress.loading_torch():
         from dartcli.data import registry
         from dartcli.experiments import sweep_plan
-        from dartcli.experiments.sweep_plan import PRESETS, Plan
+        from dartcli.experiments.sweep_plan import PRESETS, Plan, Preset
 
         for one in _split_names(datasets):
             registry.find_dataset(one)
         import torch  # noqa: F401
 
-    base = PRESETS.get(preset) if preset else None
-    if preset and base is None:
-        raise UsageError(f"no preset {preset!r}. Choose from {', '.join(PRESETS)}.")
-    is_search = base is not None and base.is_search
-    arms = _split_names(strategies) or ((base.arms if base else ()) if arm or base else ())
-    if not arms and not arm:
-        arms = ("base", "dart")
+    base = Preset(datasets=(), models=("fm",), arms=() if arm else ("base", "dart"))
+    if preset:
+        if preset not in PRESETS:
+            raise UsageError(f"no preset {preset!r}. Choose from {', '.join(PRESETS)}.")
+        base = PRESETS[preset]
     plan = Plan(
-        datasets=_split_names(datasets)
-        or (base.datasets if base else (registry.default_dataset(),)),
-        models=_split_names(models) or (base.models if base else ("fm",)),
-        arms=(*arms, *(arm or ())),
+        datasets=_split_names(datasets) or base.datasets or (registry.default_dataset(),),
+        models=_split_names(models) or base.models,
+        arms=(*(_split_names(strategies) or base.arms), *(arm or ())),
         seeds=settings.parse_seeds(seeds),
-        protocol=protocol or ("reference" if is_search else "strict"),
+        protocol=protocol or ("reference" if base.is_search else "strict"),
         grid=sweep_plan.parse_grid(set_ or []),
         tune_base=tune_base,
         device=device,
     )
     chosen = name or f"{preset or 'sweep'}-{plan.protocol}"
     if dry_run:
-        _print_dry_run(plan, chosen, is_search=is_search, json=json)
+        _print_dry_run(plan, chosen, is_search=base.is_search, json=json)
         return
-    found = _run(plan, chosen, is_search=is_search, jobs=jobs, shard=shard)
-    analysis = "search" if is_search else None if shard else "compare"
+    found = _run(plan, chosen, is_search=base.is_search, jobs=jobs, shard=shard)
+    analysis = "search" if base.is_search else None if shard else "compare"
     _print_found(found, quiet=quiet, json=json, analysis=analysis)
 
 
@@ -225,16 +224,12 @@ def _print_found(
     _print_sweep(found, json=json)
     console.note(f"sweep folder: {found.folder}")
     if analysis and {"base"} < {entry.strategy for entry, _ in found.finished()}:
-        _print_analysis(analysis, found, json=json)
+        if not json:
+            from dartcli.reporting.analyze import run_analysis
 
-
-def _print_analysis(name: str, found: Sweep, *, json: bool) -> None:
-    from dartcli.reporting.analyze import run_analysis
-
-    if not json:
-        for view in run_analysis(name, found).tables:
-            tables.show(view)
-    console.next_command(f"dart report {found.name}")
+            for view in run_analysis(analysis, found).tables:
+                tables.show(view)
+        console.next_command(f"dart report {found.name}")
 
 
 def _split_names(text: str | None) -> tuple[str, ...]:
@@ -243,14 +238,15 @@ def _split_names(text: str | None) -> tuple[str, ...]:
 
 def _print_dry_run(plan: Plan, name: str, *, is_search: bool, json: bool) -> None:
     from dartcli.experiments.search import plan_search
-    from dartcli.experiments.sweep import find_sweep, list_sweeps
+    from dartcli.experiments.sweep import find_sweep, is_sweep
     from dartcli.experiments.sweep_plan import plan_trainings
 
+    found = find_sweep(name) if is_sweep(name) else None
+    tuned = found.document.tuned if found else ()
+    decays = {(one.dataset, one.model): one.weight_decay for one in tuned}
     parts = plan_search(plan) if is_search else (plan,)
-    planned = [training for part in parts for training in plan_trainings(part)]
-    known = (
-        {entry.key for entry, _ in find_sweep(name).finished()} if name in list_sweeps() else set()
-    )
+    planned = [training for part in parts for training in plan_trainings(part, decays)]
+    known = {entry.key for entry, _ in found.finished()} if found else set()
     missing = sum(training.entry.key not in known for training in planned)
     stages = sum(training.configuration.stages for training in planned)
     if json:
@@ -271,8 +267,7 @@ def _print_sweep(found: Sweep, *, json: bool) -> None:
 
     rows = found.finished()
     comparison = Comparison([found])
-    has_base = any(entry.strategy == "base" for entry, _ in rows)
-    differences = comparison.differences() if has_base else []
+    differences = comparison.differences() if comparison.has_base else []
     if json:
         console.document(
             {

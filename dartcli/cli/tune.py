@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -175,7 +176,7 @@ def tune(
         trials=trials,
         seconds=_parse_time(time),
         seeds=settings.parse_seeds(seeds),
-        confirm=() if confirm == "none" else settings.parse_seeds(confirm),
+        confirm=() if confirm == "none" else settings.parse_seeds(confirm, "--confirm"),
         storage=storage,
     )
     with progress.sweep_bar() as bar:
@@ -189,7 +190,8 @@ def tune(
         _print_trials(found, tried)
         for sentence in phrase_study(found):
             console.print_line(sentence)
-    console.next_command(f"dart train --config {studies_directory() / found.study / BEST}")
+    best = studies_directory() / found.study / BEST
+    console.next_command(f"dart train --config {shlex.quote(str(best))}")
 
 
 def _name_study(tree: dict[str, Any], sampler: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from dartcli import catalog
 from dartcli.errors import RunError
-from dartcli.experiments.configure import granted_labels, label_strategy, label_teaching
+from dartcli.experiments.configure import granted_labels, label_arm
 from dartcli.experiments.run import MODEL, Run
 from dartcli.experiments.run_index import find_run
 from dartcli.experiments.sweep import Sweep, Tuned, check_same_data, find_sweep, is_sweep
@@ -133,18 +133,16 @@ class Comparison:
         self.tuned += sweep.document.tuned
         self.missing += len(sweep.document.entries) - len(finished)
         for entry, row in finished:
-            trusted = granted_labels(row.settings)
-            contender = Contender(entry.arm, entry.strategy, entry.options, trusted)
+            labels = granted_labels(row.settings)
+            contender = Contender(entry.arm, entry.strategy, entry.options, labels)
             self._add((entry.dataset, entry.model), contender, entry.seed, row.metrics)
 
     def _add_run(self, run: Run) -> None:
         self.runs.append(run)
         settings, trusted = run.settings, granted_labels(run.settings)
         where = (settings.dataset.name, settings.model.name)
-        name, options = settings.strategy.name, settings.strategy.options
-        label = label_strategy(name, options, settings.protocol, trusted)
-        label += label_teaching(settings.teaching)
-        contender = Contender(label, name, options, trusted)
+        strategy, label = settings.strategy, label_arm(settings)
+        contender = Contender(label, strategy.name, strategy.options, trusted)
         for seed in run.metrics.seeds:
             self._add(where, contender, seed.seed, seed)
             self.weights[where, label, seed.seed] = run.seed_files(seed.seed)[MODEL]
@@ -159,6 +157,11 @@ class Comparison:
                 f"{contender.label} was trained twice on {where[0]} with {where[1]} and seed "
                 f"{seed}, with different results. Compare only one of them."
             )
+
+    @property
+    def has_base(self) -> bool:
+        """Whether ``base`` is among the contenders."""
+        return any(one.strategy == "base" for one in self.contenders.values())
 
     @cached_property
     def base(self) -> Contender:
@@ -251,14 +254,21 @@ class Comparison:
                 return False
         return True
 
-    def pair(self, where: Where, label: str, metric: str | None = None) -> PairedDifference | None:
-        """Return a contender minus ``base`` over the seeds and splits that both have, if any."""
-        found = self._subtract(where, label, metric)
+    def pair(
+        self, where: Where, label: str, metric: str | None = None, other: str | None = None
+    ) -> PairedDifference | None:
+        """Return a contender minus ``other`` over the seeds and splits that both have, if any.
+
+        ``other`` defaults to ``base``.
+        """
+        found = self._subtract(where, label, metric, other)
         return compare_paired(list(found.values())) if found else None
 
-    def _subtract(self, where: Where, label: str, metric: str | None = None) -> dict[int, float]:
-        """Return seed -> a contender minus ``base``, for the seeds and splits that both have."""
-        both = (self.base.label, label)
+    def _subtract(
+        self, where: Where, label: str, metric: str | None = None, other: str | None = None
+    ) -> dict[int, float]:
+        """Return seed -> a contender minus ``other``, for the seeds and splits that both have."""
+        both = (other or self.base.label, label)
         base, mine = (self.values(where, one, metric) for one in both)
         return {
             seed: mine[seed] - base[seed]

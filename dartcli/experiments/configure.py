@@ -22,7 +22,6 @@ from dartcli.settings import (
     Options,
     Protocol,
     Settings,
-    Teaching,
     Training,
     find_protocol,
     merge,
@@ -146,63 +145,40 @@ def _complete_training(training: Training, protocol: Protocol, model: type[nn.Mo
     )
 
 
-def label_strategy(
-    name: str, options: Mapping[str, Any], protocol: str, trusted: Mapping[str, int | str]
-) -> str:
-    """Return the name of a strategy with what is not default: ``trusted (500, beta=0.1)``.
+def label_arm(settings: Settings) -> str:
+    """Return the strategy with what is not default: ``trusted (500, beta=0.1), serial teaching 2``.
 
-    ``trusted`` has the labels that are granted, by setting; only those that it learns from are
-    shown.
+    Of the trusted labels, only those that it learns from are shown.
     """
-    defaults = resolve_strategy(name, {}, protocol)
-    shown = {key: value for key, value in options.items() if value != defaults.get(key)}
+    name, teaching = settings.strategy.name, settings.teaching
+    kind = catalog.load("strategies", name)
+    protocol = find_protocol(settings.protocol)
+    plain = resolve_options(kind.Options, Component(name=name), "strategy", protocol)
+    defaults = plain.model_dump(mode="json")
     texts = [
-        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in shown.items()
+        str(number) if key == "trusted" else f"{key}={number}"
+        for key, number in granted_labels(settings).items()
     ]
-    learned = select_labels(name, trusted)
-    if "trusted_valid" in learned:
-        texts.insert(0, f"trusted_valid={learned['trusted_valid']}")
-    if "trusted" in learned:
-        texts.insert(0, str(learned["trusted"]))
-    return f"{name} ({', '.join(texts)})" if texts else name
+    texts += [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in settings.strategy.options.items()
+        if value != defaults.get(key)
+    ]
+    label = f"{name} ({', '.join(texts)})" if texts else name
+    if teaching.mode is None:
+        return label
+    vote = "" if teaching.vote == "majority" else f", vote={teaching.vote}"
+    return f"{label}, {teaching.mode} teaching {teaching.order}{vote}"
 
 
 def granted_labels(settings: Settings) -> dict[str, int | str]:
-    """Return how many trusted labels a training learns from, by setting."""
-    granted = {"trusted": settings.trusted, "trusted_valid": settings.trusted_valid}
-    return select_labels(settings.strategy.name, granted)
-
-
-def select_labels(strategy: str, granted: Mapping[str, int | str]) -> dict[str, int | str]:
-    """Return the numbers of labels, by setting, that matter to a strategy and are not 0."""
-    reads = catalog.load("strategies", strategy).reads_trusted
-    return {
-        key: number for key, number in granted.items() if number and (reads or key != "trusted")
+    """Return how many trusted labels a training learns from, by setting; those above 0."""
+    reads = catalog.load("strategies", settings.strategy.name).reads_trusted
+    granted = {
+        "trusted": settings.trusted if reads else 0,
+        "trusted_valid": settings.trusted_valid,
     }
-
-
-def label_teaching(teaching: Teaching) -> str:
-    """Return what follows the label of a strategy, such as ``, serial teaching 2``."""
-    if teaching.mode is None:
-        return ""
-    vote = "" if teaching.vote == "majority" else f", vote={teaching.vote}"
-    return f", {teaching.mode} teaching {teaching.order}{vote}"
-
-
-def resolve_strategy(name: str, options: Mapping[str, Any], protocol: str) -> dict[str, Any]:
-    """Return all options of a strategy, with the protocol's defaults for those not given.
-
-    Raises
-    ------
-    UsageError
-        If a name, key, or value is invalid.
-    """
-    kind = catalog.load("strategies", name)
-    given = Component(name=name, options=dict(options))
-    resolved = resolve_options(kind.Options, given, "strategy", find_protocol(protocol))
-    stated: dict[str, Any] = resolved.model_dump(mode="json")
-    return stated
+    return {key: number for key, number in granted.items() if number}
 
 
 def _stated(component: Component, options: Options) -> Component:

@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from dartcli.experiments.comparison import Where
 from dartcli.experiments.sweep import Sweep
 from dartcli.experiments.sweep_plan import Plan
 from dartcli.experiments.sweep_runner import SweepProgress, run_sweep
 from dartcli.training.results import SeedMetrics
-
-Where = tuple[str, str]
-"""Dataset and model."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +82,15 @@ def run_search(
 
 
 def read_searches(sweep: Sweep) -> list[Searched]:
-    """Return the searches in a sweep: the cells with a null."""
-    rows = [(entry, row) for entry, row in sweep.finished()]
+    """Return the searches in a sweep: the first one of each cell with a null."""
+    rows = sweep.finished()
     found: dict[Where, Searched] = {}
     for entry, row in rows:
         if row.settings.split_seed is not None and entry.strategy == "base":
             where, seed = (entry.dataset, entry.model), row.settings.split_seed
             cell = found.setdefault(where, Searched(where, seed, None, {}, {}, {}, {}))
-            cell.null[entry.seed] = row.metrics
+            if cell.seed == seed:
+                cell.null[entry.seed] = row.metrics
     for entry, row in rows:
         search = found.get((entry.dataset, entry.model))
         if search is None or row.settings.split_seed is not None:

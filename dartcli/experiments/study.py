@@ -22,17 +22,17 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dartcli.data.seeds import derived_seed
 from dartcli.errors import RunError, UsageError
-from dartcli.experiments.run_index import check_name
+from dartcli.experiments.run_index import check_name, flatten_settings
 from dartcli.experiments.sweep import Sweep, claim_trainings
 from dartcli.experiments.tune_space import Dimension
-from dartcli.settings import Options, validate
+from dartcli.settings import Options, Settings, validate
 from dartcli.storage import paths
 from dartcli.storage.checksums import read_document, write_document
 
@@ -157,12 +157,9 @@ class Study:
         self.space = {one.key: one for one in document.space}
         self._optuna = load_optuna()
         self._stored: OptunaStudy = self._open()
-        self._memory = self._optuna.storages.InMemoryStorage()
-        self._engine: OptunaStudy = self._optuna.create_study(
-            storage=self._memory, direction="maximize"
-        )
-        self._qmc: BaseSampler | None = None
-        with _quiet():
+        # in memory
+        self._engine: OptunaStudy = self._optuna.create_study(direction="maximize")
+        with warnings.catch_warnings(action="ignore"):
             for trial in self._list():
                 self._propose(trial.params)
                 if trial.state.is_finished():
@@ -210,7 +207,7 @@ class Study:
     def ask(self) -> Trial:
         """Start another trial; the first one is the defaults."""
         optuna = self._optuna
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):
             known = self._find_defaults() if not self._list() else None
             params = self._propose(known)
             self._stored.add_trial(
@@ -224,36 +221,32 @@ class Study:
 
     def tell(self, number: int, score: float | None) -> None:
         """End a trial; a score of None means that it failed."""
-        with _quiet():
-            if score is None:
-                self._stored.tell(number, state=self._optuna.trial.TrialState.FAIL)
-            else:
-                self._stored.tell(number, score)
+        with warnings.catch_warnings(action="ignore"):
+            # Optuna warns that a trial without a score fails
+            self._stored.tell(number, score)
             self._answer(number, score)
 
     def _find_defaults(self) -> dict[str, Any]:
         """Return the default of each dimension that contains it."""
-        from dartcli.experiments.tune_space import read_setting
-        from dartcli.settings import Settings
-
-        settings = validate(Settings, self.document.settings, "settings")
-        values = {key: read_setting(settings, key) for key in self.space}
+        settings = flatten_settings(validate(Settings, self.document.settings, "settings"))
+        values = {key: settings.get(key) for key in self.space}
         return {key: value for key, value in values.items() if self.space[key].contains(value)}
 
     def _propose(self, params: Mapping[str, Any] | None) -> dict[str, Any]:
         """Start a trial in the engine, with ``params`` instead of its own if they are given."""
         number = len(self._engine.get_trials(deepcopy=False))
-        self._engine.sampler = self._make_sampler(number)
+        if number == 0 or self.document.sampler != "qmc":
+            self._engine.sampler = self._make_sampler(number)
         keys = self.space if params is None else params
         trial = self._engine.ask({key: self.space[key].distribution() for key in keys})
-        chosen = dict(trial.params)
-        for key, value in (params or {}).items():
-            # the defaults, and what was proposed while other trials ran, are no proposals of now
-            if chosen[key] != value:
-                kind = self.space[key].distribution()
-                internal = kind.to_internal_repr(value)
-                self._memory.set_trial_param(trial._trial_id, key, internal, kind)
-        return chosen | dict(params or {})
+        if params is None:
+            return trial.params
+        # the defaults, and what was proposed while other trials ran, are no proposals of now
+        for key, value in params.items():
+            kind = self.space[key].distribution()
+            internal = kind.to_internal_repr(value)
+            trial.storage.set_trial_param(trial._trial_id, key, internal, kind)
+        return dict(params)
 
     def _answer(self, number: int, score: float | None) -> None:
         """End a trial in the engine.
@@ -261,15 +254,11 @@ class Study:
         Defaults outside of the space have fewer parameters, which no sampler must see.
         """
         trial = self._engine.get_trials(deepcopy=False)[number]
-        if score is None or len(trial.params) < len(self.space):
-            self._engine.tell(number, state=self._optuna.trial.TrialState.FAIL)
-        else:
-            self._engine.tell(number, score)
+        self._engine.tell(number, score if len(trial.params) == len(self.space) else None)
 
     def _make_sampler(self, number: int) -> BaseSampler:
-        """Return the sampler of one trial; a sequence is one object for all of them."""
+        """Return the sampler of one trial, or of all trials if it is a sequence."""
         samplers, name = self._optuna.samplers, self.document.sampler
-        seed = derived_seed(self.document.seeds[0], STREAM, number) % 2**32
         kinds = {
             "tpe": samplers.TPESampler,
             "cma-es": samplers.CmaEsSampler,
@@ -277,41 +266,30 @@ class Study:
             "qmc": samplers.QMCSampler,
             "random": samplers.RandomSampler,
         }
-        if name == "qmc":
-            seed = derived_seed(self.document.seeds[0], STREAM) % 2**32
-            self._qmc = self._qmc or kinds[name](seed=seed, **SAMPLERS[name])
-            return self._qmc
+        purpose = (STREAM,) if name == "qmc" else (STREAM, number)
+        seed = derived_seed(self.document.seeds[0], *purpose) % 2**32
         sampler: BaseSampler = kinds[name](seed=seed, **SAMPLERS[name])
         return sampler
 
 
 def repair_journal(path: Path) -> bool:
     """Cut off a last line that was not written to its end; return whether there was one."""
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        return False
-    last = text[text.rfind(b"\n") + 1 :]
-    whole = len(text) - len(last)
-    while whole:
-        # a line of zeros, as after a power failure
-        start = text.rfind(b"\n", 0, whole - 1) + 1
-        with contextlib.suppress(ValueError):
-            json.loads(text[start:whole])
-            break
-        whole = start
-    if whole == len(text):
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    count = len(lines)
+    while lines and not _is_whole(lines[-1]):
+        lines.pop()
+    if len(lines) == count:
         return False
     logger.warning(f"removing an incomplete last line of {path}")
     with path.open("r+b") as file:
-        file.truncate(whole)
+        file.truncate(sum(map(len, lines)))
         os.fsync(file.fileno())
     return True
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Ignore warnings of Optuna about what is meant to be so."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _is_whole(line: bytes) -> bool:
+    """Return whether a line was written to its end; after a power failure, it may be of zeros."""
+    with contextlib.suppress(ValueError):
+        json.loads(line)
+        return line.endswith(b"\n")
+    return False

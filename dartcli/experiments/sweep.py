@@ -16,10 +16,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -117,9 +116,9 @@ class Sweep:
         count, total = len(self.finished()), len(self.document.entries)
         return f"<Sweep {self.name}: {count:,} of {total:,} trainings>"
 
-    @cached_property
+    @property
     def document(self) -> SweepDocument:
-        """What the sweep consists of."""
+        """What the sweep consists of, as it is stored now."""
         path = self.folder / DOCUMENT
         return validate(SweepDocument, read_document(path), str(path))
 
@@ -137,8 +136,7 @@ class Sweep:
 
     def finished(self) -> list[tuple[SweepEntry, Row]]:
         """Return the finished entries with their rows, in the order of the sweep."""
-        found = ((entry, self.row(entry.key)) for entry in self.document.entries)
-        return [(entry, row) for entry, row in found if row is not None]
+        return [(one, row) for one in self.document.entries if (row := self.row(one.key))]
 
     def write(self, row: Row) -> None:
         """Write a finished training."""
@@ -149,7 +147,6 @@ class Sweep:
     def extend(self, entries: Iterable[SweepEntry], tuned: Iterable[Tuned]) -> None:
         """Add trainings and tuned values; existing entries keep their place."""
         with lock(self.folder / ".lock"):
-            self.__dict__.pop("document", None)
             document = self.document
             known = {
                 (entry.dataset, entry.model, entry.arm, entry.seed): entry
@@ -160,7 +157,6 @@ class Sweep:
                 update={"entries": tuple(known.values()), "tuned": tuple(choices.values())}
             )
             write_document(self.folder / DOCUMENT, changed.model_dump(mode="json"))
-            self.__dict__.pop("document", None)
 
 
 def settings_key(settings: Settings) -> str:
@@ -302,12 +298,12 @@ def check_same_data(sweep: Sweep, rows: Iterable[Row]) -> None:
 
     The source files of a log may change while a sweep runs.
     """
-    seen: dict[tuple[str, str, int], str] = {}
+    seen: dict[tuple[str, int], str] = {}
     for row in rows:
-        options: Mapping[str, Any] = row.settings.dataset.options
-        where = (row.settings.dataset.name, json.dumps(options), row.metrics.split_seed)
+        dataset = row.settings.dataset
+        where = (dataset.model_dump_json(), row.metrics.split_seed)
         if seen.setdefault(where, row.data) != row.data:
             raise RunError(
-                f"dataset {where[0]} changed during sweep {sweep.name}: trainings used different "
-                f"data. Start a sweep with another `--name`, or remove {sweep.folder}."
+                f"dataset {dataset.name} changed during sweep {sweep.name}: trainings used "
+                f"different data. Start a sweep with another `--name`, or remove {sweep.folder}."
             )

@@ -52,4 +52,4 @@ def merge_sweeps(name: str, folders: Iterable[Path]) -> Sweep:
             if key not in before:
                 merged.write(row)
         merged.extend(part.document.entries, part.document.tuned)
-    return find_sweep(str(merged.folder))
+    return merged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,13 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dartcli import catalog
 from dartcli.errors import UsageError
-from dartcli.experiments.configure import (
-    label_strategy,
-    label_teaching,
-    resolve,
-    resolve_strategy,
-)
-from dartcli.experiments.sweep import SweepEntry, Tuned, settings_key
+from dartcli.experiments.configure import label_arm, resolve
+from dartcli.experiments.sweep import SweepEntry, settings_key
 from dartcli.settings import (
     Options,
     Teaching,
@@ -170,27 +166,13 @@ def parse_grid(assignments: Iterable[str]) -> dict[str, list[Any]]:
 
 def build_tree(key: str, value: object) -> dict[str, Any]:
     """Return the nested settings in which ``key`` has ``value``."""
-    tree = parse_assignments([f"{key}=0"])
-    branch = tree
-    while isinstance(inner := branch[next(iter(branch))], dict):
-        branch = inner
-    branch[next(iter(branch))] = value
-    return tree
+    return parse_assignments([f"{key}={json.dumps(value)}"])
 
 
 def _label_options(name: str, options: Mapping[str, Any]) -> str:
     if not options:
         return name
     return f"{name} ({', '.join(f'{key}={value}' for key, value in options.items())})"
-
-
-@dataclass(frozen=True)
-class _Arm:
-    label: str
-    strategy: str
-    options: dict[str, Any]
-    around: dict[str, Any]
-    """Its trusted labels and its teaching, as settings."""
 
 
 def is_of_arm(key: str) -> bool:
@@ -205,52 +187,51 @@ def _varies(key: str, kind: type[Strategy]) -> bool:
     return key.removeprefix("strategy.") in kind.Options.model_fields
 
 
-def _build_arms(plan: Plan) -> list[_Arm]:
-    """Return the arms, varied over the grid; labels show what is not default."""
+def _build_arms(plan: Plan) -> list[dict[str, Any]]:
+    """Return the settings of each arm, varied over the grid: strategy, labels, and teaching."""
     varied = {key: list(plan.grid[key]) for key in plan.grid if is_of_arm(key)}
     unused = set(varied)
-    found: dict[str, _Arm] = {}
+    found = []
     for text in plan.arms:
-        words = shlex.split(text)
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise UsageError(
+                f"invalid value for `--arm`: {text!r}: {str(error).lower()}. Check its quotation "
+                "marks and backslashes."
+            ) from error
         if not words:
             raise UsageError(
                 "`--arm` is empty. Give a strategy and its options, such as `--arm 'dart r=0'`."
             )
         kind = catalog.load("strategies", words[0])
-        own = _parse_words(words[1:])
-        teaching = validate(Teaching, own.pop("teaching", {}), "teaching")
+        own = parse_assignments(
+            word if _is_setting(word) else f"strategy.{word}" for word in words[1:]
+        )
+        teaching = validate(Teaching, own.pop("teaching", {}), "teaching").model_dump()
+        stated = {*own, *(f"strategy.{key}" for key in own.get("strategy", {}).get("options", ()))}
         known = [key for key in varied if _varies(key, kind)]
         unused -= set(known)
         # the grid does not vary what the arm sets itself
-        mine = [key for key in known if key not in own]
-        for values in itertools.product(*(varied[key] for key in mine)):
-            chosen = {**dict(zip(mine, values, strict=True)), **own}
-            trusted = {key: chosen.pop(key) for key in LABELS if key in chosen}
-            given = {key.removeprefix("strategy."): value for key, value in chosen.items()}
-            options = resolve_strategy(words[0], given, plan.protocol)
-            label = label_strategy(words[0], options, plan.protocol, trusted)
-            label += label_teaching(teaching)
-            around = {**trusted, "teaching": teaching.model_dump()}
-            found.setdefault(label, _Arm(label, words[0], options, around))
+        mine = [key for key in known if key not in stated]
+        plain = {"strategy": {"name": words[0]}, "teaching": teaching}
+        found += [
+            merge(plain, own, *map(build_tree, mine, values))
+            for values in itertools.product(*(varied[key] for key in mine))
+        ]
     for key in varied:
         if key in unused:
             raise UsageError(
                 f"no strategy of this sweep has the option `{key.removeprefix('strategy.')}`. "
                 "Remove it, or add a strategy that has it."
             )
-    return list(found.values())
-
-
-def _parse_words(words: Iterable[str]) -> dict[str, Any]:
-    """Return setting -> value of ``["r=0", "trusted=500"]``; ``teaching`` is a mapping."""
-    found: dict[str, Any] = {}
-    for word in words:
-        key = word.partition("=")[0].strip()
-        is_setting = key in LABELS or key.startswith("teaching.")
-        given = parse_assignments([word if is_setting else f"strategy.{word}"])
-        options = given.pop("strategy", {}).get("options", {})
-        found = merge(found, given, {f"strategy.{key}": value for key, value in options.items()})
     return found
+
+
+def _is_setting(word: str) -> bool:
+    """Return whether a word of an arm is a setting, and not an option of its strategy."""
+    key = word.partition("=")[0].strip()
+    return key in LABELS or key.startswith("teaching.")
 
 
 def plan_training(configuration: Configuration, arm: str, **labels: str) -> PlannedTraining:
@@ -269,11 +250,11 @@ def plan_training(configuration: Configuration, arm: str, **labels: str) -> Plan
 
 
 def plan_trainings(
-    plan: Plan, tuned: Mapping[tuple[str, str], Tuned] | None = None
+    plan: Plan, weight_decays: Mapping[tuple[str, str], float] | None = None
 ) -> list[PlannedTraining]:
     """Return every training of ``plan``, seed by seed, so that stopping early leaves whole tables.
 
-    ``tuned`` gives the weight decay of a dataset and model.
+    ``weight_decays`` has those that were tuned, by dataset and model.
 
     Raises
     ------
@@ -294,29 +275,27 @@ def plan_trainings(
     ):
         chosen = dict(zip(around, values, strict=True))
         of_data = {k.partition(".")[2]: v for k, v in chosen.items() if k.startswith("dataset.")}
-        others = {k: v for k, v in chosen.items() if not k.startswith("dataset.")}
-        names = (
-            _label_options(dataset, of_data),
-            _label_options(model, {k.removeprefix("model."): v for k, v in others.items()}),
-        )
-        weight_decay = tuned[names].weight_decay if tuned and names in tuned else None
+        of_model = {
+            k.removeprefix("model."): v for k, v in chosen.items() if not k.startswith("dataset.")
+        }
+        names = (_label_options(dataset, of_data), _label_options(model, of_model))
         configuration = resolve(
             {
                 "protocol": plan.protocol,
                 "dataset": {"name": dataset},
                 "model": {"name": model},
-                "strategy": {"name": arm.strategy, "options": arm.options},
-                "training": {"weight_decay": weight_decay},
-                **arm.around,
+                "training": {"weight_decay": (weight_decays or {}).get(names)},
+                **arm,
                 "device": plan.device,
                 "seeds": [seed],
                 "split_seed": plan.split_seed,
             },
             *(build_tree(key, value) for key, value in chosen.items()),
         )
-        on_split = "" if plan.split_seed is None else f", split {plan.split_seed}"
-        planned = plan_training(
-            configuration, arm.label + on_split, dataset=names[0], model=names[1]
-        )
-        result.setdefault((*names, arm.label, seed), planned)
+        label = label_arm(configuration.settings)
+        if plan.split_seed is not None:
+            label += f", split {plan.split_seed}"
+        planned = plan_training(configuration, label, dataset=names[0], model=names[1])
+        # arms with the same label are one
+        result.setdefault((*names, label, seed), planned)
     return list(result.values())

@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from dartcli._version import __version__
 from dartcli.errors import DartError, TrainingError, UsageError
 from dartcli.experiments.configure import configure, load_prepared, log_warnings
-from dartcli.experiments.sweep import Row, Sweep, Tuned, claim_sweep, find_sweep, settings_key
+from dartcli.experiments.sweep import Row, Sweep, SweepEntry, Tuned, claim_sweep, find_sweep
 from dartcli.experiments.sweep_plan import Plan, PlannedTraining, is_of_arm, plan_trainings
 from dartcli.settings import Settings
 from dartcli.storage.system import available_cores
@@ -40,9 +40,8 @@ class DeadWorker(str):
     __slots__ = ()
 
 
-Result = Row | str
-"""A finished training, or the error that ended it."""
-Results = Generator[tuple[PlannedTraining, Result], None, None]
+Results = Generator[tuple[PlannedTraining, Row | str], None, None]
+"""Trainings, each with its row, or the error that ended it."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def run_sweep(
     Raises
     ------
     UsageError
-        If the plan is invalid.
+        If the plan is invalid, or only one of plan and sweep has a tuned baseline.
     TrainingError
         If some trainings failed. The others are kept; the message gives their number and a cause.
     """
@@ -106,15 +105,31 @@ def run_sweep(
         tune = False
     planned = plan_trainings(plan)
     sweep = claim_sweep(name, plan.protocol)
+    _check_tuning(sweep, planned, tune=tune)
     _prepare_datasets(planned)
     workers = jobs or default_jobs(plan.device)
-    tuned: dict[tuple[str, str], Tuned] = {}
-    if tune:
-        tuned = _tune_base(plan, sweep, workers, progress)
-        planned = plan_trainings(plan, tuned)
-    sweep.extend([training.entry for training in planned], tuned.values())
+    tuned = _tune_base(plan, sweep, workers, progress) if tune else []
+    if tuned:
+        planned = plan_trainings(
+            plan, {(one.dataset, one.model): one.weight_decay for one in tuned}
+        )
+    sweep.extend([training.entry for training in planned], tuned)
     run_trainings(planned[shard[0] - 1 :: shard[1]], sweep, workers, "trainings", progress)
-    return Sweep(sweep.folder)
+    return sweep
+
+
+def _check_tuning(sweep: Sweep, planned: Sequence[PlannedTraining], *, tune: bool) -> None:
+    """Raise UsageError if some trainings of a dataset and model would be tuned, and others not."""
+    document = sweep.document
+    tuned = {(one.dataset, one.model) for one in document.tuned}
+    before = {(entry.dataset, entry.model) for entry in document.entries}
+    for cell in {(one.entry.dataset, one.entry.model) for one in planned} & before:
+        if (cell in tuned) != tune:
+            option = "--no-tune-base" if tune else "--tune-base"
+            raise UsageError(
+                f"the trainings of sweep {sweep.name} on {cell[0]} with {cell[1]} were made with "
+                f"`{option}`. Use it again, or choose another `--name`."
+            )
 
 
 def default_jobs(device: str) -> int:
@@ -137,7 +152,7 @@ def _tune_base(
     sweep: Sweep,
     workers: int,
     progress: Callable[[SweepProgress], None],
-) -> dict[tuple[str, str], Tuned]:
+) -> list[Tuned]:
     """Choose the weight decay of each dataset and model on validation AUC, labels as recorded."""
     base = Plan(
         datasets=plan.datasets,
@@ -148,50 +163,35 @@ def _tune_base(
         grid={key: values for key, values in plan.grid.items() if not is_of_arm(key)},
         device=plan.device,
     )
-    planned = plan_trainings(base)
-    by_decay = {
-        decay: [_with_weight_decay(training, decay) for training in planned]
-        for decay in WEIGHT_DECAYS
-    }
-    run_trainings(
-        [one for part in by_decay.values() for one in part], sweep, workers, "tuning", progress
-    )
-    result = {}
-    for where in dict.fromkeys((one.entry.dataset, one.entry.model) for one in planned):
+    cells = dict.fromkeys((one.entry.dataset, one.entry.model) for one in plan_trainings(base))
+    by_decay = {decay: plan_trainings(base, dict.fromkeys(cells, decay)) for decay in WEIGHT_DECAYS}
+    every = [one for part in by_decay.values() for one in part]
+    run_trainings(every, sweep, workers, "tuning", progress)
+    result = []
+    for dataset, model in cells:
         means = {
-            decay: _mean_valid_auc(
-                sweep, [one for one in part if (one.entry.dataset, one.entry.model) == where]
-            )
+            decay: _mean_valid_auc(sweep, [one.entry for one in part], dataset, model)
             for decay, part in by_decay.items()
         }
         best = max(means, key=lambda decay: means[decay])
         logger.info(
-            f"{where[0]}, {where[1]}: weight decay {best:g} gives base the highest validation AUC"
+            f"{dataset}, {model}: weight decay {best:g} gives base the highest validation AUC"
         )
-        result[where] = Tuned(
-            dataset=where[0],
-            model=where[1],
+        chosen = Tuned(
+            dataset=dataset,
+            model=model,
             weight_decay=best,
             valid_auc={f"{decay:g}": value for decay, value in means.items()},
             seeds=TUNING_SEEDS,
         )
+        result.append(chosen)
     return result
 
 
-def _with_weight_decay(training: PlannedTraining, decay: float) -> PlannedTraining:
-    settings = training.configuration.settings
-    changed = settings.model_copy(
-        update={"training": settings.training.model_copy(update={"weight_decay": decay})}
-    )
-    entry = training.entry.model_copy(update={"key": settings_key(changed)})
-    return PlannedTraining(entry, replace(training.configuration, settings=changed))
-
-
-def _mean_valid_auc(sweep: Sweep, part: Sequence[PlannedTraining]) -> float:
-    rows = [sweep.row(training.entry.key) for training in part]
-    values = [row.metrics.valid_auc_recorded for row in rows if row is not None]
-    numbers = [value for value in values if value is not None]
-    return statistics.fmean(numbers) if numbers else float("-inf")
+def _mean_valid_auc(sweep: Sweep, entries: Iterable[SweepEntry], dataset: str, model: str) -> float:
+    rows = [sweep.row(one.key) for one in entries if (one.dataset, one.model) == (dataset, model)]
+    # it is defined for every training of base: without it, training fails
+    return statistics.fmean(row.metrics.valid_auc_recorded or 0.0 for row in rows if row)
 
 
 def run_trainings(
@@ -241,10 +241,9 @@ def train_each(trainings: Iterable[PlannedTraining], sweep: Sweep, count: int) -
     With a ``count`` above 1, as many processes train. The next of ``trainings`` is asked for only
     when there is room for it, so it may depend on the results so far.
     """
-    return _run_here(trainings, sweep) if count <= 1 else _run_pool(trainings, sweep, count)
-
-
-def _run_here(trainings: Iterable[PlannedTraining], sweep: Sweep) -> Results:
+    if count > 1:
+        yield from _run_pool(trainings, sweep, count)
+        return
     for training in trainings:
         try:
             yield training, _train(training.configuration, sweep)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,6 +36,7 @@ from dartcli.metrics.statistics import PairedDifference, compare_paired, expect_
 from dartcli.settings import Options
 from dartcli.storage.checksums import write_document
 from dartcli.storage.locks import lock
+from dartcli.training.results import compute_spread
 
 logger = logging.getLogger(__name__)
 
@@ -145,9 +145,9 @@ def run_study(
         workers = jobs or default_jobs(document.settings["device"])
         search = _Search(study, plan, progress)
         search.run(workers)
+        best = search.plan_training(search.find_best().values, plan.seeds[0], "best")
+        write_document(study.folder / BEST, best.configuration.settings.model_dump(mode="json"))
         result = search.confirm(workers)
-        best = search.plan_training(result.values, plan.seeds[0], "best").configuration.settings
-        write_document(study.folder / BEST, best.model_dump(mode="json"))
         write_document(study.folder / RESULT, result.model_dump(mode="json"))
         return result, study.trials()
 
@@ -163,11 +163,15 @@ class _Search:
     ) -> None:
         self.study, self.plan, self.progress = study, plan, progress
         self.until = float("inf") if plan.seconds is None else time.monotonic() + plan.seconds
-        self.objective = choose_objective(study.document)
+        settings = study.document.settings
+        # the estimate with trusted labels if it is known, else validation as it was recorded
+        is_trusted = settings["trusted_valid"] and settings["protocol"] == "strict"
+        self.objective = "valid_auc" if is_trusted else "valid_auc_recorded"
         self.waiting = [trial for trial in study.trials() if trial.is_running]
         if self.waiting:
             logger.info(f"enqueuing {len(self.waiting)} trials of a process that ended")
-        self.open: dict[int, set[str]] = {}
+        self.open: dict[int, list[PlannedTraining]] = {}
+        """Trial in progress -> its trainings."""
         self.again: list[PlannedTraining] = []
         self.deaths: Counter[str] = Counter()
 
@@ -202,10 +206,9 @@ class _Search:
                 # each value is valid, but not all together
                 self._fail(trial.number, str(error))
                 continue
-            missing = [one for one in planned if self.study.trainings.row(one.entry.key) is None]
-            self.open[trial.number] = {one.entry.key for one in missing}
-            if not missing:
-                self._end(trial.number)
+            missing = self._list_missing(planned)
+            self.open[trial.number] = planned
+            self._end(trial.number)
             for one in missing:
                 # the seeds before may have failed
                 if trial.number in self.open:
@@ -220,10 +223,9 @@ class _Search:
                 return
         if number not in self.open:
             return
-        self.open[number].discard(key)
         if isinstance(result, str):
             self._fail(number, result)
-        elif not self.open[number]:
+        else:
             self._end(number)
 
     def _fail(self, number: int, error: str) -> None:
@@ -231,14 +233,19 @@ class _Search:
         self._tell(number, None)
 
     def _end(self, number: int) -> None:
-        trial = self.study.trials()[number]
-        rows = [
-            self.study.trainings.row(self.plan_training(trial.values, seed, "").entry.key)
-            for seed in self.plan.seeds
-        ]
-        scores = [_read(row, self.objective) for row in rows]
-        known = [score for score in scores if score is not None]
-        self._tell(number, statistics.fmean(known) if len(known) == len(scores) else None)
+        """End a trial if it is trained with every seed."""
+        planned = self.open[number]
+        if not self._list_missing(planned):
+            scores = [self._read(one, self.objective) for one in planned]
+            self._tell(number, compute_spread(scores).mean)
+
+    def _list_missing(self, planned: Iterable[PlannedTraining]) -> list[PlannedTraining]:
+        return [one for one in planned if self.study.trainings.row(one.entry.key) is None]
+
+    def _read(self, training: PlannedTraining, metric: str) -> Any:
+        """Return a metric of a finished training; None if it is not defined."""
+        row = self.study.trainings.row(training.entry.key)
+        return row and getattr(row.metrics, metric)
 
     def _tell(self, number: int, score: float | None) -> None:
         self.open.pop(number, None)
@@ -255,31 +262,26 @@ class _Search:
         configuration = resolve(self.study.document.settings, *trees, {"seeds": [seed]})
         return plan_training(configuration, label)
 
-    def confirm(self, count: int) -> StudyResult:
-        """Train the best setting and the defaults with fresh seeds; return the result."""
-        trials, seeds = self.study.trials(), self.plan.confirm
-        scored = [trial for trial in trials if trial.score is not None]
+    def find_best(self) -> Trial:
+        """Return the first trial with the highest score."""
+        scored = [trial for trial in self.study.trials() if trial.score is not None]
         if not scored:
             raise TrainingError(
                 f"every trial of study {self.study.folder.name} failed. The warnings say why."
             )
-        best = max(scored, key=lambda trial: trial.score or 0.0)
-        pairs: dict[str, PairedDifference] = {}
-        if best.number and seeds:
-            arms = {"defaults": {}, "best": best.values}
-            planned = {
-                (arm, seed): self.plan_training(values, seed, arm)
-                for seed in seeds
-                for arm, values in arms.items()
-            }
-            run_trainings(
-                list(planned.values()), self.study.trainings, count, "confirmation", self.progress
-            )
-            pairs = {metric: self._pair(planned, metric) for metric in (self.objective, "test_auc")}
-        std = pairs[self.objective].std if pairs else None
-        luck = None
-        if std is not None:
-            luck = expect_maximum(len(scored)) * std / len(self.plan.seeds) ** 0.5
+        return max(scored, key=lambda trial: trial.score or 0.0)
+
+    def confirm(self, count: int) -> StudyResult:
+        """Train the best setting and the defaults with fresh seeds; return the result."""
+        trials, best = self.study.trials(), self.find_best()
+        scored = [trial for trial in trials if trial.score is not None]
+        pairs, luck = {}, None
+        if best.number and self.plan.confirm:
+            pairs = self._compare_with_defaults(best, count)
+        if pairs and (std := pairs[self.objective].std) is not None:
+            # of a difference, whose variance is that of two settings
+            noise = std / (2 * len(self.plan.seeds)) ** 0.5
+            luck = expect_maximum(len(scored)) * noise
         return StudyResult(
             study=self.study.folder.name,
             objective=self.objective,
@@ -293,28 +295,21 @@ class _Search:
             luck=luck,
         )
 
-    def _pair(
-        self,
-        planned: Mapping[tuple[str, int], PlannedTraining],
-        metric: str,
-    ) -> PairedDifference:
-        def read(arm: str, seed: int) -> float:
-            value = _read(self.study.trainings.row(planned[arm, seed].entry.key), metric)
-            if value is None:
+    def _compare_with_defaults(self, best: Trial, count: int) -> dict[str, PairedDifference]:
+        """Train both with fresh seeds; return ``best`` minus the defaults by two metrics."""
+        arms = {"defaults": {}, "best": best.values}
+        planned = [
+            self.plan_training(values, seed, arm)
+            for seed in self.plan.confirm
+            for arm, values in arms.items()
+        ]
+        run_trainings(planned, self.study.trainings, count, "confirmation", self.progress)
+        pairs = {}
+        for metric in (self.objective, "test_auc"):
+            values = [self._read(one, metric) for one in planned]
+            if None in values:
+                seed = planned[values.index(None)].entry.seed
                 raise TrainingError(f"{metric} is not defined for seed {seed}. Confirm on others.")
-            return value
-
-        return compare_paired(
-            [read("best", seed) - read("defaults", seed) for seed in self.plan.confirm]
-        )
-
-
-def _read(row: Row | None, metric: str) -> float | None:
-    value: float | None = None if row is None else getattr(row.metrics, metric)
-    return value
-
-
-def choose_objective(document: StudyDocument) -> str:
-    """Return the metric to maximize: the trusted estimate with labels, else recorded validation."""
-    trusted = document.settings["trusted_valid"] and document.settings["protocol"] == "strict"
-    return "valid_auc" if trusted else "valid_auc_recorded"
+            both = zip(values[::2], values[1::2], strict=True)
+            pairs[metric] = compare_paired([chosen - default for default, chosen in both])
+        return pairs

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dartcli.errors import UsageError
 from dartcli.experiments.configure import resolve
 from dartcli.experiments.sweep_plan import build_tree
-from dartcli.settings import COMPONENTS, Options, Settings, Training, parse_value
+from dartcli.settings import Options, Settings, Training, parse_value
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -46,8 +46,9 @@ class Dimension(Options):
         """Return whether ``value`` is one of the values."""
         if self.kind == "choice":
             return value in self.values
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and self.low <= float(str(value)) <= self.high
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return self.low <= value <= self.high
 
 
 def parse_space(texts: Iterable[str], tree: Mapping[str, Any]) -> tuple[Dimension, ...]:
@@ -121,13 +122,3 @@ def _complete_key(name: str, configuration: Configuration) -> str:
             return f"{where}.{name}"
     offered = ", ".join(sorted({key for kind in options.values() for key in kind.model_fields}))
     raise UsageError(f"`--space`: there is no setting {name!r}. Available settings: {offered}.")
-
-
-def read_setting(settings: Settings, key: str) -> Any:
-    """Return the value of a setting such as ``strategy.r``; None if it is not stated."""
-    first, *rest = key.split(".")
-    path = [first, "options", *rest] if first in COMPONENTS else [first, *rest]
-    value: Any = settings.model_dump(mode="json")
-    for part in path:
-        value = value.get(part) if isinstance(value, dict) else None
-    return value

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from dartcli.reporting.analysis import Analysis, AnalysisResult
 
 
-def as_list(chosen: Run | Sweep | str | Sequence[Run | Sweep | str]) -> list[Run | Sweep | str]:
-    """Return one subject, or several, as a list."""
-    return [chosen] if isinstance(chosen, Run | Sweep | str) else list(chosen)
+def find_subjects(chosen: Run | Sweep | str | Sequence[Run | Sweep | str]) -> list[Run | Sweep]:
+    """Return one subject, or several, as a list; names are looked up."""
+    from dartcli.experiments.comparison import find_subject
+
+    several = [chosen] if isinstance(chosen, Run | Sweep | str) else chosen
+    return [find_subject(one) if isinstance(one, str) else one for one in several]
 
 
 def compare_runs(*chosen: Run | Sweep | str, **options: Any) -> AnalysisResult:
@@ -54,11 +57,10 @@ def run_analysis(
     RunError
         If a run lacks what the analysis needs; the message names the command that helps.
     """
-    from dartcli.experiments.comparison import find_subject
     from dartcli.reporting.analysis import write_result
 
     analysis: Analysis = catalog.load("analyses", what)
-    subjects = [find_subject(one) if isinstance(one, str) else one for one in as_list(chosen)]
+    subjects = find_subjects(chosen)
     if not subjects:
         raise UsageError(f"no run to analyze. Name one: `dart analyze {what} RUN`.")
     for one in subjects:

@@ -15,7 +15,7 @@ from dartcli.data.registry import find_dataset
 from dartcli.errors import DartError, RunError, UsageError
 from dartcli.experiments.run import Run
 from dartcli.experiments.sweep import Sweep
-from dartcli.reporting.analyze import as_list
+from dartcli.reporting.analyze import find_subjects
 from dartcli.storage import paths
 from dartcli.storage.atomic import write_text
 
@@ -68,7 +68,11 @@ def write_report(
     from dartcli.reporting.overview import file_name
     from dartcli.reporting.page import render_page
 
-    subjects = _find_subjects(chosen)
+    subjects = find_subjects(chosen)
+    if not subjects:
+        raise UsageError("no run to report on. List the runs with `dart runs`.")
+    if len({isinstance(one, Sweep) for one in subjects}) > 1:
+        raise UsageError("a report takes runs or sweeps, not both. Write two reports.")
     are_sweeps = isinstance(subjects[0], Sweep)
     path = Path(output).absolute() if output else paths.reports() / file_name(subjects)
     if path.is_dir():
@@ -104,17 +108,6 @@ def write_report(
         ]
     write_text(path, render_page(content, results))
     return Page(path, content.summary, tuple(result.name for result in results), absent)
-
-
-def _find_subjects(chosen: Run | Sweep | str | Sequence[Run | Sweep | str]) -> list[Run | Sweep]:
-    from dartcli.experiments.comparison import find_subject
-
-    subjects = [find_subject(one) if isinstance(one, str) else one for one in as_list(chosen)]
-    if not subjects:
-        raise UsageError("no run to report on. List the runs with `dart runs`.")
-    if len({isinstance(one, Sweep) for one in subjects}) > 1:
-        raise UsageError("a report takes runs or sweeps, not both. Write two reports.")
-    return subjects
 
 
 def _answer(

@@ -38,3 +38,8 @@ class Table:
     """Cells; None if not defined."""
     marked: bool = False
     """Whether its cells are marked as best, worse, or unclear, which the caption explains."""
+
+
+def difference_cell(value: float | None, *, unclear: bool = False) -> Marked:
+    """Return a difference in units of 1e-4, such as +1.2."""
+    return Marked(None if value is None else 1e4 * value, 1, signed=True, unclear=unclear)

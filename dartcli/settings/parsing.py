@@ -188,8 +188,8 @@ def load_tree(path: Path) -> dict[str, Any]:
     return tree
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Parse ``"0-4,7"`` into ``(0, 1, 2, 3, 4, 7)``.
+def parse_seeds(text: str, flag: str = "--seeds") -> tuple[int, ...]:
+    """Parse ``"0-4,7"`` into ``(0, 1, 2, 3, 4, 7)``; errors name ``flag``.
 
     Raises
     ------
@@ -200,19 +200,19 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?", part)
         if match is None:
-            raise UsageError(f"invalid value for `--seeds`: {text!r}. Use `0-9` or `0,1,5`.")
+            raise UsageError(f"invalid value for `{flag}`: {text!r}. Use `0-9` or `0,1,5`.")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first or last - first >= 10_000:
             raise UsageError(
-                f"invalid value for `--seeds`: {text!r}. The range {part.strip()} is empty or has "
+                f"invalid value for `{flag}`: {text!r}. The range {part.strip()} is empty or has "
                 "more than 10,000 seeds."
             )
         seeds.extend(range(first, last + 1))
     if len(set(seeds)) != len(seeds):
-        raise UsageError(f"invalid value for `--seeds`: {text!r}. A seed is repeated.")
+        raise UsageError(f"invalid value for `{flag}`: {text!r}. A seed is repeated.")
     if len(seeds) > 10_000:
         raise UsageError(
-            f"invalid value for `--seeds`: {text!r}. It has {len(seeds):,} seeds; the maximum is "
+            f"invalid value for `{flag}`: {text!r}. It has {len(seeds):,} seeds; the maximum is "
             "10,000."
         )
     return tuple(seeds)

@@ -131,8 +131,7 @@ def seed_of(strategy: Strategy, seed: int, stage: int) -> int:
 def measure_stages(components: Components, earlier: Sequence[EpochRecord]) -> list[StageMetrics]:
     """Return what each stage before the last one took, and what it flagged for later ones."""
     kind = components.recorded_train.kind
-    positives, false = (int((kind >= least).sum()) for least in (TRUE_POSITIVE, FALSE_POSITIVE))
-    false -= int((kind == UNKNOWN_POSITIVE).sum())
+    positives, false = int((kind >= TRUE_POSITIVE).sum()), int((kind == FALSE_POSITIVE).sum())
     result = []
     for stage in dict.fromkeys(record.stage for record in earlier):
         last = max((one for one in earlier if one.stage == stage), key=lambda one: one.epoch)
@@ -140,7 +139,8 @@ def measure_stages(components: Components, earlier: Sequence[EpochRecord]) -> li
         share = precision = recall = None
         if flagged is not None:
             mine = kind[flagged[: len(kind)]]
-            correct, judged = int((mine == FALSE_POSITIVE).sum()), int((mine < 3).sum())
+            correct = int((mine == FALSE_POSITIVE).sum())
+            judged = int((mine != UNKNOWN_POSITIVE).sum())
             share = len(mine) / positives
             precision = correct / judged if false and judged else None
             recall = correct / false if false else None

@@ -82,6 +82,10 @@ def test_a_search_is_confirmed_on_other_seeds(home: Path) -> None:
         if cell["against_base"]
     }
     assert pairs == {**dict.fromkeys(valid, 1), chosen: 3}
+    # a search on another split leaves the null of the first one alone
+    run_search(plan(seeds=(4,)), "trial", jobs=1)
+    (same,) = read_searches(find_sweep("trial"))
+    assert (same.seed, same.null) == (search.seed, search.null)
 
 
 def test_the_command_searches_and_counts_beforehand(

@@ -132,6 +132,8 @@ def test_a_grid_over_other_settings_makes_columns(home: Path) -> None:
         ({"arms": ("dart tau_m=2",)}, r"strategy\.tau_m"),
         ({"arms": ("dort",)}, "Did you mean"),
         ({"arms": ("",)}, "--arm"),
+        ({"arms": ("base", "dart 'r=0")}, "`--arm`: .* no closing quotation"),
+        ({"arms": ("base", "dart r=0\\")}, "`--arm`: .* no escaped character"),
         ({"grid": {"protocol": ["strict"]}}, "protocol"),
         ({"grid": {"training.epoch": [1]}}, "training.epoch"),
         ({"datasets": ("synthetics",)}, "Did you mean"),
@@ -265,6 +267,15 @@ def test_under_strict_the_base_is_tuned_on_validation_and_all_have_its_setting(
     decays = {row.settings.training.weight_decay for _, row in found.finished()}
     assert decays == {tuned.weight_decay}
     assert [entry.seed for entry, _ in found.finished()] == [0, 0, 4, 4]
+    counted = dart("sweep", "--seeds", "0,4", "--name", "trial", *FLAGS, "--dry-run", "--json")
+    assert json.loads(counted.stdout)["missing"] == 0
+    # what is not tuned must not stand beside what is
+    with pytest.raises(UsageError, match="made with `--tune-base`"):
+        run_sweep(plan(arms=("lcd",)), "trial", jobs=1)
+    run_sweep(plan(arms=("base",), seeds=(0,)), "plain", jobs=1)
+    with pytest.raises(UsageError, match="made with `--no-tune-base`"):
+        run_sweep(plan(tune_base=None), "plain", jobs=1)
+    assert len(find_sweep("plain").finished()) == 1
 
 
 @pytest.mark.faults
@@ -618,6 +629,7 @@ def test_shards_of_two_machines_merge_to_the_whole_sweep(
     merged, again = dart(*merge), dart(*merge)
     assert merged.exit_code == 0, merged.stderr
     assert merged.stdout == again.stdout
+    assert dart(*merge, "--dry-run").exit_code == 2
     one, other = json.loads(whole.stdout), json.loads(merged.stdout)
     for row in (*one["rows"], *other["rows"]):
         del row["seconds"]

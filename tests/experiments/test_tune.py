@@ -220,7 +220,9 @@ def test_the_expected_maximum_is_that_of_tables_and_of_drawing() -> None:
     assert expect_maximum(135) == pytest.approx(drawn, abs=0.02)
 
 
-def test_the_best_setting_is_confirmed_against_the_defaults(home: Path) -> None:
+def test_the_best_setting_is_confirmed_against_the_defaults(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # the default learns nothing
     tree = {**TREE, "training": {"epochs": 2, "batch_size": 64, "learning_rate": 1e-7}}
     space = parse_space(("r=0:1", "learning_rate=0.001,0.003"), tree)
@@ -246,13 +248,25 @@ def test_the_best_setting_is_confirmed_against_the_defaults(home: Path) -> None:
     std = statistics.stdev(
         (a.valid_auc_recorded or 0) - (b.valid_auc_recorded or 0) for a, b in recorded
     )
-    assert found.luck == pytest.approx(expect_maximum(4) * std)
+    assert found.luck == pytest.approx(expect_maximum(4) * std / math.sqrt(2))
     # the same call trains nothing
     before = {path: path.stat().st_mtime_ns for path in home.glob("studies/mine/rows/*")}
     assert run_study(plan, jobs=1) == (found, trials)
     assert {path: path.stat().st_mtime_ns for path in home.glob("studies/mine/rows/*")} == before
     with pytest.raises(UsageError, match="fresh seeds"):
         run_study(replace(plan, confirm=(0, 1)))
+    # the best setting is kept if the confirmation fails
+    file = home / "studies/mine/best.json"
+    stored = file.read_bytes()
+    file.unlink()
+
+    def fail(*_: object) -> None:
+        raise TrainingError("no confirmation")
+
+    monkeypatch.setattr("dartcli.experiments.tune.run_trainings", fail)
+    with pytest.raises(TrainingError, match="no confirmation"):
+        run_study(replace(plan, confirm=(8, 9)), jobs=1)
+    assert file.read_bytes() == stored
     with pytest.raises(UsageError, match="no sampler 'luck'"):
         run_study(replace(plan, sampler="luck"))
 
@@ -329,7 +343,11 @@ def test_the_sentences_say_whether_the_gain_survives_and_what_luck_gives(
     assert "None of 50 trials was better" in " ".join(phrase_study(result(best=0)))
 
 
-def test_the_command_prints_trials_and_sentences(home: Path) -> None:
+def test_the_command_prints_trials_and_sentences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "my home"
+    monkeypatch.setenv("DART_HOME", str(home))
     words = ["tune", "synthetic", "--set", "dataset.interactions=1500", "--set"]
     words += ["training.epochs=1", "--space", "r=0:1", "--space", "tau_m=0.3,0.6"]
     words += ["--trials", "3", "--jobs", "1", "--confirm", "7,8", "--time", "1h"]
@@ -337,7 +355,7 @@ def test_the_command_prints_trials_and_sentences(home: Path) -> None:
     assert done.exit_code == 0, done.stderr
     assert "Objective: AUC on the validation split as recorded." in done.stdout
     folder = home / "studies/synthetic-fm-dart-tpe"
-    assert f"dart train --config {folder / 'best.json'}" in "".join(done.stderr.split("\n"))
+    assert f"dart train --config '{folder / 'best.json'}'" in "".join(done.stderr.split("\n"))
     best = CliRunner().invoke(app, ["train", "--config", str(folder / "best.json"), "--json"])
     assert best.exit_code == 0, best.stderr
     again = CliRunner().invoke(app, [*words, "--json"])

@@ -68,6 +68,8 @@ def test_a_list_of_seeds_is_read_as_it_was_written(seeds: list[int]) -> None:
 def test_an_invalid_list_of_seeds_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"`--seeds`: "):
         parse_seeds(text)
+    with pytest.raises(UsageError, match=r"`--confirm`: "):
+        parse_seeds(text, "--confirm")
 
 
 def test_a_seed_of_nineteen_digits_is_refused() -> None:
