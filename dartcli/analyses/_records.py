@@ -32,17 +32,12 @@ def find_shared_seeds(run: Run, other: Run) -> list[int]:
     RunError
         If the runs differ in dataset, its options, or protocol.
     """
-    names = f"{run.name} and {other.name}"
-    if run.metrics.dataset != other.metrics.dataset:
-        raise RunError(
-            f"cannot compare {names}: they were trained on {run.metrics.dataset} and "
-            f"{other.metrics.dataset}. Compare runs on the same dataset."
-        )
     data = [(one.settings.dataset, one.settings.protocol) for one in (run, other)]
     if data[0] != data[1]:
+        names = " and ".join(f"{one.name} (on {one.metrics.dataset})" for one in (run, other))
         raise RunError(
-            f"{names} were trained on {run.metrics.dataset} with different dataset options or "
-            "protocols. Train both with the same."
+            f"{names} were trained with different datasets, dataset options, or protocols. Compare "
+            "runs that share them."
         )
     splits, others = ({s.seed: s.split_seed for s in one.metrics.seeds} for one in (run, other))
     return [seed for seed, split in splits.items() if others.get(seed) == split]

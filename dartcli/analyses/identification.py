@@ -48,8 +48,6 @@ BINS: Final = 10
 DETECTOR: Final = "detector"
 ORACLE: Final = "oracle"
 """The false-positive rates of user and item among all other labels: a bound for such rates."""
-NAMES: Final = {ORACLE: "oracle (all labels)"}
-"""What ranks -> its name, if it is not the same in words."""
 
 
 def examine(runs: Sequence[Run]) -> AnalysisResult:
@@ -121,7 +119,7 @@ def _score_oracle(known: pl.DataFrame) -> Floats:
 
 
 def _name(ranked_by: str) -> str:
-    return NAMES.get(ranked_by, ranked_by.replace("_", " "))
+    return "oracle (all labels)" if ranked_by == ORACLE else ranked_by.replace("_", " ")
 
 
 def _calibrate(probability: Floats, noisy: np.ndarray[Any, Any]) -> dict[str, Any]:

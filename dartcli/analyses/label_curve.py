@@ -64,10 +64,7 @@ def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
     return AnalysisResult(
         name="label-curve",
         title="Trusted labels",
-        sentences=(
-            *(sentence for cell in cells for sentence in _describe(cell)),
-            *list_caveats(comparison),
-        ),
+        sentences=(*itertools.chain(*map(_describe, cells)), *list_caveats(comparison)),
         tables=(
             *(
                 tabulate_differences(comparison, where, found, with_seeds=False)

@@ -124,10 +124,7 @@ def _losses(run: Run, seed: int, iteration: int | None) -> tuple[Floats, Floats]
 
 
 def _compare(true: Floats, false: Floats) -> dict[str, float | None]:
-    """Return means, Welch's test, Cohen's d, and AUC.
-
-    The test and d are None if the losses of each kind are all equal.
-    """
+    """Return statistics; Welch's test and Cohen's d are None if each kind has equal losses."""
     varies = bool(np.ptp(true) or np.ptp(false))
     welch = stats.ttest_ind(false, true, equal_var=False) if varies else None
     freedom = len(true) + len(false) - 2

@@ -36,26 +36,22 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
     for one in numbers:
         one["mean"] = {side: _mean_auc(one, side) for side in SIDES}
     differences = [
-        _differences(numbers[0], one, seeds) for one, seeds in zip(numbers[1:], shared, strict=True)
+        _differences(numbers[0], *pair) for pair in zip(numbers[1:], shared, strict=True)
     ]
     with new_figure(9.6, 3.8, 2) as (figure, axes):
         for panel, side in zip(axes, SIDES, strict=True):
             _draw(panel, numbers, side)
         share_limits(axes)
         draw_legend(figure, axes)
-    seeds = [seed for run in runs for seed in run.metrics.seeds]
-    is_partly_labeled = any(seed.test_auc_labeled is not None for seed in seeds)
-    unknown = (
-        f"Some interactions of {runs[0].metrics.dataset} have no ground truth and count as wanted "
-        "here."
-    )
+    labeled = any(seed.test_auc_labeled is not None for run in runs for seed in run.metrics.seeds)
+    caveat = "Some interactions of {} have no ground truth and count as wanted here."
     return AnalysisResult(
         name="user-activity",
         title="Active and inactive users, popular and unpopular items",
         sentences=(
             *(_sentence(one) for one in numbers),
             *(_difference_sentence(one) for one in differences),
-            *([unknown] if is_partly_labeled else []),
+            *([caveat.format(runs[0].metrics.dataset)] if labeled else []),
         ),
         tables=tuple(_table(numbers, differences, side) for side in SIDES),
         numbers={"runs": numbers, "differences": differences},

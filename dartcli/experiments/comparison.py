@@ -225,7 +225,7 @@ class Comparison:
                 self.contenders[label],
                 pair,
                 corrected.get((where, label)),
-                self._closed(where, label),
+                self._closed(where, self.contenders[label]),
                 decide_outcome(
                     pair,
                     corrected.get((where, label)),
@@ -276,12 +276,10 @@ class Comparison:
             if len({self.metrics[where, one][seed].split_seed for one in both}) == 1
         }
 
-    def _closed(self, where: Where, label: str) -> float | None:
+    def _closed(self, where: Where, contender: Contender) -> float | None:
         """Return the share of the gap to ``clean`` over the seeds that all three share."""
         clean = self._find_plain("clean")
-        if clean is None:
-            return None
-        mine, best = (self._subtract(where, one) for one in (label, clean.label))
+        mine, best = (self._subtract(where, one.label) if one else {} for one in (contender, clean))
         shared = mine.keys() & best.keys()
         gap = sum(best[seed] for seed in shared)
         return sum(mine[seed] for seed in shared) / gap if gap * self.better_sign > 0 else None
