@@ -25,13 +25,7 @@ def identify(run: Run) -> dict[str, Any]:
 
 
 def find_shared_seeds(run: Run, other: Run) -> list[int]:
-    """Return the seeds that two runs trained on the same split.
-
-    Raises
-    ------
-    RunError
-        If the runs differ in dataset, its options, or protocol.
-    """
+    """Return the seeds that two runs trained on one split; RunError if data or protocol differ."""
     data = [(one.settings.dataset, one.settings.protocol) for one in (run, other)]
     if data[0] != data[1]:
         names = " and ".join(f"{one.name} (on {one.metrics.dataset})" for one in (run, other))

@@ -30,6 +30,7 @@ from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.figures import (
     REFERENCE_LINE,
     Floats,
+    draw_baselines,
     draw_legend,
     new_figure,
     none_to_nan,
@@ -192,7 +193,11 @@ def _draw_precision(numbers: Sequence[dict[str, Any]]) -> Figure:
     """Draw a panel per run with precision over the share of the ranking."""
     with new_figure(6.4, 3.8 * len(numbers), rows=len(numbers)) as (figure, axes):
         for panel, one in zip(axes, numbers, strict=True):
-            for number, (name, seeds) in enumerate(_rankings(one).items()):
+            rankings = _rankings(one)
+            if oracle := rankings.pop(ORACLE, None):
+                curve = np.mean([seed["precision"] for seed in oracle], axis=0)
+                draw_baselines(panel, 100 * SHARES, [(_name(ORACLE), curve)])
+            for number, (name, seeds) in enumerate(rankings.items()):
                 draw_ranked(panel, seeds, number, _name(name))
             panel.axhline(mean_share(one["seeds"]), label="random", **REFERENCE_LINE)
             name_axes(panel, wrap(f"{one['run']}: precision over the ranking", 48))

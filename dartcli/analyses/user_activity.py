@@ -127,10 +127,11 @@ def _sentence(one: dict[str, Any]) -> str:
         )
     held = [[group["training_positives"] for group in seed["users"]] for seed in one["seeds"]]
     shares = sorted(number / sum(numbers) for numbers in held for number in numbers)
+    shown = " to ".join(dict.fromkeys(map(percent, (shares[0], shares[-1]))))
     return (
         f"{start}: the test AUC is {least:.4f} for the least active users and {most:.4f} for the "
-        f"most active users{_middle(one['mean']['users'])} (the groups hold "
-        f"{percent(shares[0])} to {percent(shares[-1])} of the training positives)."
+        f"most active users{_middle(one['mean']['users'])} (each group holds {shown} of "
+        "the training positives)."
     )
 
 
