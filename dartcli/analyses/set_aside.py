@@ -33,7 +33,9 @@ def examine(runs: Sequence[Run]) -> AnalysisResult:
     RunError
         If there is no run of ``base``, or no labeled test interaction.
     """
-    base = next((run for run in runs if run.metrics.strategy == "base"), None)
+    plain = [run for run in runs if run.metrics.strategy == "base"]
+    # labels may have selected its epoch
+    base = min(plain, key=lambda run: bool(run.settings.trusted_valid), default=None)
     if base is None or len(runs) < 2:
         raise RunError(
             "the verdict compares runs with `base`. Name a run of `base` and at least one other."

@@ -64,6 +64,8 @@ def test_labels_that_tell_help_and_the_test_labels_are_a_third() -> None:
     assert any(words.startswith("deep and base also differ in model.name") for words in sentences)
     same = run_analysis("set-aside", [runs[0], train("copy", strategy="base")])
     assert same.sentences[0] == "copy is the same model as base (equal weights)."
+    chosen = train("chosen", strategy="base", trusted_valid=20)
+    assert run_analysis("set-aside", [chosen, runs[0]]).numbers["base"]["run"] == "base"
 
 
 @pytest.mark.usefixtures("shop")
