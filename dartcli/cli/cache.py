@@ -55,9 +55,9 @@ def prune(
     _quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Remove prepared data, compiled code, and leftovers of killed processes.
+    """Remove prepared data, and leftovers of killed processes.
 
-    They are created again when they are needed. Downloads, runs, sweeps, and
+    They are created again when they are needed. Downloads, runs, sweeps, studies, and
     reports are kept.
     """
     from dartcli.experiments.cache import prune_cache

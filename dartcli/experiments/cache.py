@@ -14,12 +14,13 @@ from dartcli.experiments.run_index import is_in_use, list_runs
 from dartcli.storage import paths
 from dartcli.storage.atomic import find_leftovers, remove
 
-Part = Literal["download", "prepared data", "run", "sweep", "report", "other"]
+Part = Literal["download", "prepared data", "run", "sweep", "study", "report", "other"]
 FOLDERS: dict[str, Part] = {
     "raw": "download",
     "processed": "prepared data",
     "runs": "run",
     "sweeps": "sweep",
+    "studies": "study",
     "reports": "report",
 }
 
@@ -31,7 +32,7 @@ class Stored:
     part: Part
     """What they are."""
     name: str
-    """Name of the dataset, run, sweep, or report; of other files, their place."""
+    """Name of the dataset, run, sweep, study, or report; of other files, their place."""
     size: int
     """Bytes."""
 
@@ -63,7 +64,7 @@ def prune_cache() -> int:
     """Remove what is created again when it is needed; return how many bytes that freed.
 
     These are prepared data and the files of processes that were killed. Downloads,
-    logs, runs, sweeps, and reports are kept.
+    logs, runs, sweeps, studies, and reports are kept.
 
     Raises
     ------

@@ -30,7 +30,9 @@ from dartcli.experiments import run_writer
 from dartcli.experiments.findings import Finding, get_cause, repair_finding
 from dartcli.experiments.run import METRICS, Run
 from dartcli.experiments.run_index import is_in_use, list_runs
-from dartcli.experiments.sweep import DOCUMENT, ROWS, find_sweep, list_sweeps
+from dartcli.experiments.study import DOCUMENT as STUDY
+from dartcli.experiments.study import StudyDocument, studies_directory
+from dartcli.experiments.sweep import DOCUMENT, ROWS, Sweep, find_sweep, list_sweeps
 from dartcli.settings import PROTOCOLS, validate
 from dartcli.storage import paths
 from dartcli.storage.atomic import atomic_write, find_leftovers, os_reason, remove
@@ -44,7 +46,8 @@ def run_checks(*, repair: bool = False) -> Iterator[Finding]:
     """Yield one finding per check; ``repair`` repairs what can be repaired."""
     for check in (
         check_installation, check_devices, check_directories, check_downloads, check_caches,
-        check_prepared_data, check_logs, check_labels, check_runs, check_sweeps, check_leftovers,
+        check_prepared_data, check_logs, check_labels, check_runs, check_sweeps, check_studies,
+        check_leftovers,
     ):  # fmt: skip
         for finding in check():
             yield repair_finding(finding) if repair else finding
@@ -277,15 +280,35 @@ def check_sweeps() -> Iterator[Finding]:
             remedy = f"Remove {sweep.folder / DOCUMENT} and run the same `dart sweep` again."
             yield Finding("sweep", name, "corrupt", get_cause(error), remedy)
             continue
-        rows = sorted((sweep.folder / ROWS).glob("*.json"))
-        corrupt = [path for path in rows if sweep.row(path.stem) is None]
-        if corrupt:
-            message = f"{len(corrupt)} of {len(rows)} trainings cannot be read"
-            remedy = "Run the same `dart sweep` again to repeat them."
-            repair = partial(_remove_all, corrupt, f"removed. {remedy.rstrip('.')}")
-            yield Finding("sweep", name, "corrupt", message, remedy, repair)
-        else:
-            yield Finding("sweep", name, "ok", f"{len(sweep.finished())} of {total} trained")
+        again = "Run the same `dart sweep` again to repeat them."
+        yield _check_rows("sweep", sweep, f"{len(sweep.finished())} of {total} trained", again)
+
+
+def check_studies() -> Iterator[Finding]:
+    """Read the document and every row of every study."""
+    for path in sorted(studies_directory().glob(f"*/{STUDY}")):
+        study = Sweep(path.parent)
+        try:
+            validate(StudyDocument, read_document(path), str(path))
+        except DartError as error:
+            remedy = f"Remove {study.folder} and run the same `dart tune` again."
+            yield Finding("study", study.name, "corrupt", get_cause(error), remedy)
+            continue
+        rows = sum(1 for _ in (study.folder / ROWS).glob("*.json"))
+        again = "Remove them with `dart doctor --repair`; `dart tune` repeats what it needs."
+        yield _check_rows("study", study, f"{rows} trained", again)
+
+
+def _check_rows(
+    part: Literal["sweep", "study"], sweep: Sweep, message: str, remedy: str
+) -> Finding:
+    rows = sorted((sweep.folder / ROWS).glob("*.json"))
+    corrupt = [path for path in rows if sweep.row(path.stem) is None]
+    if not corrupt:
+        return Finding(part, sweep.name, "ok", message)
+    message = f"{len(corrupt)} of {len(rows)} trainings cannot be read"
+    repair = partial(_remove_all, corrupt, f"removed. {remedy.rstrip('.')}")
+    return Finding(part, sweep.name, "corrupt", message, remedy, repair)
 
 
 def check_leftovers() -> Iterator[Finding]:

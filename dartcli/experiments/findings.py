@@ -13,7 +13,9 @@ from dartcli.errors import DartError
 class Finding:
     """The result of one check."""
 
-    part: Literal["installation", "device", "directory", "data", "run", "sweep", "leftover"]
+    part: Literal[
+        "installation", "device", "directory", "data", "run", "sweep", "study", "leftover"
+    ]
     """What was checked."""
     name: str
     """Which of them."""

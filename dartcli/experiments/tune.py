@@ -102,9 +102,9 @@ class StudyPlan:
         UsageError
             If the name, a setting, or the sampler is invalid, or seeds are used twice.
         """
-        check_name(self.name)
         if self.sampler not in SAMPLERS:
             raise UsageError(f"no sampler {self.sampler!r}. Choose from {', '.join(SAMPLERS)}.")
+        check_name(self.name)
         if set(self.seeds) & set(self.confirm):
             raise UsageError("`--confirm` has a seed of the trials. Confirm on fresh seeds.")
         settings = resolve(self.tree, {"seeds": list(self.seeds)}).settings
@@ -139,7 +139,7 @@ def run_study(
         If every trial failed.
     """
     document = plan.document()
-    with lock(studies_directory() / f"{plan.name}.lock", busy=f"study {plan.name} is in use"):
+    with lock(studies_directory() / f".{plan.name}.lock", busy=f"study {plan.name} is in use"):
         study = Study(claim_study(plan.name, document), document)
         log_warnings(load_prepared(resolve(document.settings), plan.seeds[0]))
         workers = jobs or default_jobs(document.settings["device"])

@@ -40,6 +40,10 @@ def source(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
                 "sweep", "--datasets", "synthetic", "--strategies", "base", "--seeds", "0",
                 "--no-tune-base", "--jobs", "1", "--set", "training.epochs=1", *DATA,
             ],
+            [
+                "tune", "synthetic", "--space", "r=0:1", "--trials", "1", "--confirm", "none",
+                "--name", "mine", "--jobs", "1", "--set", "training.epochs=1", *DATA,
+            ],
         ):  # fmt: skip
             succeed(*words)
     return folder
@@ -76,7 +80,7 @@ def test_intact_home_has_no_failures() -> None:
     code, entries = examine()
     assert code == 0
     assert {entry["state"] for entry in entries.values()} <= {"ok", "note"}
-    assert {"one", "two", "shop", "jester-1", "sweep-strict"} <= {
+    assert {"one", "two", "shop", "jester-1", "sweep-strict", "mine"} <= {
         entry["name"] for entry in select(entries, "ok")
     }
     result = succeed("doctor")
@@ -93,6 +97,7 @@ def test_intact_home_has_no_failures() -> None:
         ("processed/last.json", "last.json", False),
         ("own/hashes.json", "hashes.json", False),
         ("sweeps/*/rows/*.json", "sweep-strict", False),
+        ("studies/*/rows/*.json", "mine", False),
     ],
 )
 def test_corrupt_files_are_recreated_or_removed(
