@@ -15,14 +15,17 @@ def print_run(run: Run, *, json: bool, quiet: bool) -> None:
     if quiet and not json:
         console.print_line(run.name)
         return
+    from dartcli.experiments.flagging import examine_flagging
+
     if json:
         console.document(run.metrics.model_dump(mode="json"))
     else:
         _print_table(run)
         _report_exhausted_epochs(run)
         console.note(f"run folder: {run.folder}")
-    _report_flagged(run)
-    console.next_command(_choose_next(run))
+    flagging = examine_flagging(run)
+    _report_flagged(run, flagging.warning)
+    console.next_command(_choose_next(run, has_flagged=flagging.has_flagged))
 
 
 def _print_table(run: Run) -> None:
@@ -78,9 +81,8 @@ def _report_exhausted_epochs(run: Run) -> None:
         )
 
 
-def _report_flagged(run: Run) -> None:
+def _report_flagged(run: Run, warning: str | None) -> None:
     """Print what was flagged in the reported epoch, or warn that nothing was until then."""
-    from dartcli.experiments.flagging import explain_unflagged
     from dartcli.reporting.phrases import name_epochs, percent
 
     precision, recall = (
@@ -94,13 +96,11 @@ def _report_flagged(run: Run) -> None:
             f"flagged in the reported {epochs}: {percent(precision)}{of_these} are known false "
             f"positives; {percent(recall)} of the known false positives were flagged"
         )
-    if (warning := explain_unflagged(run)) is not None:
+    if warning is not None:
         console.warning(warning)
 
 
-def _choose_next(run: Run) -> str:
-    from dartcli.experiments.flagging import has_flagged
-
+def _choose_next(run: Run, *, has_flagged: bool) -> str:
     if any(seed.test_auc_labeled is not None for seed in run.metrics.seeds):
         metrics = run.metrics
         if metrics.strategy == "base":
@@ -109,4 +109,4 @@ def _choose_next(run: Run) -> str:
     if all(seed.identification_recall is None for seed in run.metrics.seeds):
         # no false positives are known
         return f"dart eval {run.name} --split valid"
-    return f"dart analyze {'precision-recall' if has_flagged(run) else 'memorization'} {run.name}"
+    return f"dart analyze {'precision-recall' if has_flagged else 'memorization'} {run.name}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import polars as pl
 
 from dartcli import catalog, settings
@@ -9,24 +12,40 @@ from dartcli.denoising import RampStrategy
 from dartcli.experiments.run import Run
 
 
-def has_flagged(run: Run) -> bool:
-    """Return whether a finished run flagged something in an epoch of a seed."""
-    return any(run.history(seed)["flagged"].sum() for seed in run.seeds)
+@dataclass(frozen=True)
+class Flagging:
+    """What the strategy of a run flagged."""
+
+    has_flagged: bool
+    """Something was flagged in an epoch of a seed."""
+    warning: str | None
+    """A sentence if a schedule flagged nothing until the reported epoch, else None."""
+
+
+def examine_flagging(run: Run) -> Flagging:
+    """Return what the strategy of a finished run flagged; reads each history once."""
+    flagged = {seed: run.history(seed).select("epoch", "flagged") for seed in run.seeds}
+    has_flagged = any(table["flagged"].sum() for table in flagged.values())
+    return Flagging(has_flagged, _explain_unflagged(run, flagged))
 
 
 def explain_unflagged(run: Run) -> str | None:
-    """Return a sentence if the schedule of a finished run flagged nothing up to what it reports.
+    """Return the warning of :func:`examine_flagging`."""
+    return examine_flagging(run).warning
 
-    None for a strategy without a schedule: it may reweight rows without flagging any.
+
+def _explain_unflagged(run: Run, flagged: Mapping[int, pl.DataFrame]) -> str | None:
+    """Return the warning; None for a strategy without a schedule.
+
+    Such a strategy may reweight rows without flagging any.
     """
     name = run.metrics.strategy
     if not issubclass(catalog.load("strategies", name), RampStrategy):
         return None
-    reported = {seed.seed: seed.reported_epoch for seed in run.metrics.seeds}
     epochs = {
-        seed: epoch
-        for seed, epoch in reported.items()
-        if not run.history(seed).filter(pl.col("epoch") <= epoch)["flagged"].sum()
+        seed.seed: seed.reported_epoch
+        for seed in run.metrics.seeds
+        if not flagged[seed.seed].filter(pl.col("epoch") <= seed.reported_epoch)["flagged"].sum()
     }
     if not epochs:
         return None

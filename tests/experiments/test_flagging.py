@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dartcli.cli import app
-from dartcli.experiments.flagging import explain_unflagged, has_flagged
+from dartcli.experiments.flagging import examine_flagging, explain_unflagged
 from dartcli.experiments.run import Run
 from dartcli.experiments.train import train_run
 from dartcli.reporting.build import write_report
@@ -37,7 +37,7 @@ def test_a_schedule_that_flags_nothing_names_the_remedy(
     home: Path, options: dict[str, Any], advice: str
 ) -> None:
     run = train(**options)
-    assert not has_flagged(run)
+    assert not examine_flagging(run).has_flagged
     found = explain_unflagged(run)
     assert found is not None
     assert found.startswith("dart flagged no interactions up to the reported epoch of seeds 0-1")
@@ -50,7 +50,7 @@ def test_flagging_after_the_reported_epoch_does_not_count(home: Path, strategy: 
     run = train(strategy, 0.1, t_i="1ep", t_m=1, tau_m=1.0)
     late = {seed.seed for seed in run.metrics.seeds if seed.reported_epoch == 1}
     assert late
-    assert has_flagged(run)
+    assert examine_flagging(run).has_flagged
     found = explain_unflagged(run)
     assert (found is not None) == bool(late)
     for seed in late:
