@@ -44,6 +44,7 @@ from dartcli.training.trainer import SeedTraining
 
 Random = np.random.Generator
 POOLS: Final = ("random", "heavy users", "popular items", "extreme ratings", "2% of the users")
+LISTS: Final = "test_ndcg_at_20"
 KEPT: Final = (
     "detector_log_loss",
     "detector_prior_log_loss",
@@ -51,7 +52,7 @@ KEPT: Final = (
     "detector_precision",
     "detector_calibration_error",
     "test_auc",
-    "test_ndcg_at_20",
+    LISTS,
 )
 
 
@@ -250,7 +251,7 @@ def tabulate(
     corrected = holm([pair.p if pair.p is not None else 1.0 for pair in pairs.values()])
     rows = []
     for (name, pair), p in zip(pairs.items(), corrected, strict=True):
-        lists = [row[KEPT[6]] - base[seed][KEPT[6]] for seed, row in found[name].items()]
+        lists = [row[LISTS] - base[seed][LISTS] for seed, row in found[name].items()]
         told = sum(row["detector_auc"] is not None for row in found[name].values())
         rows.append(
             (

@@ -37,8 +37,6 @@ SCORES: Final = {
     "rarest_items_active_users": "rare and active",
 }
 TABLE_SHARES: Final = (0.01, 0.04, 0.1, 0.25, 0.5)
-HEADS: Final = ("run", "ranked by", "AUC", *(f"top {share:.0%}" for share in TABLE_SHARES))
-"""Columns of a table of scores."""
 
 Ranked = dict[str, Any]
 """How one score ranks the training positives of one seed, as :func:`measure` returns it."""

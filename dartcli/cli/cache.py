@@ -55,7 +55,7 @@ def prune(
     _quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Remove prepared data, and leftovers of killed processes.
+    """Remove prepared data and leftovers of killed processes.
 
     They are created again when they are needed. Downloads, runs, sweeps, studies, and
     reports are kept.

@@ -281,7 +281,9 @@ def check_sweeps() -> Iterator[Finding]:
             yield Finding("sweep", name, "corrupt", get_cause(error), remedy)
             continue
         again = "Run the same `dart sweep` again to repeat them."
-        yield _check_rows("sweep", sweep, f"{len(sweep.finished())} of {total} trained", again)
+        yield _find_corrupt("sweep", sweep, again) or Finding(
+            "sweep", name, "ok", f"{len(sweep.finished())} of {total} trained"
+        )
 
 
 def check_studies() -> Iterator[Finding]:
@@ -294,18 +296,17 @@ def check_studies() -> Iterator[Finding]:
             remedy = f"Remove {study.folder} and run the same `dart tune` again."
             yield Finding("study", study.name, "corrupt", get_cause(error), remedy)
             continue
-        rows = sum(1 for _ in (study.folder / ROWS).glob("*.json"))
-        again = "Remove them with `dart doctor --repair`; `dart tune` repeats what it needs."
-        yield _check_rows("study", study, f"{rows} trained", again)
+        again = "Run the same `dart tune` again; it repeats those that it still needs."
+        rows = _count(list((study.folder / ROWS).glob("*.json")), "training")
+        yield _find_corrupt("study", study, again) or Finding("study", study.name, "ok", rows)
 
 
-def _check_rows(
-    part: Literal["sweep", "study"], sweep: Sweep, message: str, remedy: str
-) -> Finding:
+def _find_corrupt(part: Literal["sweep", "study"], sweep: Sweep, remedy: str) -> Finding | None:
+    """Return what to do about rows that cannot be read; None if all can be."""
     rows = sorted((sweep.folder / ROWS).glob("*.json"))
     corrupt = [path for path in rows if sweep.row(path.stem) is None]
     if not corrupt:
-        return Finding(part, sweep.name, "ok", message)
+        return None
     message = f"{len(corrupt)} of {len(rows)} trainings cannot be read"
     repair = partial(_remove_all, corrupt, f"removed. {remedy.rstrip('.')}")
     return Finding(part, sweep.name, "corrupt", message, remedy, repair)
