@@ -145,9 +145,10 @@ def run_study(
         workers = jobs or default_jobs(document.settings["device"])
         search = _Search(study, plan, progress)
         search.run(workers)
-        best = search.plan_training(search.find_best().values, plan.seeds[0], "best")
-        write_document(study.folder / BEST, best.configuration.settings.model_dump(mode="json"))
-        result = search.confirm(workers)
+        best = search.find_best()
+        planned = search.plan_training(best.values, plan.seeds[0], "best")
+        write_document(study.folder / BEST, planned.configuration.settings.model_dump(mode="json"))
+        result = search.confirm(best, workers)
         write_document(study.folder / RESULT, result.model_dump(mode="json"))
         return result, study.trials()
 
@@ -208,7 +209,8 @@ class _Search:
                 continue
             missing = self._list_missing(planned)
             self.open[trial.number] = planned
-            self._end(trial.number)
+            if not missing:
+                self._end(trial.number)
             for one in missing:
                 # the seeds before may have failed
                 if trial.number in self.open:
@@ -271,9 +273,9 @@ class _Search:
             )
         return max(scored, key=lambda trial: trial.score or 0.0)
 
-    def confirm(self, count: int) -> StudyResult:
+    def confirm(self, best: Trial, count: int) -> StudyResult:
         """Train the best setting and the defaults with fresh seeds; return the result."""
-        trials, best = self.study.trials(), self.find_best()
+        trials = self.study.trials()
         scored = [trial for trial in trials if trial.score is not None]
         pairs, luck = {}, None
         if best.number and self.plan.confirm:
