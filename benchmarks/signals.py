@@ -99,8 +99,8 @@ def train_base(dataset: str, model: str, seed: int, kept: Tensor | None = None) 
     return Base(components, total / epochs)
 
 
-def predict_out_of_fold(dataset: str, model: str, seed: int, table: Interactions) -> Interactions:
-    """Return the positives of ``table`` and as many sampled pairs, with logits as their labels."""
+def predict_out_of_fold(dataset: str, model: str, seed: int, table: Interactions) -> Tensor:
+    """Return the logits of the P positives of ``table`` and of as many sampled pairs, [2, P]."""
     row = torch.nonzero(table.label > 0)[:, 0]
     random = torch.Generator().manual_seed(seed)
     fold = torch.randperm(len(row), generator=random) % FOLDS
@@ -116,7 +116,7 @@ def predict_out_of_fold(dataset: str, model: str, seed: int, table: Interactions
             part = fields[mine]
             nothing = torch.zeros(len(part))
             logit[kind, mine] = score(fitted, Interactions(part, nothing, nothing))
-    return Interactions(torch.cat([table.fields[row], drawn]), logit.flatten(), table.kind[row])
+    return logit
 
 
 def measure_seed(dataset: str, model: str, seed: int, number: int) -> Found:
@@ -125,12 +125,11 @@ def measure_seed(dataset: str, model: str, seed: int, number: int) -> Found:
     components = base.components
     table = components.recorded_train
     left_out = predict_out_of_fold(dataset, model, seed, table)
-    of_fold = left_out.label[: len(left_out.kind)]
     evidence = collect_evidence(components.models[0], components)
     variants = {
         "loss": evidence,
         "mean loss": replace(evidence, logit=base.mean_logit),
-        "out-of-fold loss": replace(evidence, logit=of_fold),
+        "out-of-fold loss": replace(evidence, logit=left_out[0]),
     }
     scores = {name: found.loss for name, found in variants.items()}
     for name in catalog.names("signals"):
@@ -147,7 +146,7 @@ def measure_seed(dataset: str, model: str, seed: int, number: int) -> Found:
     hidden[rows] = False
     result = {name: measure(value[hidden], false[hidden]) for name, value in scores.items()}
     if importlib.util.find_spec("cleanlab"):
-        result["cleanlab"] = run_cleanlab(left_out.label, evidence, hidden, false)
+        result["cleanlab"] = run_cleanlab(left_out.flatten(), evidence, hidden, false)
     return result
 
 

@@ -116,9 +116,11 @@ def _sentence(comparison: Comparison, one: dict[str, Any]) -> str:
         judged = f"{paired.mean:+.4f} on one shared seed, which cannot rule out chance"
     else:
         judged = f"difference {paired.mean:+.4f}, {confidence_interval(paired.t_interval)}"
+    unequal = any(point["seeds"] != best["seeds"] for point in known)
+    caution = " The values have different seeds, so their means do too." if unequal else ""
     return (
         f"{name}: the mean test AUC is lowest at {worst['value']:g} ({worst['mean']:.4f}) and "
-        f"highest at {best['value']:g} ({best['mean']:.4f}; {judged})."
+        f"highest at {best['value']:g} ({best['mean']:.4f}; {judged}).{caution}"
     )
 
 

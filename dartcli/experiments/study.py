@@ -139,8 +139,12 @@ def claim_study(name: str, document: StudyDocument) -> Path:
             f"study {name} was started with Optuna {stored.optuna}, and {document.optuna} is "
             "installed. The next trials may differ from those of an uninterrupted search."
         )
+    # a study may go on on another device
+    old, new = (
+        {**vars(one), "settings": {**one.settings, "device": None}} for one in (stored, document)
+    )
     for key in ("settings", "space", "seeds", "sampler", "storage"):
-        if getattr(stored, key) != getattr(document, key):
+        if old[key] != new[key]:
             raise UsageError(
                 f"study {name} in {folder.parent} has other values of `{key}`. Choose another "
                 "`--name`."

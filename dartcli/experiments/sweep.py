@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -291,6 +291,24 @@ def claim_trainings(folder: Path, protocol: str) -> Sweep:
 
 def _folder(name: str) -> Path:
     return Path(name) if "/" in name else sweeps_directory() / name
+
+
+def check_tuning(
+    sweep: Sweep, cells: Iterable[tuple[str, str]], tuned: Container[tuple[str, str]]
+) -> None:
+    """Raise UsageError if some trainings of a dataset and model would be tuned, and others not.
+
+    ``cells`` are to be added to ``sweep``; those in ``tuned`` with a tuned baseline.
+    """
+    document = sweep.document
+    chosen = {(one.dataset, one.model) for one in document.tuned}
+    for cell in sorted({(entry.dataset, entry.model) for entry in document.entries} & {*cells}):
+        if (cell in chosen) != (cell in tuned):
+            option = "--tune-base" if cell in chosen else "--no-tune-base"
+            raise UsageError(
+                f"the trainings of sweep {sweep.name} on {cell[0]} with {cell[1]} were made with "
+                f"`{option}`. Use it for all of them, or choose another `--name`."
+            )
 
 
 def check_same_data(sweep: Sweep, rows: Iterable[Row]) -> None:

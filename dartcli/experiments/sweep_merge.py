@@ -11,6 +11,7 @@ from dartcli.experiments.sweep import (
     ROWS,
     Sweep,
     check_same_data,
+    check_tuning,
     claim_sweep,
     find_sweep,
 )
@@ -31,11 +32,15 @@ def parse_shard(text: str) -> tuple[int, int]:
 def merge_sweeps(name: str, folders: Iterable[Path]) -> Sweep:
     """Add to the sweep ``name`` what it lacks of the sweeps in ``folders``, and return it.
 
-    Raises UsageError if one is no sweep or has another protocol, RunError if they contradict.
+    Raises UsageError if one is no sweep, has another protocol, or was tuned unlike the others, and
+    RunError if they contradict.
     """
     parts = [find_sweep(str(folder.resolve())) for folder in folders]
     for part in parts:
-        merged = claim_sweep(name, part.document.protocol)
+        document = part.document
+        merged = claim_sweep(name, document.protocol)
+        cells = {(one.dataset, one.model) for one in document.entries}
+        check_tuning(merged, cells, {(one.dataset, one.model) for one in document.tuned})
         keys = sorted(path.stem for path in (part.folder / ROWS).glob("*.json"))
         rows = {key: row for key in keys if (row := part.row(key)) is not None}
         before = {key: row for key in rows if (row := merged.row(key)) is not None}
@@ -51,5 +56,5 @@ def merge_sweeps(name: str, folders: Iterable[Path]) -> Sweep:
                 )
             if key not in before:
                 merged.write(row)
-        merged.extend(part.document.entries, part.document.tuned)
+        merged.extend(document.entries, document.tuned)
     return merged

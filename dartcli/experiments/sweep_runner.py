@@ -20,7 +20,15 @@ from typing import Final
 from dartcli._version import __version__
 from dartcli.errors import DartError, TrainingError, UsageError
 from dartcli.experiments.configure import configure, load_prepared, log_warnings
-from dartcli.experiments.sweep import Row, Sweep, SweepEntry, Tuned, claim_sweep, find_sweep
+from dartcli.experiments.sweep import (
+    Row,
+    Sweep,
+    SweepEntry,
+    Tuned,
+    check_tuning,
+    claim_sweep,
+    find_sweep,
+)
 from dartcli.experiments.sweep_plan import Plan, PlannedTraining, is_of_arm, plan_trainings
 from dartcli.settings import Settings
 from dartcli.storage.system import available_cores
@@ -105,7 +113,8 @@ def run_sweep(
         tune = False
     planned = plan_trainings(plan)
     sweep = claim_sweep(name, plan.protocol)
-    _check_tuning(sweep, planned, tune=tune)
+    cells = {(one.entry.dataset, one.entry.model) for one in planned}
+    check_tuning(sweep, cells, cells if tune else ())
     _prepare_datasets(planned)
     workers = jobs or default_jobs(plan.device)
     tuned = _tune_base(plan, sweep, workers, progress) if tune else []
@@ -116,20 +125,6 @@ def run_sweep(
     sweep.extend([training.entry for training in planned], tuned)
     run_trainings(planned[shard[0] - 1 :: shard[1]], sweep, workers, "trainings", progress)
     return sweep
-
-
-def _check_tuning(sweep: Sweep, planned: Sequence[PlannedTraining], *, tune: bool) -> None:
-    """Raise UsageError if some trainings of a dataset and model would be tuned, and others not."""
-    document = sweep.document
-    tuned = {(one.dataset, one.model) for one in document.tuned}
-    before = {(entry.dataset, entry.model) for entry in document.entries}
-    for cell in {(one.entry.dataset, one.entry.model) for one in planned} & before:
-        if (cell in tuned) != tune:
-            option = "--no-tune-base" if tune else "--tune-base"
-            raise UsageError(
-                f"the trainings of sweep {sweep.name} on {cell[0]} with {cell[1]} were made with "
-                f"`{option}`. Use it again, or choose another `--name`."
-            )
 
 
 def default_jobs(device: str) -> int:

@@ -88,6 +88,8 @@ def _parse_dimension(text: str, tree: Mapping[str, Any], configuration: Configur
         choices = tuple(parse_value(part.strip()) for part in values.split(","))
         for value in choices:
             resolve(tree, build_tree(key, value))
+            if choices.count(value) > 1:
+                raise UsageError(f"`--space` has {key}={value} more than once. Give it once.")
         return Dimension(key=key, kind="choice", values=choices)
     if len(ends) != 2 or any(isinstance(end, bool | str | list | dict | None) for end in ends):
         raise invalid

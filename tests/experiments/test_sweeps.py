@@ -24,6 +24,7 @@ from dartcli.experiments import sweep_plan
 from dartcli.experiments.comparison import Comparison
 from dartcli.experiments.run_index import find_run
 from dartcli.experiments.sweep import Sweep, claim_sweep, find_sweep, settings_key
+from dartcli.experiments.sweep_merge import merge_sweeps
 from dartcli.experiments.sweep_plan import PRESETS, Plan, plan_trainings
 from dartcli.experiments.sweep_runner import SweepProgress, run_sweep
 from dartcli.experiments.train import train_run
@@ -275,6 +276,8 @@ def test_under_strict_the_base_is_tuned_on_validation_and_all_have_its_setting(
     run_sweep(plan(arms=("base",), seeds=(0,)), "plain", jobs=1)
     with pytest.raises(UsageError, match="made with `--no-tune-base`"):
         run_sweep(plan(tune_base=None), "plain", jobs=1)
+    with pytest.raises(UsageError, match=r"sweep plain on synthetic .* `--no-tune-base`"):
+        merge_sweeps("plain", [find_sweep("trial").folder])
     assert len(find_sweep("plain").finished()) == 1
 
 
@@ -585,6 +588,13 @@ def test_sensitivity_follows_one_option_with_the_others_fixed(home: Path) -> Non
                 )
             )
     assert {path.name for path in report.files} >= {"sensitivity.png", "sensitivity.svg"}
+    assert not any("different seeds" in sentence for sentence in report.sentences)
+    point = curves["tau_m"]["points"][0]
+    gone = next(one for one in found.document.entries if one.arm == point["method"])
+    (found.folder / "rows" / f"{gone.key}.json").unlink()
+    again = run_analysis("sensitivity", [found])
+    (sentence,) = (one for one in again.sentences if "tau_m of" in one)
+    assert sentence.endswith("The values have different seeds, so their means do too.")
 
 
 def test_sensitivity_says_what_it_needs(home: Path) -> None:

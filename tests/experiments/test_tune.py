@@ -97,6 +97,7 @@ def test_a_dimension_is_a_setting_and_its_values(text: str, key: str, kind: str)
         (("q=0:1",), "'q'"),
         (("strategy.q=0:1",), r"strategy\.q"),
         (("r=0:1", "strategy.r=0:1"), r"strategy\.r"),
+        (("r=0.5,1,0.50",), r"strategy\.r=0\.5 more than once"),
     ],
 )
 def test_an_invalid_space_is_refused(texts: tuple[str, ...], named: str) -> None:
@@ -210,6 +211,11 @@ def test_another_search_of_the_same_name_is_refused() -> None:
         run_trials("mine", "random", 1)
     with pytest.raises(UsageError, match="other values of `space`"):
         run_trials("mine", "tpe", 1, space=parse_space(["r=0:1"], TREE))
+    settings = document().settings
+    with pytest.raises(UsageError, match="other values of `settings`"):
+        run_trials("mine", "tpe", 1, settings={**settings, "protocol": "reference"})
+    # but it may go on on another device
+    assert len(run_trials("mine", "tpe", 2, settings={**settings, "device": "cuda"})) == 2
 
 
 def test_the_expected_maximum_is_that_of_tables_and_of_drawing() -> None:
