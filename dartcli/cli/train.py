@@ -109,7 +109,7 @@ def train(
         typer.Option(
             metavar="DURATION",
             help="Time from --t-i until the share reaches --tau-m, in iterations or epochs (3ep)."
-            + options.default("5000"),
+            + options.default("10ep; 5000 under reference"),
             rich_help_panel=STRATEGY,
         ),
     ] = None,
@@ -163,7 +163,7 @@ def train(
         int | None,
         typer.Option(
             metavar="N",
-            help="Maximum number of epochs." + options.default("set by the protocol"),
+            help="Maximum number of epochs." + options.default("200; 100 under reference"),
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -172,7 +172,7 @@ def train(
         typer.Option(
             metavar="N",
             help="Stop after N epochs without a better validation AUC."
-            + options.default("set by the protocol"),
+            + options.default("20; 2 under reference"),
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -196,7 +196,7 @@ def train(
         float | None,
         typer.Option(
             metavar="X",
-            help="L2 penalty on all parameters." + options.default("1e-6"),
+            help="L2 penalty on all parameters." + options.default("1e-5; 1e-6 under reference"),
             rich_help_panel=TRAINING,
         ),
     ] = None,

@@ -14,7 +14,8 @@ from typer.main import get_command
 from dartcli import catalog
 from dartcli.cli import app, tables
 from dartcli.cli.summary import print_run
-from dartcli.experiments.run_index import find_run
+from dartcli.experiments.configure import resolve
+from dartcli.experiments.run_index import find_run, flatten_settings
 
 COMMANDS = list(get_command(app).commands)  # type: ignore[attr-defined]
 
@@ -158,17 +159,23 @@ def test_list_and_analyze_show_every_component(kind: catalog.Kind, home: Path) -
     assert not home.exists()
 
 
-def test_help_states_the_defaults_of_the_thesis(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_states_the_defaults_of_both_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", succeed("train", "--help").stdout).split())
-    defaults = catalog.load("strategies", "dart").Options()
-    for flag, name in [
-        ("--r", "r"), ("--tau-m", "tau_m"), ("--t-i", "t_i"), ("--t-m", "t_m"),
-        ("--basis", "basis"),
-    ]:  # fmt: skip
-        stated = re.search(rf" {flag} [A-Z]+ .*?\[default: (\S+)\]", text)
+    strict, reference = (
+        flatten_settings(resolve({"protocol": name}).settings) for name in ("strict", "reference")
+    )
+    for key in [
+        *(f"strategy.{name}" for name in ("r", "tau_m", "t_i", "t_m", "basis")),
+        *(f"training.{name}" for name in ("epochs", "patience", "batch_size", "learning_rate")),
+        *("training.weight_decay", "training.optimizer", "training.ranking"),
+    ]:
+        flag = "--" + key.partition(".")[2].replace("_", "-")
+        pattern = rf" {flag} [A-Z]+ .*?\[default: (\S+?)(?:; (\S+) under reference)?\]"
+        stated = re.search(pattern, text)
         assert stated, flag
-        assert stated[1] == str(getattr(defaults, name)), flag
+        for shown, default in [(stated[1], strict[key]), (stated[2] or stated[1], reference[key])]:
+            assert type(default)(shown) == default, flag
 
 
 @pytest.mark.usefixtures("trained")
