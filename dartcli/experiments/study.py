@@ -21,6 +21,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ class StudyDocument(Options):
     optuna: str
     """Version of Optuna."""
     storage: str | None
-    """URL of the storage; None = the journal in the folder."""
+    """URL of the storage, on disk without its password; None = the journal in the folder."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,8 @@ def claim_study(name: str, document: StudyDocument) -> Path:
     UsageError
         If the name is invalid, or the study exists with other settings.
     """
+    url = document.storage and re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:***@", document.storage)
+    document = document.model_copy(update={"storage": url})
     folder = studies_directory() / check_name(name)
     if not (folder / DOCUMENT).is_file():
         claim_trainings(folder, document.settings["protocol"])

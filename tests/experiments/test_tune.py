@@ -205,6 +205,16 @@ def test_any_storage_of_optuna_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("home")
+def test_the_password_of_a_storage_is_not_written_down() -> None:
+    for password in ("secret", "changed"):
+        folder = claim_study("mine", document(storage=f"mysql://me:{password}@host:3306/trials"))
+    stored = json.loads((folder / "study.json").read_text())
+    assert stored["storage"] == "mysql://me:***@host:3306/trials"
+    with pytest.raises(UsageError, match="other values of `storage`"):
+        claim_study("mine", document(storage="mysql://me:secret@elsewhere/trials"))
+
+
+@pytest.mark.usefixtures("home")
 def test_another_search_of_the_same_name_is_refused() -> None:
     run_trials("mine", "tpe", 1)
     with pytest.raises(UsageError, match="other values of `sampler`"):
