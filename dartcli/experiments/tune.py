@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import Field
+
 from dartcli.errors import TrainingError, UsageError
 from dartcli.experiments.configure import load_prepared, log_warnings, resolve
 from dartcli.experiments.run_index import check_name
@@ -69,6 +71,8 @@ class StudyResult(Options):
     """Objective and ``test_auc`` -> best minus defaults on the fresh seeds; empty without any."""
     luck: float | None = None
     """By how much the best of so many trials would exceed the defaults if all were equally good."""
+    ends: dict[str, str] = Field(default_factory=dict)
+    """Setting -> ``lower`` or ``upper``, if the best value is at that end of its range."""
 
 
 @dataclass(frozen=True)
@@ -295,6 +299,11 @@ class _Search:
             default_score=trials[0].score,
             confirmed=pairs,
             luck=luck,
+            ends={
+                key: end
+                for key, value in best.values.items()
+                if (end := self.study.space[key].find_end(value))
+            },
         )
 
     def _compare_with_defaults(self, best: Trial, count: int) -> dict[str, PairedDifference]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,6 +50,16 @@ class Dimension(Options):
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         return self.low <= value <= self.high
+
+    def find_end(self, value: float) -> str | None:
+        """Return ``lower`` or ``upper`` if ``value`` is within 5% of that end of a range."""
+        if self.kind == "choice":
+            return None
+        low, high, here = (
+            math.log(one) if self.log else one for one in (self.low, self.high, value)
+        )
+        place = (here - low) / (high - low)
+        return "lower" if place <= 0.05 else "upper" if place >= 0.95 else None
 
 
 def parse_space(texts: Iterable[str], tree: Mapping[str, Any]) -> tuple[Dimension, ...]:

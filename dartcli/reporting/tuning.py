@@ -27,6 +27,8 @@ def phrase_study(found: StudyResult) -> Iterator[str]:
     gain = None if found.default_score is None else found.score - found.default_score
     above = "" if gain is None else f", {signed(gain)} above the defaults"
     yield f"Trial {found.best} of {found.trials} is the best ({chosen}): {found.score:.4f}{above}."
+    for key, end in found.ends.items():
+        yield f"The best value of {key} is at the {end} end of its range."
     if found.luck is not None:
         yield (
             f"If all {found.trials} settings were as good as the defaults, the best would look "

@@ -359,6 +359,29 @@ def test_the_sentences_say_whether_the_gain_survives_and_what_luck_gives(
     assert "None of 50 trials was better" in " ".join(phrase_study(result(best=0)))
 
 
+@pytest.mark.parametrize(
+    ("text", "value", "end"),
+    [
+        ("r=0:1", 0.04, "lower"),
+        ("r=0:1", 0.06, None),
+        ("r=0:1", 0.97, "upper"),
+        ("tau_m=log:0.005:0.5", 0.00507, "lower"),
+        ("tau_m=log:0.005:0.5", 0.02, None),
+        ("tau_m=log:0.005:0.5", 0.45, "upper"),
+        ("t_i=log:1:10000", 1, "lower"),
+        ("tau_m=0.005,0.01,0.02", 0.005, None),
+    ],
+)
+def test_a_best_value_at_the_end_of_its_range_is_named(
+    text: str, value: float, end: str | None
+) -> None:
+    (dimension,) = parse_space((text,), TREE)
+    assert dimension.find_end(value) == end
+    said = " ".join(phrase_study(result(ends={"strategy.r": end} if end else {})))
+    sentence = f"The best value of strategy.r is at the {end} end of its range."
+    assert (sentence in said) == (end is not None)
+
+
 def test_the_command_prints_trials_and_sentences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
