@@ -26,7 +26,13 @@ from dartcli.reporting.figures import (
     share_limits,
     wrap,
 )
-from dartcli.reporting.phrases import confidence_interval, join_words, name_metric, signed
+from dartcli.reporting.phrases import (
+    METRIC_HEADS,
+    confidence_interval,
+    join_words,
+    name_metric,
+    signed,
+)
 from dartcli.reporting.table import Marked, Table
 from dartcli.reporting.verdict import list_caveats
 
@@ -40,6 +46,8 @@ DETECTION: Final = {
     "detector_calibration_error": "calibration error",
 }
 """Metric of the detector -> its name."""
+GROUPS: Final = ("test_auc_tail_items", "test_auc_inactive_users", "test_ndcg_at_20")
+"""Metrics that a higher AUC may cost."""
 PER_ROW: Final = 3
 """Panels in a row."""
 
@@ -69,6 +77,11 @@ def examine(subjects: Sequence[Run | Sweep]) -> AnalysisResult:
             *(
                 tabulate_differences(comparison, where, found, with_seeds=False)
                 for where, found in ordered.items()
+            ),
+            *(
+                _tabulate_groups(comparison, where, found)
+                for where, found in ordered.items()
+                if found
             ),
             _tabulate_detector(cells),
         ),
@@ -144,6 +157,27 @@ def _describe(cell: dict[str, Any]) -> Iterator[str]:
     share = most["gap_closed"]
     gap = "" if share is None else f", {share:.0%} of what all labels would give (`clean`)"
     yield f"{place}, {most['method']}: {cell['metric']} {amount}{gap}."
+
+
+def _tabulate_groups(
+    comparison: Comparison, where: Where, differences: Sequence[Difference]
+) -> Table:
+    """Return the differences on tail items, for inactive users, and in lists of 20."""
+
+    def write(label: str, metric: str) -> str | None:
+        pair = comparison.pair(where, label, metric)
+        if pair is None:
+            return None
+        ends = pair.t_interval
+        return f"{1e4 * pair.mean:+.1f}" + (f" ± {1e4 * (ends[1] - pair.mean):.1f}" if ends else "")
+
+    labels = [one.contender.label for one in differences]
+    return Table(
+        title=f"{' '.join(where)}: AUC on tail items and for inactive users, and lists, minus base "
+        "in units of 1e-4, paired by seed, ± half of the 95% CI (not corrected)",
+        columns=("method", *(METRIC_HEADS[metric] for metric in GROUPS)),
+        rows=tuple((label, *(write(label, metric) for metric in GROUPS)) for label in labels),
+    )
 
 
 def _tabulate_detector(cells: Sequence[dict[str, Any]]) -> Table:

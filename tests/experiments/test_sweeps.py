@@ -553,7 +553,18 @@ def test_the_label_curve_has_gain_and_detection_by_number_of_labels(home: Path) 
     )
     assert len(result.sentences) == 2
     assert "trusted (400): test AUC" in result.sentences[1]
-    gains, detector = result.tables
+    gains, groups, detector = result.tables
+    rows = {(entry.arm, entry.seed): row.metrics for entry, row in found.finished()}
+    for label, _, inactive, lists in groups.rows:
+        for shown, metric in ((inactive, "test_auc_inactive_users"), (lists, "test_ndcg_at_20")):
+            differences = [
+                1e4 * (getattr(rows[label, seed], metric) - getattr(rows["base", seed], metric))
+                for seed in range(3)
+            ]
+            low, high = stats.t.interval(
+                0.95, 2, statistics.fmean(differences), stats.sem(differences)
+            )
+            assert shown == f"{(low + high) / 2:+.1f} ± {(high - low) / 2:.1f}"
     assert [row[2] for row in detector.rows] == [20, 400]
     assert [row[0] for row in gains.rows] == [
         *("clean", "trusted (all)", "trusted (20)", "trusted (400)")
