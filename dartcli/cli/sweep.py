@@ -26,11 +26,11 @@ def sweep(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Prepared sweep: table2 and sensitivity (Fig. 7) of the thesis, label-curve, or "
-            "table2-search, which searches 135 settings of dart on the first seed and confirms one "
-            "on the others.",
+            help="Prepared sweep: table2 and sensitivity (Fig. 7) of the thesis, label-curve, "
+            "teaching, adaptive, or table2-search, which searches 135 settings of dart on the "
+            "first seed and confirms one on the others.",
             autocompletion=completion.complete_choice(
-                "table2", "sensitivity", "label-curve", "table2-search"
+                "table2", "sensitivity", "label-curve", "teaching", "adaptive", "table2-search"
             ),
         ),
     ] = None,
@@ -254,10 +254,14 @@ def _print_dry_run(plan: Plan, name: str, *, is_search: bool, json: bool) -> Non
         console.document({**document, "stages": stages})
     else:
         rows = f" in {stages:,} stages" if stages > len(planned) else ""
-        rest = "confirmation of the chosen settings" if is_search else "tuning of the baseline"
+        cells = {(one.entry.dataset, one.entry.model) for one in planned}
+        rest = ""
+        if is_search:
+            rest = ", not counting the confirmation of the chosen settings"
+        elif plan.tunes_base and cells - decays.keys():
+            rest = ", not counting the tuning of the baseline"
         console.print_line(
-            f"{name}: {len(planned):,} trainings{rows}, {missing:,} of them missing, not counting "
-            f"the {rest}"
+            f"{name}: {len(planned):,} trainings{rows}, {missing:,} of them missing{rest}"
         )
 
 

@@ -98,6 +98,33 @@ PRESETS: Final[Mapping[str, Preset]] = {
             *(f"trusted trusted={number}" for number in (50, 200, 500, 2000)),
         ),
     ),
+    "teaching": Preset(
+        datasets=("movielens-100k", "jester-4", "adressa"),
+        models=("fm", "deepfm"),
+        arms=(
+            *("base", "clean"),
+            *(
+                f"dart rank_by={rank_by}{teaching}"
+                for rank_by in ("loss", "relative-loss")
+                for teaching in (
+                    "",
+                    *(
+                        f" teaching.mode={mode} teaching.order={order}"
+                        for mode in ("serial", "parallel")
+                        for order in (1, 2, 3)
+                    ),
+                )
+            ),
+        ),
+    ),
+    "adaptive": Preset(
+        datasets=("movielens-100k", "jester-4", "adressa"),
+        models=("fm",),
+        arms=(
+            *("base", "clean", "dart r=auto tau_m=auto", "dart r=auto", "dart tau_m=auto"),
+            *(f"dart r={r} tau_m={tau_m}" for tau_m in (0.005, 0.02, 0.1) for r in (0, 0.5, 1)),
+        ),
+    ),
     "table2-search": Preset(
         datasets=("movielens-100k", "adressa", "book-crossing", "jester"),
         models=("fm", "deepfm"),
@@ -133,6 +160,13 @@ class Plan:
     """Where to train."""
     split_seed: int | None = None
     """Seed of the split of all trainings; None = that of each. Labels show it."""
+
+    @property
+    def tunes_base(self) -> bool:
+        """Whether the weight decay of ``base`` is chosen first."""
+        if "training.weight_decay" in self.grid:
+            return False
+        return self.protocol == "strict" if self.tune_base is None else self.tune_base
 
 
 @dataclass(frozen=True)

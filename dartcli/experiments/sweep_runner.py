@@ -103,21 +103,18 @@ def run_sweep(
     """
     if not (plan.datasets and plan.models and plan.arms and plan.seeds):
         raise UsageError("a sweep needs at least one dataset, model, strategy, and seed.")
-    tune = plan.protocol == "strict" if plan.tune_base is None else plan.tune_base
-    if "training.weight_decay" in plan.grid:
-        if plan.tune_base:
-            raise UsageError(
-                "`--tune-base` chooses training.weight_decay. Remove it from `--set`, or use "
-                "`--no-tune-base`."
-            )
-        tune = False
+    if plan.tune_base and not plan.tunes_base:
+        raise UsageError(
+            "`--tune-base` chooses training.weight_decay. Remove it from `--set`, or use "
+            "`--no-tune-base`."
+        )
     planned = plan_trainings(plan)
     sweep = claim_sweep(name, plan.protocol)
     cells = {(one.entry.dataset, one.entry.model) for one in planned}
-    check_tuning(sweep, cells, cells if tune else ())
+    check_tuning(sweep, cells, cells if plan.tunes_base else ())
     _prepare_datasets(planned)
     workers = jobs or default_jobs(plan.device)
-    tuned = _tune_base(plan, sweep, workers, progress) if tune else []
+    tuned = _tune_base(plan, sweep, workers, progress) if plan.tunes_base else []
     if tuned:
         planned = plan_trainings(
             plan, {(one.dataset, one.model): one.weight_decay for one in tuned}

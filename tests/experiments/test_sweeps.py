@@ -270,6 +270,8 @@ def test_under_strict_the_base_is_tuned_on_validation_and_all_have_its_setting(
     assert [entry.seed for entry, _ in found.finished()] == [0, 0, 4, 4]
     counted = dart("sweep", "--seeds", "0,4", "--name", "trial", *FLAGS, "--dry-run", "--json")
     assert json.loads(counted.stdout)["missing"] == 0
+    counted = dart("sweep", "--seeds", "0,4", "--name", "trial", *FLAGS, "--dry-run")
+    assert counted.stdout == "trial: 4 trainings, 0 of them missing\n"
     # what is not tuned must not stand beside what is
     with pytest.raises(UsageError, match="made with `--tune-base`"):
         run_sweep(plan(arms=("lcd",)), "trial", jobs=1)
@@ -471,7 +473,9 @@ def test_the_command_counts_runs_and_resumes(home: Path) -> None:
     idle = ["--set", "strategy.t_m=10000000"]
     words = ["sweep", "--datasets", "synthetic", "--seeds", "0", "--no-tune-base", *FLAGS, *idle]
     rehearsed = dart(*words, "--dry-run")
-    assert "2 trainings, 2 of them missing" in " ".join(rehearsed.stdout.split())
+    assert rehearsed.stdout == "sweep-strict: 2 trainings, 2 of them missing\n"
+    words_to_tune = [word for word in words if word != "--no-tune-base"]
+    assert "not counting the tuning" in " ".join(dart(*words_to_tune, "--dry-run").stdout.split())
     assert not home.exists()
     done = dart(*words, "--jobs", "1", "--json")
     assert done.exit_code == 0, done.stderr
@@ -502,6 +506,8 @@ def test_a_preset_is_a_plan(home: Path, preset: str) -> None:
         "table2": 4 * 2 * 12,
         "sensitivity": 1 + 4 + 4 + 4 + 5 - 3,
         "label-curve": 3 * 2 * (6 + 4),
+        "teaching": 3 * 2 * (2 + 2 * 7),
+        "adaptive": 3 * (2 + 3 + 9),
         "table2-search": 4 * 2 * 136,
     }
     assert len(found) == expected[preset]
