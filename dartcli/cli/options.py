@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dartcli import catalog
 from dartcli.cli import completion, console
 
 CHECKPOINTS = "Checkpoints"
@@ -63,6 +64,28 @@ Output = Annotated[
 RunSeed = Annotated[
     int | None,
     typer.Option("--seed", metavar="SEED", help="Seed of the run." + default("its first")),
+]
+Strategy = Annotated[
+    str | None,
+    typer.Option(
+        "--strategy",
+        "-s",
+        metavar="NAME",
+        help="Strategy against false positives, such as base (none), clean (perfect labels), "
+        "dart, dart-disc, or dart-rel; see `dart list strategies`." + default("dart"),
+        autocompletion=completion.complete_component("strategies"),
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help=f"Recommender: {', '.join(catalog.files('models'))}; see `dart list models`."
+        + default("fm"),
+        autocompletion=completion.complete_component("models"),
+    ),
 ]
 Protocol = Annotated[
     str | None,

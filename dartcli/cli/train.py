@@ -38,28 +38,8 @@ def train(
             autocompletion=completion.complete_dataset,
         ),
     ] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option(
-            "--strategy",
-            "-s",
-            metavar="NAME",
-            help="Strategy against false positives, such as base (none), clean (perfect labels), "
-            "dart, dart-disc, or dart-rel; see `dart list strategies`." + options.default("dart"),
-            autocompletion=completion.complete_component("strategies"),
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            help=f"Recommender: {', '.join(catalog.files('models'))}; see `dart list models`."
-            + options.default("fm"),
-            autocompletion=completion.complete_component("models"),
-        ),
-    ] = None,
+    strategy: options.Strategy = None,
+    model: options.Model = None,
     protocol: options.Protocol = None,
     run_name: Annotated[
         str | None,

@@ -42,26 +42,8 @@ def tune(
             rich_help_panel=SEARCH,
         ),
     ] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option(
-            "--strategy",
-            "-s",
-            metavar="NAME",
-            help="Strategy." + options.default("dart"),
-            autocompletion=completion.complete_component("strategies"),
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            help="Recommender." + options.default("fm"),
-            autocompletion=completion.complete_component("models"),
-        ),
-    ] = None,
+    strategy: options.Strategy = None,
+    model: options.Model = None,
     protocol: options.Protocol = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML or JSON file with settings.")
