@@ -11,7 +11,7 @@ from dartcli.experiments.search import Searched, read_searches
 from dartcli.experiments.sweep import Sweep
 from dartcli.metrics.statistics import compare_paired
 from dartcli.reporting.analysis import Analysis, AnalysisResult
-from dartcli.reporting.phrases import confidence_interval, count, interval_cell, signed
+from dartcli.reporting.phrases import count, interval_cell
 from dartcli.reporting.table import Table, difference_cell
 
 METRIC = "test_auc"
@@ -74,32 +74,38 @@ def _values(results: Any) -> dict[Any, float]:
 
 
 def _sentence(one: dict[str, Any]) -> str:
-    fresh = (
-        f"{signed(one['fresh_gain'])} on {count(len(one['fresh_seeds']), 'other seed')}"
-        if one["fresh_gain"] is not None
-        else "not confirmed yet"
-    )
+    fresh = "not confirmed yet"
+    if one["fresh_gain"] is not None:
+        seeds = count(len(one["fresh_seeds"]), "other seed")
+        fresh = f"{_scaled(one['fresh_gain'])} on {seeds}"
     if one["fresh_interval"]:
-        fresh += f" ({confidence_interval(one['fresh_interval'])})"
+        fresh += f" (95% CI {interval_cell(one['fresh_interval'])})"
+    alone = ""
+    if one["null_best_minus_median"] is not None:
+        alone = (
+            f" The best of {count(one['null_trainings'], 'training')} of base alone is "
+            f"{_scaled(one['null_best_minus_median'])} above their median."
+        )
     return (
-        f"{one['dataset']} {one['model']}: the best of {one['settings']} settings by test AUC is "
-        f"{signed(one['best_by_test_gain'])} above base on one split, the one chosen by validation "
-        f"{signed(one['chosen_gain'])} there and {fresh}; the best of {one['null_trainings']} "
-        f"trainings of base alone is {signed(one['null_best_minus_median'] or 0.0)} above their "
-        "median."
+        f"{one['dataset']} {one['model']}, test AUC minus base in units of 1e-4: the best of "
+        f"{count(one['settings'], 'setting')} {_scaled(one['best_by_test_gain'])} on one split; "
+        f"the one chosen by validation {_scaled(one['chosen_gain'])} there and {fresh}.{alone}"
     )
+
+
+def _scaled(value: float | None) -> str:
+    return "unknown" if value is None else f"{round(1e4 * value, 1) + 0.0:+.1f}"
 
 
 def _table(cells: Sequence[dict[str, Any]]) -> Table:
     return Table(
         title="Gain in test AUC over base in units of 1e-4: the best setting by test, the one "
-        "chosen by validation, and that one on other seeds. Null: best minus median of as many "
+        "chosen by validation, and that one on n fresh seeds. Null: best minus median of as many "
         "trainings of base, which differ in the seed only",
-        columns=("data", "base", "best", "chosen", "confirmed", "95% CI", "seeds", "null"),
+        columns=("data", "best", "chosen", "fresh", "95% CI", "n", "null"),
         rows=tuple(
             (
                 f"{one['dataset']} {one['model']}",
-                one["base"],
                 difference_cell(one["best_by_test_gain"]),
                 difference_cell(one["chosen_gain"]),
                 difference_cell(one["fresh_gain"]),

@@ -62,7 +62,8 @@ def test_a_search_is_confirmed_on_other_seeds(home: Path) -> None:
         chosen: [4, 5],
     }
     auc = {(entry.arm, entry.seed): row.metrics.test_auc or 0 for entry, row in rows}
-    (cell,) = run_analysis("search", found).numbers["cells"]
+    result = run_analysis("search", found)
+    (cell,) = result.numbers["cells"]
     base = auc["base", 3]
     assert cell["best_by_test_gain"] == max(auc[label, 3] for label in valid) - base
     assert cell["median_gain"] == statistics.median(auc[label, 3] for label in valid) - base
@@ -71,6 +72,14 @@ def test_a_search_is_confirmed_on_other_seeds(home: Path) -> None:
     assert cell["fresh_gain"] == pytest.approx(statistics.fmean(gains), abs=1e-12)
     trained = [row.metrics.test_auc or 0 for row in null.values()]
     assert cell["null_best_minus_median"] == max(trained) - statistics.median(trained)
+    (sentence,) = result.sentences
+    shown = [f"{round(1e4 * value, 1) + 0.0:+.1f}" for value in (
+        cell["best_by_test_gain"], cell["chosen_gain"], cell["fresh_gain"],
+        cell["null_best_minus_median"],
+    )]  # fmt: skip
+    assert f"the best of 3 settings {shown[0]} on one split" in sentence
+    assert f"validation {shown[1]} there and {shown[2]} on 2 other seeds (95% CI [" in sentence
+    assert sentence.endswith(f"best of 3 trainings of base alone is {shown[3]} above their median.")
     # nothing is trained twice
     before = {path: path.stat().st_mtime_ns for path in found.folder.glob("rows/*")}
     again = run_search(plan(), "trial", jobs=1)
