@@ -110,7 +110,7 @@ def test_the_command_searches_and_counts_beforehand(
     assert "table2-search-reference: 7 trainings, 7 of them missing" in planned.stdout
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.stderr
-    assert "confirmed" in done.stdout
+    assert "fresh" in done.stdout
     assert len(find_sweep("table2-search-reference").finished()) == 7 + 4
 
 
