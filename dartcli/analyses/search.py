@@ -13,6 +13,7 @@ from dartcli.metrics.statistics import compare_paired
 from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.phrases import count, interval_cell
 from dartcli.reporting.table import Table, difference_cell
+from dartcli.reporting.verdict import list_missing
 
 METRIC = "test_auc"
 
@@ -29,10 +30,11 @@ def examine(subjects: Sequence[Sweep]) -> AnalysisResult:
         raise RunError(
             "no search is far enough to be examined. Run `dart sweep --preset table2-search`."
         )
+    missing = sum(len(sweep.document.entries) - len(sweep.finished()) for sweep in subjects)
     return AnalysisResult(
         name="search",
         title="How much of a searched gain is the choice of the best",
-        sentences=tuple(map(_sentence, cells)),
+        sentences=(*map(_sentence, cells), *list_missing(missing)),
         tables=(_table(cells),),
         numbers={"metric": METRIC, "cells": cells},
     )
@@ -100,8 +102,8 @@ def _scaled(value: float | None) -> str:
 def _table(cells: Sequence[dict[str, Any]]) -> Table:
     return Table(
         title="Gain in test AUC over base in units of 1e-4: the best setting by test, the one "
-        "chosen by validation, and that one on n fresh seeds. Null: best minus median of as many "
-        "trainings of base, which differ in the seed only",
+        "chosen by validation, and that one on n fresh seeds. Null: best minus median of "
+        "trainings of base that differ in the seed only, as many if none is missing",
         columns=("data", "best", "chosen", "fresh", "95% CI", "n", "null"),
         rows=tuple(
             (

@@ -139,10 +139,15 @@ def list_caveats(comparison: Comparison) -> Iterator[str]:
             "between them."
         )
     yield from list_interrupted(comparison.runs)
-    if comparison.missing:
+    yield from list_missing(comparison.missing)
+
+
+def list_missing(number: int) -> Iterator[str]:
+    """Yield that ``number`` trainings of a sweep are missing, if there are any."""
+    if number:
         yield (
-            f"Missing from the sweep: {count(comparison.missing, 'training')}. Run the same "
-            "`dart sweep` command again."
+            f"Missing from the sweep: {count(number, 'training')}. Run the same `dart sweep` "
+            "command again."
         )
 
 

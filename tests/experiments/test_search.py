@@ -80,6 +80,12 @@ def test_a_search_is_confirmed_on_other_seeds(home: Path) -> None:
     assert f"the best of 3 settings {shown[0]} on one split" in sentence
     assert f"validation {shown[1]} there and {shown[2]} on 2 other seeds (95% CI [" in sentence
     assert sentence.endswith(f"best of 3 trainings of base alone is {shown[3]} above their median.")
+    # what is missing is said
+    gone = found.folder / "rows" / f"{rows[-1][0].key}.json"
+    kept = gone.read_bytes()
+    gone.unlink()
+    assert "Missing from the sweep: 1 training." in run_analysis("search", found).sentences[-1]
+    gone.write_bytes(kept)
     # nothing is trained twice
     before = {path: path.stat().st_mtime_ns for path in found.folder.glob("rows/*")}
     again = run_search(plan(), "trial", jobs=1)
