@@ -31,6 +31,7 @@ from dartcli.reporting.phrases import (
     confidence_interval,
     join_words,
     name_metric,
+    scaled,
     signed,
 )
 from dartcli.reporting.table import Marked, Table
@@ -169,7 +170,7 @@ def _tabulate_groups(
         if pair is None:
             return None
         ends = pair.t_interval
-        return f"{1e4 * pair.mean:+.1f}" + (f" ± {1e4 * (ends[1] - pair.mean):.1f}" if ends else "")
+        return scaled(pair.mean) + (f" ± {1e4 * (ends[1] - pair.mean):.1f}" if ends else "")
 
     labels = [one.contender.label for one in differences]
     return Table(

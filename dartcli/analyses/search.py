@@ -11,7 +11,7 @@ from dartcli.experiments.search import Searched, read_searches
 from dartcli.experiments.sweep import Sweep
 from dartcli.metrics.statistics import compare_paired
 from dartcli.reporting.analysis import Analysis, AnalysisResult
-from dartcli.reporting.phrases import count, interval_cell
+from dartcli.reporting.phrases import count, interval_cell, scaled
 from dartcli.reporting.table import Table, difference_cell
 from dartcli.reporting.verdict import list_missing
 
@@ -76,34 +76,31 @@ def _values(results: Any) -> dict[Any, float]:
 
 
 def _sentence(one: dict[str, Any]) -> str:
-    fresh = "not confirmed yet"
+    there = "unknown" if one["chosen_gain"] is None else scaled(one["chosen_gain"])
+    fresh = "is not confirmed yet"
     if one["fresh_gain"] is not None:
         seeds = count(len(one["fresh_seeds"]), "other seed")
-        fresh = f"{_scaled(one['fresh_gain'])} on {seeds}"
+        fresh = f"{scaled(one['fresh_gain'])} on {seeds}"
     if one["fresh_interval"]:
         fresh += f" (95% CI {interval_cell(one['fresh_interval'])})"
     alone = ""
     if one["null_best_minus_median"] is not None:
         alone = (
             f" The best of {count(one['null_trainings'], 'training')} of base alone is "
-            f"{_scaled(one['null_best_minus_median'])} above their median."
+            f"{scaled(one['null_best_minus_median'])} above their median."
         )
     return (
         f"{one['dataset']} {one['model']}, test AUC minus base in units of 1e-4: the best of "
-        f"{count(one['settings'], 'setting')} {_scaled(one['best_by_test_gain'])} on one split; "
-        f"the one chosen by validation {_scaled(one['chosen_gain'])} there and {fresh}.{alone}"
+        f"{count(one['settings'], 'setting')} is {scaled(one['best_by_test_gain'])} on one split; "
+        f"the one chosen by validation is {there} there and {fresh}.{alone}"
     )
-
-
-def _scaled(value: float | None) -> str:
-    return "unknown" if value is None else f"{round(1e4 * value, 1) + 0.0:+.1f}"
 
 
 def _table(cells: Sequence[dict[str, Any]]) -> Table:
     return Table(
         title="Gain in test AUC over base in units of 1e-4: the best setting by test, the one "
-        "chosen by validation, and that one on n fresh seeds. Null: best minus median of "
-        "trainings of base that differ in the seed only, as many if none is missing",
+        "chosen by validation, and that one on n fresh seeds. Null: best minus median of as "
+        "many trainings of base that differ in the seed only (fewer while some are missing)",
         columns=("data", "best", "chosen", "fresh", "95% CI", "n", "null"),
         rows=tuple(
             (

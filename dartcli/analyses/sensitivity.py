@@ -117,7 +117,7 @@ def _sentence(comparison: Comparison, one: dict[str, Any]) -> str:
     else:
         judged = f"difference {paired.mean:+.4f}, {confidence_interval(paired.t_interval)}"
     unequal = any(point["seeds"] != best["seeds"] for point in known)
-    caution = " The values have different seeds, so their means do too." if unequal else ""
+    caution = " These means are over different seeds." if unequal else ""
     return (
         f"{name}: the mean test AUC is lowest at {worst['value']:g} ({worst['mean']:.4f}) and "
         f"highest at {best['value']:g} ({best['mean']:.4f}; {judged}).{caution}"

@@ -256,9 +256,9 @@ def _print_dry_run(plan: Plan, name: str, *, is_search: bool, json: bool) -> Non
         rows = f" in {stages:,} stages" if stages > len(planned) else ""
         cells = {(one.entry.dataset, one.entry.model) for one in planned}
         rest = ""
-        if is_search:
+        if is_search and len(plan.seeds) > 1:
             rest = ", not counting the confirmation of the chosen settings"
-        elif plan.tunes_base and cells - decays.keys():
+        elif not is_search and plan.tunes_base and cells - decays.keys():
             rest = ", not counting the tuning of the baseline"
         console.print_line(
             f"{name}: {len(planned):,} trainings{rows}, {missing:,} of them missing{rest}"

@@ -129,7 +129,7 @@ def claim_study(name: str, document: StudyDocument) -> Path:
     UsageError
         If the name is invalid, or the study exists with other settings.
     """
-    url = document.storage and re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:***@", document.storage)
+    url = document.storage and re.sub(r"(://[^:/]*):[^@]*@", r"\1:***@", document.storage)
     document = document.model_copy(update={"storage": url})
     folder = studies_directory() / check_name(name)
     if not (folder / DOCUMENT).is_file():
@@ -142,7 +142,7 @@ def claim_study(name: str, document: StudyDocument) -> Path:
             f"study {name} was started with Optuna {stored.optuna}, and {document.optuna} is "
             "installed. The next trials may differ from those of an uninterrupted search."
         )
-    # a study may go on on another device
+    # the device may change
     old, new = (
         {**vars(one), "settings": {**one.settings, "device": None}} for one in (stored, document)
     )

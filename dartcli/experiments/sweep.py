@@ -296,9 +296,14 @@ def _folder(name: str) -> Path:
 def check_tuning(
     sweep: Sweep, cells: Iterable[tuple[str, str]], tuned: Container[tuple[str, str]]
 ) -> None:
-    """Raise UsageError if some trainings of a dataset and model would be tuned, and others not.
+    """Raise UsageError if only some trainings of a dataset and model would be tuned.
 
-    ``cells`` are to be added to ``sweep``; those in ``tuned`` with a tuned baseline.
+    Parameters
+    ----------
+    cells
+        Datasets and models whose trainings are to be added to ``sweep``.
+    tuned
+        Those of them whose weight decay was chosen, or will be.
     """
     document = sweep.document
     chosen = {(one.dataset, one.model) for one in document.tuned}

@@ -82,6 +82,11 @@ def confidence_interval(bounds: tuple[float, float]) -> str:
     return f"95% CI {bounds[0]:+.4f} to {bounds[1]:+.4f}"
 
 
+def scaled(value: float) -> str:
+    """Return a difference in units of 1e-4, such as ``+1.2``."""
+    return f"{round(1e4 * value, 1) + 0.0:+.1f}"
+
+
 def interval_cell(bounds: tuple[float, float] | None) -> str | None:
     """Return an interval in units of 1e-4 for a table, such as ``[-1.0, +2.0]``."""
     return None if bounds is None else f"[{1e4 * bounds[0]:+.1f}, {1e4 * bounds[1]:+.1f}]"

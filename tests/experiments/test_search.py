@@ -77,8 +77,8 @@ def test_a_search_is_confirmed_on_other_seeds(home: Path) -> None:
         cell["best_by_test_gain"], cell["chosen_gain"], cell["fresh_gain"],
         cell["null_best_minus_median"],
     )]  # fmt: skip
-    assert f"the best of 3 settings {shown[0]} on one split" in sentence
-    assert f"validation {shown[1]} there and {shown[2]} on 2 other seeds (95% CI [" in sentence
+    assert f"the best of 3 settings is {shown[0]} on one split" in sentence
+    assert f"validation is {shown[1]} there and {shown[2]} on 2 other seeds (95% CI [" in sentence
     assert sentence.endswith(f"best of 3 trainings of base alone is {shown[3]} above their median.")
     # what is missing is said
     gone = found.folder / "rows" / f"{rows[-1][0].key}.json"

@@ -611,7 +611,7 @@ def test_sensitivity_follows_one_option_with_the_others_fixed(home: Path) -> Non
     (found.folder / "rows" / f"{gone.key}.json").unlink()
     again = run_analysis("sensitivity", [found])
     (sentence,) = (one for one in again.sentences if "tau_m of" in one)
-    assert sentence.endswith("The values have different seeds, so their means do too.")
+    assert sentence.endswith("These means are over different seeds.")
 
 
 def test_sensitivity_says_what_it_needs(home: Path) -> None:

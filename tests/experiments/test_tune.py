@@ -206,7 +206,7 @@ def test_any_storage_of_optuna_works(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("home")
 def test_the_password_of_a_storage_is_not_written_down() -> None:
-    for password in ("secret", "changed"):
+    for password in ("secret", "changed", "with/slash:es"):
         folder = claim_study("mine", document(storage=f"mysql://me:{password}@host:3306/trials"))
     stored = json.loads((folder / "study.json").read_text())
     assert stored["storage"] == "mysql://me:***@host:3306/trials"
@@ -224,7 +224,7 @@ def test_another_search_of_the_same_name_is_refused() -> None:
     settings = document().settings
     with pytest.raises(UsageError, match="other values of `settings`"):
         run_trials("mine", "tpe", 1, settings={**settings, "protocol": "reference"})
-    # but it may go on on another device
+    # but the device may change
     assert len(run_trials("mine", "tpe", 2, settings={**settings, "device": "cuda"})) == 2
 
 
