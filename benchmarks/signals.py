@@ -161,7 +161,8 @@ def learn_from_unlabeled(evidence: Evidence, rows: Tensor, false: Tensor) -> Ten
     features = table.describe(everything, np.arange(len(rows)))
     chosen = np.zeros(len(everything))
     chosen[rows[~false].numpy()] = 1
-    return torch.from_numpy(1 - _detector._Guarded(features, chosen).predict(features))
+    model = _detector._Guarded(features, chosen, _detector.STRENGTHS[0])
+    return torch.from_numpy(1 - model.predict(features))
 
 
 def measure(value: Tensor, false: Tensor) -> tuple[float, float]:

@@ -38,6 +38,10 @@ def draw_false(found: Evidence, seed: int = 0) -> torch.Tensor:
     return torch.rand(ROWS, generator=generator) < chance
 
 
+def draw_noise(seed: int) -> torch.Tensor:
+    return torch.rand(ROWS, generator=torch.Generator().manual_seed(seed)) < 0.4
+
+
 def draw_rows(number: int, seed: int = 0) -> torch.Tensor:
     return (
         torch.randperm(ROWS, generator=torch.Generator().manual_seed(seed))[:number].sort().values
@@ -148,12 +152,29 @@ def test_labels_without_a_pattern_do_not_beat_their_prior() -> None:
     found = make_evidence()
     wins = 0
     for seed in range(20):
-        generator = torch.Generator().manual_seed(seed)
-        false = torch.rand(ROWS, generator=generator) < 0.4
+        false = draw_noise(seed)
         detection = found_by(found, draw_rows(200, seed), false)
         wins += detection.is_informative
         assert abs(detection.log_loss - detection.prior_log_loss) < 0.05
     assert wins <= 5
+
+
+def test_the_weaker_penalty_needs_a_clear_pattern() -> None:
+    found = make_evidence()
+    for seed in range(5):
+        rows = draw_rows(400, seed)
+        clear, none = draw_false(found, seed), draw_noise(seed)
+        tables = (
+            _detector._Table(found, rows.numpy(), false[rows].double().numpy())
+            for false in (clear, none)
+        )
+        assert [_detector._choose_strength(table)[0] for table in tables] == [0.1, 0.01]
+        chance = (3 * found.item_factors[found.item, 0]).sigmoid().numpy()
+        probability = found_by(found, rows, clear).probability.numpy()
+        others = np.delete(np.arange(ROWS), rows)
+        # in every fifth of the probabilities, the mean of the true chances is close
+        for part in np.array_split(others[probability[others].argsort()], 5):
+            assert probability[part].mean() == pytest.approx(chance[part].mean(), abs=0.1)
 
 
 def test_the_labels_of_other_rows_are_not_read() -> None:
