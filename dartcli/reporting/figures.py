@@ -70,8 +70,11 @@ def new_figure(
         for unused in axes[panels:] if panels else ():
             unused.remove()
         yield figure, axes[:panels]
-        # drawing measures text, which needs the style
-        figure.draw_without_rendering()
+        # the layout measures text, which needs the style; once is enough
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(figure)
+        figure.set_layout_engine("none")
 
 
 @contextmanager
