@@ -6,9 +6,9 @@
     python -m benchmarks.results table-2    run the commands of a part, and rewrite its tables
     python -m benchmarks.results all        every part; days of computing on a small machine
 
-A table in a page stands between ``<!-- dart ... -->``, the command that prints it, and
-``<!-- end -->``; the commands that make its data are the ``sh`` blocks of the page. Sweeps and
-trainings that are finished are not repeated, so an interrupted part resumes.
+A table in a page stands between ``<!-- dart ... -->`` or ``<!-- python -m ... -->``, the command
+that prints it, and ``<!-- end -->``; the commands that make its data are the ``sh`` blocks of the
+page. What is finished is not repeated, so an interrupted part resumes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from dartcli.storage import paths
 PAGES = Path(__file__).parent.parent / "docs/results"
 BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```$", re.DOTALL | re.MULTILINE)
 TABLE = re.compile(
-    r"^<!-- (?P<command>dart .*?) -->\n(?P<table>.*?)^<!-- end -->$", re.DOTALL | re.MULTILINE
+    r"^<!-- (?P<command>(?:dart|python -m) .*?) -->\n(?P<table>.*?)^<!-- end -->$",
+    re.DOTALL | re.MULTILINE,
 )
 
 
@@ -40,38 +41,39 @@ def read_commands(page: str) -> list[list[str]]:
     """Return the ``dart`` commands in the ``sh`` blocks of a page that make its data."""
     lines = "".join(block["commands"] for block in BLOCK.finditer(page))
     found = [shlex.split(line) for line in lines.replace("\\\n", " ").splitlines() if line]
-    return [words[1:] for words in found if words[0] == "dart" and words[1] in {"train", "sweep"}]
+    return [words for words in found if words[0] == "dart" and words[1] in {"train", "sweep"}]
 
 
 def is_finished(words: list[str]) -> bool:
     """Return whether a command is a training whose run exists; sweeps know what they lack."""
-    return words[0] == "train" and is_run(paths.runs() / words[words.index("--name") + 1])
+    return words[1] == "train" and is_run(paths.runs() / words[words.index("--name") + 1])
 
 
 def rewrite_tables(page: str, run: Callable[[list[str]], str]) -> str:
     """Return ``page`` with every table replaced by what ``run`` returns for its command."""
 
     def replace(found: re.Match[str]) -> str:
-        table = run(shlex.split(found["command"])[1:]).strip()
+        table = run(shlex.split(found["command"])).strip()
         return f"<!-- {found['command']} -->\n\n{table}\n\n<!-- end -->"
 
     return TABLE.sub(replace, page)
 
 
-def run_dart(words: list[str]) -> str:
-    """Run ``dart`` and return what it prints; its messages go to the terminal.
+def run_command(words: list[str]) -> str:
+    """Run ``dart`` or ``python``, and return what it prints; its messages go to the terminal.
 
     Raises
     ------
     DartError
         If it fails.
     """
-    console.note(f"dart {shlex.join(words)}")
+    console.note(shlex.join(words))
+    more = ["-m", "dartcli", *words[1:]] if words[0] == "dart" else words[1:]
     done = subprocess.run(  # noqa: S603 - this program, with the words of a page of this repository
-        [sys.executable, "-m", "dartcli", *words], stdout=subprocess.PIPE, text=True, check=False
+        [sys.executable, *more], stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode:
-        raise DartError(f"`dart {shlex.join(words)}` failed. See its output above.")
+        raise DartError(f"`{shlex.join(words)}` failed. See its output above.")
     return done.stdout
 
 
@@ -92,8 +94,8 @@ def main(
         page = pages[part].read_text()
         for words in read_commands(page):
             if not is_finished(words):
-                run_dart(words)
-        pages[part].write_text(rewrite_tables(page, run_dart))
+                run_command(words)
+        pages[part].write_text(rewrite_tables(page, run_command))
         console.note(f"{pages[part]} holds the tables of {paths.home()}")
 
 

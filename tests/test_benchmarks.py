@@ -134,14 +134,18 @@ dart analyze compare one
 an old table
 <!-- end -->
 
+<!-- python -m benchmarks.labels synthetic -->
+an old table
+<!-- end -->
+
 Text.
 """
 
 
 def test_a_page_of_results_is_made_again_from_its_own_commands() -> None:
     assert results.read_commands(PAGE) == [
-        ["sweep", "--preset", "table2", "--seeds", "0-9"],
-        ["train", "synthetic", "--name", "one"],
+        ["dart", "sweep", "--preset", "table2", "--seeds", "0-9"],
+        ["dart", "train", "synthetic", "--name", "one"],
     ]
     asked: list[list[str]] = []
 
@@ -150,7 +154,10 @@ def test_a_page_of_results_is_made_again_from_its_own_commands() -> None:
         return "| a new table |\n"
 
     made = results.rewrite_tables(PAGE, run)
-    assert asked == [["analyze", "compare", "one", "--format", "markdown"]]
+    assert asked == [
+        ["dart", "analyze", "compare", "one", "--format", "markdown"],
+        ["python", "-m", "benchmarks.labels", "synthetic"],
+    ]
     assert "an old table" not in made
     assert "-->\n\n| a new table |\n\n<!-- end -->\n\nText.\n" in made
     # the same output changes nothing more
