@@ -9,14 +9,15 @@ The signals of the catalog are computed from the reported weights of plain train
 all epochs; the out-of-fold loss, by a model that was trained without the interaction; and what
 cleanlab's ``find_label_issues`` makes of out-of-fold probabilities, if it is installed. The
 detector is fitted with each kind of loss, and, as learning from positive and unlabeled examples
-would, only to tell the granted true positives from all other rows. The last lines are a Markdown
-table.
+would, only to tell the granted true positives from all other rows. Results are kept by seed under
+``DART_HOME``. The last lines are a Markdown table.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
@@ -37,6 +38,8 @@ from dartcli.experiments.configure import load_prepared, resolve
 from dartcli.reporting.formats import format_markdown
 from dartcli.reporting.table import Table
 from dartcli.signals import _detector
+from dartcli.storage import paths
+from dartcli.storage.atomic import write_json
 from dartcli.training import device as devices
 from dartcli.training import trainer
 from dartcli.training.components import Components, build_components
@@ -46,7 +49,7 @@ from dartcli.training.stages import TOP_SHARE, collect_evidence
 from dartcli.training.trainer import SeedTraining
 
 FOLDS: Final = 5
-Found = dict[str, tuple[float, float]]
+Found = dict[str, tuple[float | None, float]]
 """Signal -> AUC, and precision at the top."""
 
 
@@ -144,7 +147,7 @@ def measure_seed(dataset: str, model: str, seed: int, number: int) -> Found:
     scores["PU learning"] = learn_from_unlabeled(evidence, rows, false[rows])
     hidden = torch.ones(len(evidence.row), dtype=torch.bool)
     hidden[rows] = False
-    result = {name: measure(value[hidden], false[hidden]) for name, value in scores.items()}
+    result: Found = {name: measure(value[hidden], false[hidden]) for name, value in scores.items()}
     if importlib.util.find_spec("cleanlab"):
         result["cleanlab"] = run_cleanlab(left_out.flatten(), evidence, hidden, false)
     return result
@@ -172,8 +175,8 @@ def measure(value: Tensor, false: Tensor) -> tuple[float, float]:
 
 def run_cleanlab(
     logit: Tensor, evidence: Evidence, hidden: Tensor, false: Tensor
-) -> tuple[float, float]:
-    """Return NaN and the precision of what ``find_label_issues`` flags among the positives."""
+) -> tuple[None, float]:
+    """Return no AUC, and the precision of what ``find_label_issues`` flags among the positives."""
     from cleanlab.filter import find_label_issues
 
     positives = len(evidence.row)
@@ -182,7 +185,7 @@ def run_cleanlab(
     flagged = find_label_issues(label, np.stack([1 - probability, probability], axis=1))
     chosen = torch.from_numpy(np.asarray(flagged[:positives])) & hidden
     console.note(f"cleanlab flags {int(chosen.sum()):,} of {positives:,} positives")
-    return float("nan"), float(false[chosen].double().mean())
+    return None, float(false[chosen].double().mean())
 
 
 def main(
@@ -192,17 +195,23 @@ def main(
     number: Annotated[int, typer.Option(help="Trusted labels of the detectors.")] = 500,
 ) -> None:
     """Train base and its folds for each seed, and print how well each signal detects."""
-    found = []
+    folder = paths.home() / "experiments" / f"signals-{dataset}-{model}-{number}"
+    folder.mkdir(parents=True, exist_ok=True)
+    found: list[Found] = []
     for seed in settings.parse_seeds(seeds):
-        found.append(measure_seed(dataset, model, seed, number))
+        file = folder / f"{seed}.json"
+        if not file.is_file():
+            write_json(file, measure_seed(dataset, model, seed, number))
+        found.append(json.loads(file.read_text()))
         console.note(f"{dataset} {model}, seed {seed}: done")
     names = [name for name in max(found, key=len) if any(name in one for one in found)]
     rows = []
     for name in names:
         pairs = [one[name] for one in found if name in one]
-        auc, top = (float(value) for value in np.mean(pairs, axis=0))
+        aucs = [auc for auc, _ in pairs if auc is not None]
+        top = float(np.mean([top for _, top in pairs]))
         shown = f"{len(pairs)} of {len(found)}"
-        rows.append((name, None if np.isnan(auc) else auc, top, shown))
+        rows.append((name, float(np.mean(aucs)) if aucs else None, top, shown))
     console.print_line(
         format_markdown(
             Table(
