@@ -107,6 +107,8 @@ def _examine_seed(run: Run, seed: int) -> dict[str, Any]:
             "log_loss": detection.log_loss,
             "prior_log_loss": detection.prior_log_loss,
             "standard_error": detection.error,
+            "auc": detection.auc,
+            "auc_standard_error": detection.auc_error,
             "clipped": detection.clipped,
         },
     }

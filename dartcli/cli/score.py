@@ -77,6 +77,7 @@ def score(
                 "interactions": len(found.found.table),
                 "trusted": int(found.found.table["trusted"].sum()),
                 "has_probabilities": found.found.has_probabilities,
+                "auc": detection and detection.auc,
                 "log_loss": detection and detection.log_loss,
                 "prior_log_loss": detection and detection.prior_log_loss,
                 "top": found.table.head(SHOWN).to_dicts(),

@@ -55,15 +55,18 @@ class Scores:
                 f"the {labels:,} trusted labels are all alike, or of one user or one item, so "
                 f"there are no probabilities; rows are {by}."
             )
-        losses = f"log loss {detection.log_loss:.4f} against {detection.prior_log_loss:.4f}"
+        quality = (
+            f"AUC {detection.auc:.3f} and log loss {detection.log_loss:.4f}, against "
+            f"{detection.prior_log_loss:.4f} of their share, on users and items without labels"
+        )
         if not self.found.has_probabilities:
             return (
-                f"the {labels:,} trusted labels do not tell false positives from others ({losses} "
-                f"of their share), so there are no probabilities; rows are {by}."
+                f"the {labels:,} trusted labels do not tell false positives from others "
+                f"({quality}), so there are no probabilities; rows are {by}."
             )
         return (
-            f"probabilities come from {labels:,} trusted labels ({losses} of their share, on users "
-            "and items without labels) and hold for interactions like the labeled ones."
+            f"probabilities come from {labels:,} trusted labels ({quality}) and hold for "
+            "interactions like the labeled ones."
         )
 
 

@@ -30,7 +30,9 @@ STRENGTHS: Final = (0.01, 0.1)
 The weaker penalty only if it is better in cross-validation by ``CLEARLY``. Chosen by the lower log
 loss alone, it made training on real data worse with up to 500 labels, and no better with 2,000."""
 CLEARLY: Final = 2.0
-"""Standard errors of the paired difference in log loss."""
+"""Standard errors of a paired difference in log loss, or of an AUC above that of chance."""
+SIMILAR: Final = 1.25
+"""Times as many features outside of the range as by chance, in labels that look random."""
 FOLDS: Final = 5
 CHUNK: Final = 1 << 18
 """Rows whose features are in memory at once."""
@@ -53,13 +55,38 @@ class Detection:
     """Of the share of false positives in the other folds, for the same rows."""
     error: float
     """Standard error of the difference of the two."""
+    auc: float
+    """Of the probabilities of left-out rows, minus the prior; the mean is weighted likewise."""
+    auc_error: float
+    """Standard error of an AUC by chance."""
     clipped: float
     """Share of the features of unlabeled rows that were outside of the range."""
 
     @property
+    def clipped_by_chance(self) -> float:
+        """What ``clipped`` would be if the labeled rows were drawn at random."""
+        return 2 * (PERCENTILES[0] / 100 * (self.trusted - 1) + 1) / (self.trusted + 1)
+
+    @property
+    def looks_random(self) -> bool:
+        """Whether hardly more features are outside than by chance."""
+        return self.clipped <= SIMILAR * self.clipped_by_chance
+
+    @property
+    def support(self) -> float:
+        """How strong the evidence is that labels tell something; above 1, it is enough.
+
+        One standard error of the log loss, or, if the labels look as if drawn at random, two of the
+        AUC: it tells more from as few labels, but not whether other rows are like the labeled ones.
+        """
+        by_loss = (self.prior_log_loss - self.log_loss) / max(self.error, 1e-12)
+        by_rank = (self.auc - 0.5) / (CLEARLY * self.auc_error)
+        return max(by_loss, by_rank) if self.looks_random else by_loss
+
+    @property
     def is_informative(self) -> bool:
-        """Whether it predicts left-out labels better than the prior, by one standard error."""
-        return self.prior_log_loss - self.log_loss > self.error
+        """Whether the labels tell false positives from others."""
+        return self.support > 1
 
 
 def detect(found: Evidence, rows: Tensor, false: Tensor) -> Detection | None:
@@ -87,7 +114,7 @@ def detect(found: Evidence, rows: Tensor, false: Tensor) -> Detection | None:
         return None
     # sums in a matrix product depend on the number of threads in their last bits
     with threadpool_limits(1):
-        strength, fitted, prior = _choose_strength(table)
+        strength, validation = _choose_strength(table)
         everything = np.arange(len(table.rows))
         model = _Guarded(table.describe(table.rows, everything), table.false, strength)
         probability, clipped = np.empty(len(found.row), dtype=np.float32), 0.0
@@ -98,14 +125,16 @@ def detect(found: Evidence, rows: Tensor, false: Tensor) -> Detection | None:
             outside = (features < model.low) | (features > model.high)
             clipped += float(outside[~np.isin(part, table.rows)].mean(axis=1).sum())
     probability[table.rows] = table.false
-    gain = prior - fitted
+    wanted = len(table.rows) - table.false.sum()
     return Detection(
         probability=torch.from_numpy(probability),
         trusted=len(table.rows),
         prior=float(table.false.mean()),
-        log_loss=float(fitted.mean()),
-        prior_log_loss=float(prior.mean()),
-        error=_standard_error(gain),
+        log_loss=float(validation.of_fit.mean()),
+        prior_log_loss=float(validation.of_prior.mean()),
+        error=_standard_error(validation.of_prior - validation.of_fit),
+        auc=validation.auc,
+        auc_error=float(np.sqrt((len(table.rows) + 1) / (12 * wanted * table.false.sum()))),
         clipped=clipped / max(len(probability) - len(table.rows), 1),
     )
 
@@ -185,30 +214,44 @@ class _Guarded:
         return np.asarray(self.regression.predict_proba(self._standardize(features))[:, 1])
 
 
-def _choose_strength(table: _Table) -> tuple[float, Floats, Floats]:
-    """Return the strength to fit with, and the result of ``_cross_validate`` for it."""
+@dataclass(frozen=True)
+class _Validation:
+    """How labels are predicted by fits on other users and items."""
+
+    of_fit: Floats
+    """Float64[T], log loss of the fit."""
+    of_prior: Floats
+    """Float64[T], log loss of the share of false positives in the other folds."""
+    auc: float
+    """Of the probabilities minus that share."""
+
+
+def _choose_strength(table: _Table) -> tuple[float, _Validation]:
+    """Return the strength to fit with, and how well it predicts."""
     strong, weak = STRENGTHS
-    of_strong, prior = _cross_validate(table, strong)
-    of_weak, _ = _cross_validate(table, weak)
-    gain = of_strong - of_weak
+    by_strong, by_weak = _cross_validate(table, strong), _cross_validate(table, weak)
+    gain = by_strong.of_fit - by_weak.of_fit
     if gain.mean() > CLEARLY * _standard_error(gain):
-        return weak, of_weak, prior
-    return strong, of_strong, prior
+        return weak, by_weak
+    return strong, by_strong
 
 
-def _cross_validate(table: _Table, strength: float) -> tuple[Floats, Floats]:
-    """Return Float64[T], the loss of each label by a fit on other users and items, and the prior's.
+def _cross_validate(table: _Table, strength: float) -> _Validation:
+    """Predict each label by a fit on other users, and by one on other items.
 
-    Users and items are left out in turn. A row whose item has labels is like a label whose user is
-    left out, and any other like one whose item is; the losses are weighted accordingly.
+    A row whose item has labels is like a label whose user is left out, and any other like one whose
+    item is; the results of the two are weighted accordingly.
     """
+    from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import GroupKFold
 
     unlabeled = np.delete(table.sides[1][0], table.rows)
     known = float(np.isin(unlabeled, table.codes[1]).mean()) if len(unlabeled) else 1.0
     of_fit, of_prior = np.zeros((2, len(table.rows)))
+    auc = 0.0
     for code, weight in zip(table.codes, (known, 1 - known), strict=True):
         folds = GroupKFold(min(FOLDS, len(np.unique(code))))
+        above = np.zeros(len(table.rows))
         for kept, left in folds.split(code, groups=code):
             false = table.false[kept]
             prior = np.full(len(left), (false.sum() + 0.5) / (len(false) + 1))
@@ -216,9 +259,11 @@ def _cross_validate(table: _Table, strength: float) -> tuple[Floats, Floats]:
             if false.min() < false.max():
                 model = _Guarded(table.describe(table.rows[kept], kept), false, strength)
                 probability = model.predict(table.describe(table.rows[left], kept))
+            above[left] = probability - prior
             of_fit[left] += weight * _log_loss(probability, table.false[left])
             of_prior[left] += weight * _log_loss(prior, table.false[left])
-    return of_fit, of_prior
+        auc += weight * float(roc_auc_score(table.false, above))
+    return _Validation(of_fit, of_prior, auc)
 
 
 def _standard_error(values: Floats) -> float:

@@ -174,13 +174,22 @@ def report_detection(found: Identification) -> None:
     else:
         gain, width = detection.prior_log_loss - detection.log_loss, 1.96 * detection.error
         numbers = (
-            f"log loss {detection.log_loss:.4f} on users and items without labels, "
+            f"on users and items without labels, AUC {detection.auc:.3f} (by chance 0.5 ± "
+            f"{1.96 * detection.auc_error:.3f}) and log loss {detection.log_loss:.4f}, against "
             f"{detection.prior_log_loss:.4f} for their share of false positives (gain {gain:.4f}, "
             f"95% CI {gain - width:.4f} to {gain + width:.4f}; {labels:,} labels, "
             f"{detection.clipped:.1%} of the other rows' features outside of their range)"
         )
         if detection.is_informative:
             logger.info(f"detector: {numbers}")
+            if not detection.looks_random:
+                logger.warning(
+                    "the trusted interactions are unlike the others: "
+                    f"{detection.clipped:.1%} of the others' features are outside of their range, "
+                    f"and about {detection.clipped_by_chance:.1%} would be if they were drawn at "
+                    "random. The probabilities may be wrong for interactions unlike them. Label "
+                    "some at random with `dart label`."
+                )
         else:
             logger.warning(
                 f"the trusted labels do not tell false positives from others: {numbers}. This is "
@@ -189,9 +198,8 @@ def report_detection(found: Identification) -> None:
 
 
 def _suggest_labels(detection: Detection) -> str:
-    """Return how many labels would probably be informative, if their gain per label stays."""
-    gain = detection.prior_log_loss - detection.log_loss
-    if gain <= 0:
+    """Return how many labels would probably be informative, if what each tells stays."""
+    if detection.support <= 0:
         return f"How many labels would help cannot be estimated; try {2 * detection.trusted:,}."
-    needed = extrapolate_size(detection.trusted, detection.error, gain)
-    return f"If the gain stays as it is, about {max(needed, detection.trusted + 1):,.0f} would."
+    needed = extrapolate_size(detection.trusted, 1.0, detection.support)
+    return f"If others are like these, about {max(needed, detection.trusted + 1):,.0f} would."

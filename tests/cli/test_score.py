@@ -31,7 +31,7 @@ SCHEMA = {
     "type": "object",
     "additionalProperties": False,
     "required": ["run", "seed", "output", "rows", "interactions", "trusted", "has_probabilities",
-                 "log_loss", "prior_log_loss", "top"],
+                 "auc", "log_loss", "prior_log_loss", "top"],
     "properties": {
         "run": {"type": "string"},
         "seed": {"type": "integer"},
@@ -41,6 +41,7 @@ SCHEMA = {
         "trusted": {"type": "integer"},
         "has_probabilities": {"type": "boolean"},
         "log_loss": {"type": ["number", "null"]},
+        "auc": {"type": ["number", "null"]},
         "prior_log_loss": {"type": ["number", "null"]},
         "top": {"type": "array", "items": {"type": "object"}},
     },

@@ -1,10 +1,12 @@
 """Signals and the detector, against plain loops and data whose answer is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from dartcli import catalog
 from dartcli.denoising import Evidence
@@ -200,7 +202,38 @@ def test_rows_unlike_every_labeled_row_get_the_probability_at_the_edge() -> None
     )
     labeled = torch.nonzero(found.item_counts[found.item[rows]] >= found.item_counts.median())[:, 0]
     popular = found_by(found, rows[labeled], false)
-    assert popular.clipped > found_by(found, rows, false).clipped
+    random = found_by(found, rows, false)
+    assert popular.clipped > random.clipped
+    # values are those of users and items, so fewer are outside than of as many distinct ones
+    assert random.clipped <= random.clipped_by_chance
+    assert random.looks_random
+    of_few_users = found_by(found, torch.nonzero(found.user < 8)[:, 0], false)
+    assert not of_few_users.looks_random
+
+
+def test_the_share_outside_of_the_range_by_chance_is_that_of_uniform_draws() -> None:
+    drawn = np.random.default_rng(0).random((4000, 50))
+    low, high = np.percentile(drawn, _detector.PERCENTILES, axis=1)
+    detection = replace(found_by(make_evidence(), draw_rows(50), draw_noise(0)), trusted=50)
+    assert detection.clipped_by_chance == pytest.approx(float((low + 1 - high).mean()), rel=0.02)
+
+
+def test_ranking_is_evidence_only_of_labels_that_look_random() -> None:
+    found, rows = make_evidence(), draw_rows(400)
+    clear = found_by(found, rows, draw_false(found))
+    assert clear.auc > 0.7
+    labels = draw_false(found)[rows].numpy()
+    random = np.random.default_rng(0)
+    by_chance = [roc_auc_score(labels, random.random(len(labels))) for _ in range(1000)]
+    assert clear.auc_error == pytest.approx(np.std(by_chance), rel=0.1)
+    # half of a standard error of the log loss, and three of the AUC
+    loss = {"log_loss": 0.60, "prior_log_loss": 0.61, "error": 0.02}
+    weak = replace(clear, **loss, auc=0.59, auc_error=0.03, clipped=0.02)
+    assert weak.support == pytest.approx(1.5)
+    assert weak.is_informative
+    unlike = replace(weak, clipped=0.05)
+    assert unlike.support == pytest.approx(0.5)
+    assert not unlike.is_informative
 
 
 @pytest.mark.parametrize("case", ["all true", "all false", "one user", "one item", "one label"])

@@ -3,9 +3,9 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -18,13 +18,15 @@ import dartcli
 from dartcli.data.columns import LABEL, NOISY
 from dartcli.data.manifest import Prepared, SplitName
 from dartcli.data.tensors import FALSE_POSITIVE, to_interactions
+from dartcli.denoising import Evidence
 from dartcli.errors import StoppedError, UsageError
 from dartcli.experiments.configure import load_prepared, resolve
+from dartcli.signals._detector import Detection
 from dartcli.training.checkpoint import CheckpointWriter, Interval, load_latest
 from dartcli.training.components import build_model
 from dartcli.training.configuration import Configuration
 from dartcli.training.grants import draw_trusted
-from dartcli.training.stages import identify
+from dartcli.training.stages import Identification, identify, report_detection
 from dartcli.training.trainer import SeedTraining, Trained
 
 CPU = torch.device("cpu")
@@ -147,6 +149,23 @@ def test_labels_that_tell_nothing_lead_to_plain_training(
     assert same(trained.record().weights, base.record().weights)
     assert trained.identified == {}
     assert trained.metrics.detector_log_loss is not None
+
+
+def test_labels_of_active_users_are_said_to_be_unlike_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    detection = Detection(
+        probability=torch.zeros(9), trusted=500, prior=0.4, log_loss=0.60, prior_log_loss=0.64,
+        error=0.01, auc=0.65, auc_error=0.03, clipped=0.046,
+    )  # fmt: skip
+    for clipped, warned in ((0.046, True), (0.02, False)):
+        caplog.clear()
+        found = Identification(
+            cast("Evidence", None), torch.arange(500), replace(detection, clipped=clipped)
+        )
+        report_detection(found)
+        said = "4.6% of the others' features are outside of their range, and about 2.4% would be"
+        assert (said in caplog.text) == warned
 
 
 @pytest.mark.usefixtures("home")
