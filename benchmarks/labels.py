@@ -46,7 +46,7 @@ from dartcli.training.program import State
 from dartcli.training.trainer import SeedTraining
 
 Random = np.random.Generator
-POOLS: Final = ("random", "heavy users", "popular items", "extreme ratings", "2% of the users")
+POOLS: Final = ("random", "active users", "popular items", "extreme ratings", "2% of the users")
 LISTS: Final = "test_ndcg_at_20"
 KEPT: Final = (
     "detector_log_loss",
@@ -65,7 +65,7 @@ def choose_pool(components: Components, pool: str, random: Random) -> Tensor:
     rows = torch.nonzero(table.is_labeled)[:, 0]
     user, item = table.fields[rows, 0], table.fields[rows, 1]
     counts = components.counts
-    if pool == "heavy users":
+    if pool == "active users":
         of_row = counts.user_counts[user].float()
         return rows[of_row >= of_row.quantile(0.75)]
     if pool == "popular items":
@@ -170,6 +170,8 @@ def variants(number: int, seed: int) -> dict[str, AbstractContextManager[Any]]:
         "10% wrong": granting("random", 0.1),
         "20% wrong": granting("random", 0.2),
         **{f"only {pool}": granting(pool) for pool in POOLS[1:]},
+        # from here on with the labels of --trusted, which are another draw
+        "whole detector": plain,
         "without loss and logit": without("loss"),
         "without means of user and item": without("relative"),
         "without counts": without("count"),

@@ -56,8 +56,9 @@ class Scores:
                 f"there are no probabilities; rows are {by}."
             )
         quality = (
-            f"AUC {detection.auc:.3f} and log loss {detection.log_loss:.4f}, against "
-            f"{detection.prior_log_loss:.4f} of their share, on users and items without labels"
+            f"on users and items left out in turn, AUC {detection.auc:.3f} and log loss "
+            f"{detection.log_loss:.4f}, against {detection.prior_log_loss:.4f} for the share of "
+            "false positives"
         )
         if not self.found.has_probabilities:
             return (

@@ -27,12 +27,13 @@ PERCENTILES: Final = (1.0, 99.0)
 """Of the labeled rows; features are clipped to the range between."""
 STRENGTHS: Final = (0.01, 0.1)
 """Inverse strengths of the penalty: prior standard deviations of 0.1 and 0.32 of the coefficients.
-The weaker penalty only if it is better in cross-validation by ``CLEARLY``. Chosen by the lower log
-loss alone, it made training on real data worse with up to 500 labels, and no better with 2,000."""
+The weaker penalty is used only if it is better in cross-validation by ``CLEARLY``. Chosen by the
+lower log loss alone, it made training on real data worse with up to 500 labels, and no better with
+2,000."""
 CLEARLY: Final = 2.0
 """Standard errors of a paired difference in log loss, or of an AUC above that of chance."""
 SIMILAR: Final = 1.25
-"""Times as many features outside of the range as by chance, in labels that look random."""
+"""Labels look random if at most as many times the share by chance is outside of the range."""
 FOLDS: Final = 5
 CHUNK: Final = 1 << 18
 """Rows whose features are in memory at once."""
@@ -56,9 +57,9 @@ class Detection:
     error: float
     """Standard error of the difference of the two."""
     auc: float
-    """Of the probabilities of left-out rows, minus the prior; the mean is weighted likewise."""
+    """Of the probabilities of left-out rows, minus the prior of their fold; weighted likewise."""
     auc_error: float
-    """Standard error of an AUC by chance."""
+    """Standard error of an AUC by chance, as in a Mann-Whitney test."""
     clipped: float
     """Share of the features of unlabeled rows that were outside of the range."""
 
@@ -76,8 +77,8 @@ class Detection:
     def support(self) -> float:
         """How strong the evidence is that labels tell something; above 1, it is enough.
 
-        One standard error of the log loss, or, if the labels look as if drawn at random, two of the
-        AUC: it tells more from as few labels, but not whether other rows are like the labeled ones.
+        Enough is one standard error of the log loss, or, if the labels look random, two of the AUC.
+        The AUC needs fewer labels, but does not show that other rows are like the labeled ones.
         """
         by_loss = (self.prior_log_loss - self.log_loss) / max(self.error, 1e-12)
         by_rank = (self.auc - 0.5) / (CLEARLY * self.auc_error)

@@ -174,26 +174,25 @@ def report_detection(found: Identification) -> None:
     else:
         gain, width = detection.prior_log_loss - detection.log_loss, 1.96 * detection.error
         numbers = (
-            f"on users and items without labels, AUC {detection.auc:.3f} (by chance 0.5 ± "
+            f"on users and items left out in turn, AUC {detection.auc:.3f} (by chance 0.5 ± "
             f"{1.96 * detection.auc_error:.3f}) and log loss {detection.log_loss:.4f}, against "
-            f"{detection.prior_log_loss:.4f} for their share of false positives (gain {gain:.4f}, "
-            f"95% CI {gain - width:.4f} to {gain + width:.4f}; {labels:,} labels, "
-            f"{detection.clipped:.1%} of the other rows' features outside of their range)"
+            f"{detection.prior_log_loss:.4f} for the share of false positives (gain {gain:.4f}, "
+            f"95% CI {gain - width:.4f} to {gain + width:.4f}; {labels:,} labels)"
         )
         if detection.is_informative:
             logger.info(f"detector: {numbers}")
-            if not detection.looks_random:
-                logger.warning(
-                    "the trusted interactions are unlike the others: "
-                    f"{detection.clipped:.1%} of the others' features are outside of their range, "
-                    f"and about {detection.clipped_by_chance:.1%} would be if they were drawn at "
-                    "random. The probabilities may be wrong for interactions unlike them. Label "
-                    "some at random with `dart label`."
-                )
         else:
             logger.warning(
                 f"the trusted labels do not tell false positives from others: {numbers}. This is "
                 f"plain training, equal to `base`. {_suggest_labels(detection)}"
+            )
+        if not detection.looks_random:
+            logger.warning(
+                "the trusted interactions do not look like a random sample: "
+                f"{detection.clipped:.1%} of the features of the other interactions are outside "
+                f"their range, and about {detection.clipped_by_chance:.1%} are expected by chance. "
+                "What they tell may not hold for the others. Label some at random with `dart "
+                "label`."
             )
 
 
@@ -202,4 +201,4 @@ def _suggest_labels(detection: Detection) -> str:
     if detection.support <= 0:
         return f"How many labels would help cannot be estimated; try {2 * detection.trusted:,}."
     needed = extrapolate_size(detection.trusted, 1.0, detection.support)
-    return f"If others are like these, about {max(needed, detection.trusted + 1):,.0f} would."
+    return f"At this rate, about {max(needed, detection.trusted + 1):,.0f} labels would be enough."

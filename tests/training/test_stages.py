@@ -164,7 +164,10 @@ def test_labels_of_active_users_are_said_to_be_unlike_the_others(
             cast("Evidence", None), torch.arange(500), replace(detection, clipped=clipped)
         )
         report_detection(found)
-        said = "4.6% of the others' features are outside of their range, and about 2.4% would be"
+        said = (
+            "4.6% of the features of the other interactions are outside their range, and about "
+            "2.4% are expected by chance"
+        )
         assert (said in caplog.text) == warned
 
 
