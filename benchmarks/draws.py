@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import typer
 
+from benchmarks.labels import POOLS, choose_pool
 from benchmarks.signals import train_base
 from dartcli import metrics, settings
 from dartcli.cli import console
@@ -39,17 +40,6 @@ ANSWERS: Final[dict[str, Callable[[Flags, Random], Flags]]] = {
 }
 
 
-def find_pools(evidence: Evidence) -> dict[str, torch.Tensor]:
-    """Return the positions that labels may come from."""
-    activity = evidence.user_counts[evidence.user].double()
-    popularity = evidence.item_counts[evidence.item].double()
-    return {
-        "random": torch.arange(len(evidence.row)),
-        "active users": torch.nonzero(activity >= activity.quantile(0.75))[:, 0],
-        "popular items": torch.nonzero(popularity >= popularity.quantile(0.75))[:, 0],
-    }
-
-
 def examine(
     evidence: Evidence, false: torch.Tensor, rows: torch.Tensor, answer: Flags
 ) -> tuple[float, ...]:
@@ -59,12 +49,11 @@ def examine(
         return (0.0, 0.0, 0.0, 0.0, float("nan"))
     hidden = torch.ones(len(false), dtype=torch.bool)
     hidden[rows] = False
-    table = _detector._Table(evidence, rows.numpy(), answer.astype(np.float64))
     return (
         found.is_informative,
-        found.prior_log_loss - found.log_loss > found.error,
+        found.gain > found.error,
         found.looks_random,
-        _detector._choose_strength(table)[0] > _detector.STRENGTHS[0],
+        found.strength > _detector.STRENGTHS[0],
         metrics.auc(found.probability[hidden].double(), false[hidden]),
     )
 
@@ -83,7 +72,9 @@ def main(
         components = train_base(dataset, model, seed).components
         evidence = collect_evidence(components.models[0], components)
         false = components.recorded_train.kind[evidence.row] == FALSE_POSITIVE
-        for pool, positions in find_pools(evidence).items():
+        for pool in POOLS[:3]:
+            allowed = choose_pool(components, pool, np.random.default_rng(seed))
+            positions = torch.searchsorted(evidence.row, allowed)
             for number in sizes:
                 for draw in range(draws):
                     random = np.random.default_rng([seed, number, draw])

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dartcli import metrics
 from dartcli.denoising import Evidence, mean_by_code
 
 Floats = npt.NDArray[np.float64]
@@ -62,6 +63,13 @@ class Detection:
     """Standard error of an AUC by chance, as in a Mann-Whitney test."""
     clipped: float
     """Share of the features of unlabeled rows that were outside of the range."""
+    strength: float
+    """Inverse strength of the penalty, one of ``STRENGTHS``."""
+
+    @property
+    def gain(self) -> float:
+        """How much lower the log loss of left-out rows is than that of the prior."""
+        return self.prior_log_loss - self.log_loss
 
     @property
     def clipped_by_chance(self) -> float:
@@ -80,7 +88,7 @@ class Detection:
         Enough is one standard error of the log loss, or, if the labels look random, two of the AUC.
         The AUC needs fewer labels, but does not show that other rows are like the labeled ones.
         """
-        by_loss = (self.prior_log_loss - self.log_loss) / max(self.error, 1e-12)
+        by_loss = self.gain / max(self.error, 1e-12)
         by_rank = (self.auc - 0.5) / (CLEARLY * self.auc_error)
         return max(by_loss, by_rank) if self.looks_random else by_loss
 
@@ -137,6 +145,7 @@ def detect(found: Evidence, rows: Tensor, false: Tensor) -> Detection | None:
         auc=validation.auc,
         auc_error=float(np.sqrt((len(table.rows) + 1) / (12 * wanted * table.false.sum()))),
         clipped=clipped / max(len(probability) - len(table.rows), 1),
+        strength=strength,
     )
 
 
@@ -243,7 +252,6 @@ def _cross_validate(table: _Table, strength: float) -> _Validation:
     A row whose item has labels is like a label whose user is left out, and any other like one whose
     item is; the results of the two are weighted accordingly.
     """
-    from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import GroupKFold
 
     unlabeled = np.delete(table.sides[1][0], table.rows)
@@ -263,7 +271,7 @@ def _cross_validate(table: _Table, strength: float) -> _Validation:
             above[left] = probability - prior
             of_fit[left] += weight * _log_loss(probability, table.false[left])
             of_prior[left] += weight * _log_loss(prior, table.false[left])
-        auc += weight * float(roc_auc_score(table.false, above))
+        auc += weight * metrics.auc(torch.from_numpy(above), torch.from_numpy(table.false))
     return _Validation(of_fit, of_prior, auc)
 
 

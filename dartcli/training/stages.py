@@ -172,7 +172,7 @@ def report_detection(found: Identification) -> None:
             "not tell false positives from others: this is plain training, equal to `base`."
         )
     else:
-        gain, width = detection.prior_log_loss - detection.log_loss, 1.96 * detection.error
+        gain, width = detection.gain, 1.96 * detection.error
         numbers = (
             f"on users and items left out in turn, AUC {detection.auc:.3f} (by chance 0.5 ± "
             f"{1.96 * detection.auc_error:.3f}) and log loss {detection.log_loss:.4f}, against "

@@ -156,7 +156,7 @@ def test_labels_of_active_users_are_said_to_be_unlike_the_others(
 ) -> None:
     detection = Detection(
         probability=torch.zeros(9), trusted=500, prior=0.4, log_loss=0.60, prior_log_loss=0.64,
-        error=0.01, auc=0.65, auc_error=0.03, clipped=0.046,
+        error=0.01, auc=0.65, auc_error=0.03, clipped=0.046, strength=0.01,
     )  # fmt: skip
     for clipped, warned in ((0.046, True), (0.02, False)):
         caplog.clear()
