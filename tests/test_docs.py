@@ -169,6 +169,7 @@ def run_page(page: Path, folder: Path) -> str:
     return printed
 
 
+@pytest.mark.long
 def test_pages_run_top_to_bottom_in_one_home(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +190,7 @@ def test_pages_run_top_to_bottom_in_one_home(
     assert ("run", "ml-dart") in states
 
 
+@pytest.mark.long
 @pytest.mark.realdata
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/tutorial/first-run.md"])
 def test_a_page_shows_what_its_commands_print(
@@ -260,10 +262,7 @@ for kind in {sorted(kinds)}:
 import pytest
 from typer.testing import CliRunner
 from dartcli import catalog
-from dartcli import catalog
 from dartcli.cli import app
-from dartcli.experiments.sweep_plan import PRESETS
-from dartcli.settings import PROTOCOLS
 assert "toy" in catalog.names("datasets")
 for line in (
     "train synthetic --strategy soft-cap --model cosine --epochs 2 --set strategy.cap=2"

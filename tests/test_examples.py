@@ -11,6 +11,7 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["plain_pytorch", "with_lightning"])
 def test_an_example_learns_something(name: str, home: Path) -> None:
     words = [sys.executable, str(EXAMPLES / "run.py"), name]

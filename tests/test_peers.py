@@ -21,6 +21,7 @@ def _no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(peers.SIZES, "generated", SHAPE)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_no_peers")
 def test_our_contenders_train_and_a_failing_peer_is_named() -> None:
     # this interpreter lacks myfm

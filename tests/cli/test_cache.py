@@ -120,6 +120,6 @@ def test_what_was_written_is_opened_on_request(
     succeed("report", "one", "--open")
     succeed("analyze", "memorization", "one", "--open")
     assert opened == [".html", ".png"]
-    succeed("report", "one")
+    succeed("analyze", "memorization", "one")
     assert len(opened) == 2
     assert cache.measure_size(trained / "reports") > 0

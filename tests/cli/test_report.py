@@ -67,6 +67,7 @@ def test_the_page_of_two_runs_has_every_part(copied: Path) -> None:
     assert not list((copied / "runs").glob("*/analysis")), "a report must not change a run"
 
 
+@pytest.mark.long
 def test_a_second_call_writes_the_same_bytes(copied: Path, tmp_path: Path) -> None:
     page, again = tmp_path / "a" / "page.html", tmp_path / "again.html"
     assert dart("report", "first", "--output", str(page)).exit_code == 0

@@ -56,6 +56,7 @@ def run_process(rank: int, folder: str, name: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["dart", "mentornet"])
 def test_two_processes_have_the_losses_of_one_with_the_whole_batch(
     name: str, tmp_path: Path

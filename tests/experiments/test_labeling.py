@@ -18,6 +18,7 @@ from dartcli.experiments.labeling import choose_questions
 from dartcli.experiments.run import Run
 
 Pairs = set[tuple[str, str]]
+DRAWS = 120
 
 
 def dart(*words: object) -> Result:
@@ -76,11 +77,11 @@ def test_only_training_positives_of_unknown_truth_are_asked_about(shop: LogOptio
 def test_every_candidate_is_equally_likely(shop: LogOptions) -> None:
     drawn = Counter[tuple[str, str]]()
     candidates = 0
-    for seed in range(300):
+    for seed in range(DRAWS):
         asked, candidates = choose_questions("shop", 20, seed=seed)
         assert len(asked) == 20
         drawn.update(pairs_of(asked))
-    expected = 300 * 20 / candidates
+    expected = DRAWS * 20 / candidates
     assert set(drawn) == training_pairs()
     # counts are binomial: none is 5 standard deviations away
     assert max(abs(count - expected) for count in drawn.values()) < 5 * expected**0.5

@@ -205,6 +205,7 @@ def test_failures_are_reported_and_finished_trainings_are_kept(home: Path) -> No
     assert len(find_sweep("trial").finished()) == 4
 
 
+@pytest.mark.long
 @pytest.mark.faults
 def test_a_process_that_dies_costs_one_training(
     home: Path, monkeypatch: pytest.MonkeyPatch
@@ -283,6 +284,7 @@ def test_under_strict_the_base_is_tuned_on_validation_and_all_have_its_setting(
     assert len(find_sweep("plain").finished()) == 1
 
 
+@pytest.mark.long
 @pytest.mark.faults
 def test_the_table_is_the_same_after_ten_kills(home: Path) -> None:
     command = [

@@ -21,8 +21,7 @@ from pathlib import Path
 from pipeline import (
     HERE,
     ReferencePipeline,
-    finish_steps,
-    hash_home,
+    finish_step,
     remaining_command,
     start_dart,
     wait_for,
@@ -41,33 +40,22 @@ class KillTrials:
     def __init__(self, folder: Path, strategies: tuple[str, ...] = STRATEGIES) -> None:
         self.folder = folder
         self.references = {name: ReferencePipeline(folder, name) for name in strategies}
-        self.operations: dict[tuple[str, str], int] = {}
-        self.seconds: dict[tuple[str, str], float] = {}
-        for strategy, pipeline in self.references.items():
-            for step, words in pipeline.steps.items():
-                home = pipeline.copy_home_before(step, folder / "home")
-                count_file = folder / "count"
-                began = time.monotonic()
-                program = (str(HERE / "watched.py"), "0", str(count_file))
-                done = wait_for(start_dart(words, home, program))
-                assert done.code == 0, (step, done)
-                self.seconds[strategy, step] = time.monotonic() - began
-                self.operations[strategy, step] = int(count_file.read_text())
 
     def kill_step(self, strategy: str, step: str, chance: random.Random, home: Path) -> int:
         """Kill ``step``, and perhaps the command that resumes it; return the number of kills."""
         kills = 0
+        pipeline = self.references[strategy]
         for _ in range(chance.choice((1, 1, MAX_KILLS))):
-            words = remaining_command(step, self.references[strategy].steps[step], home)
+            words = remaining_command(step, pipeline.steps[step], home)
             if words is None:
                 break
             if chance.random() < 0.5:
-                number = chance.randint(1, self.operations[strategy, step])
+                number = chance.randint(1, pipeline.operations[step])
                 program = (str(HERE / "watched.py"), str(number), "-")
                 process = start_dart(words, home, program)
             else:
                 process = start_dart(words, home)
-                wait = self.seconds[strategy, step] * chance.uniform(0.1, 1.0)
+                wait = pipeline.seconds[step] * chance.uniform(0.1, 1.0)
                 deadline = time.monotonic() + wait
                 while time.monotonic() < deadline and process.poll() is None:
                     time.sleep(0.005)
@@ -78,7 +66,7 @@ class KillTrials:
         return kills
 
     def run_trial(self, number: int) -> tuple[str, str, int]:
-        """Kill a command at a moment derived from ``number``, finish, and compare every byte.
+        """Kill a command at a moment derived from ``number``, finish it, and compare every byte.
 
         Returns the strategy, the step, and the number of kills.
         """
@@ -88,14 +76,8 @@ class KillTrials:
         pipeline = self.references[strategy]
         home = pipeline.copy_home_before(step, self.folder / "home")
         kills = self.kill_step(strategy, step, chance, home)
-        finish_steps(home, pipeline.steps, step)
-        found = hash_home(home)
-        differing = {
-            name
-            for name in found.keys() | pipeline.hashes.keys()
-            if found.get(name) != pipeline.hashes.get(name)
-        }
-        assert not differing, (number, strategy, step, differing)
+        finish_step(home, step, pipeline.steps[step])
+        pipeline.check_after(step, home)
         return strategy, step, kills
 
 

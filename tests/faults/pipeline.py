@@ -8,7 +8,8 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,14 +122,12 @@ def remaining_command(step: str, words: Sequence[str], home: Path) -> Sequence[s
     return ["resume", RUN, "--checkpoint-every", "0.05s"]
 
 
-def finish_steps(home: Path, steps: Mapping[str, Sequence[str]], first: str) -> None:
-    """Run the steps from ``first`` to the last, resuming an interrupted training."""
-    names = list(steps)
-    for name in names[names.index(first) :]:
-        words = remaining_command(name, steps[name], home)
-        if words is not None:
-            done = run_dart(words, home)
-            assert done.code == 0, (name, words, done)
+def finish_step(home: Path, step: str, words: Sequence[str]) -> None:
+    """Run ``step``, resuming an interrupted training."""
+    remaining = remaining_command(step, words, home)
+    if remaining is not None:
+        done = run_dart(remaining, home)
+        assert done.code == 0, (step, remaining, done)
 
 
 def hash_home(home: Path) -> dict[str, str]:
@@ -143,24 +142,47 @@ def hash_home(home: Path) -> dict[str, str]:
 
 
 class ReferencePipeline:
-    """An uninterrupted pipeline, with a copy of the home before each step."""
+    """An uninterrupted pipeline, with a copy of the home before each step.
+
+    Its commands are deterministic, so a home that equals that after a step leads to the same end.
+    """
 
     def __init__(self, folder: Path, strategy: str) -> None:
         self.folder = folder / strategy
+        self.operations: dict[str, int] = {}
+        """Number of the file operations of each step."""
+        self.seconds: dict[str, float] = {}
         self.steps = build_steps(folder / "source", strategy)
         if not (folder / "source").exists():
             write_source(folder / "source")
-        home = self.folder / "home"
-        home.mkdir(parents=True)
+        self._home = self.folder / "home"
+        self._home.mkdir(parents=True)
+        count_file = self.folder / "count"
         for name, words in self.steps.items():
-            shutil.copytree(home, self._before(name))
-            done = run_dart(words, home)
+            shutil.copytree(self._home, self._before(name))
+            began = time.monotonic()
+            counted = (str(HERE / "watched.py"), "0", str(count_file))
+            done = wait_for(start_dart(words, self._home, counted))
             assert done.code == 0, (name, done)
-        self.hashes = hash_home(home)
-        assert f"runs/{RUN}/seed_0/model.safetensors" in self.hashes
+            self.seconds[name] = time.monotonic() - began
+            self.operations[name] = int(count_file.read_text())
+        assert f"runs/{RUN}/seed_0/model.safetensors" in hash_home(self._home)
 
     def _before(self, step: str) -> Path:
         return self.folder / f"before-{step}"
+
+    def home_after(self, step: str) -> Path:
+        """Return the home as it was after ``step``."""
+        names = list(self.steps)
+        following = names[names.index(step) + 1 :]
+        return self._before(following[0]) if following else self._home
+
+    def check_after(self, step: str, home: Path) -> None:
+        """Raise AssertionError if ``home`` differs from the home after ``step``."""
+        expected, found = hash_home(self.home_after(step)), hash_home(home)
+        names = expected.keys() | found.keys()
+        differing = {name for name in names if expected.get(name) != found.get(name)}
+        assert not differing, (step, differing)
 
     def copy_home_before(self, step: str, place: Path) -> Path:
         """Replace ``place`` with a copy of the home before ``step``; return it."""

@@ -93,6 +93,7 @@ def weights(home: Path) -> bytes:
     return (home / "runs" / "one" / "seed_0" / "model.safetensors").read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("script", [KILLED, KILLED_WHILE_SAVING], ids=["a step", "saving"])
 def test_torchrun_resumes_after_a_process_was_killed(tmp_path: Path, script: str) -> None:
     words = ("--name", "one", "--checkpoint-every", "1ep", "-q")
@@ -105,6 +106,7 @@ def test_torchrun_resumes_after_a_process_was_killed(tmp_path: Path, script: str
     assert [path.name for path in (tmp_path / "killed" / "runs").iterdir()] == ["one"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("script", "said"),
     [

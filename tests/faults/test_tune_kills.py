@@ -83,6 +83,7 @@ def kill_after(home: Path, rows: int, wait: float, *more: str) -> bool:
     return struck
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_search_that_is_killed_three_times_counts_every_trial_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: str
@@ -103,6 +104,7 @@ def test_a_search_that_is_killed_three_times_counts_every_trial_once(
         assert list_trials(whole, monkeypatch) == trials
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds workers in /proc")
 def test_a_trial_whose_worker_is_killed_is_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

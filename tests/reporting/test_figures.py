@@ -21,22 +21,33 @@ from dartcli.reporting.build import write_report
 SMALL = {"name": "synthetic", "options": {"interactions": 3000}}
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Run]]:
+    home = tmp_path_factory.mktemp("figures") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DART_HOME", str(home))
+        runs = [
+            train_run(
+                dataset=SMALL,
+                strategy={"name": strategy, "options": options},
+                training={"epochs": 4, "batch_size": 256},
+                seeds=(0, 1, 2),
+                name=f"{strategy}-with-a-long-name-that-fills-the-title-of-a-panel-{'x' * 20}",
+            )
+            for strategy, options in (
+                ("base", {}),
+                ("dart", {"t_m": 1, "tau_m": 0.3}),
+                ("dart-rel", {"t_m": 1, "tau_m": 0.2}),
+            )
+        ]
+    return home, runs
+
+
 @pytest.fixture
-def runs(home: Path) -> list[Run]:
-    return [
-        train_run(
-            dataset=SMALL,
-            strategy={"name": strategy, "options": options},
-            training={"epochs": 4, "batch_size": 256},
-            seeds=(0, 1, 2),
-            name=f"{strategy}-with-a-long-name-that-fills-the-title-of-a-panel-{'x' * 20}",
-        )
-        for strategy, options in (
-            ("base", {}),
-            ("dart", {"t_m": 1, "tau_m": 0.3}),
-            ("dart-rel", {"t_m": 1, "tau_m": 0.2}),
-        )
-    ]
+def runs(trained: tuple[Path, list[Run]], monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    home, runs = trained
+    monkeypatch.setenv("DART_HOME", str(home))
+    return runs
 
 
 def draw(figure: Any) -> Any:
@@ -48,6 +59,7 @@ def draw(figure: Any) -> Any:
     return canvas.get_renderer()
 
 
+@pytest.mark.long
 def test_legends_and_titles_stay_outside_the_data_and_inside_the_figure(runs: list[Run]) -> None:
     seen = 0
     for name in catalog.names("analyses"):

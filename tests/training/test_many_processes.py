@@ -94,6 +94,7 @@ def train_cases(processes: Processes, folder: str) -> None:
         save_file(found, f"{folder}/{name} {processes.rank}.safetensors")
 
 
+@pytest.mark.long
 def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     spawn(train_cases, tmp_path, 2)
     for name, case in CASES.items():
@@ -194,6 +195,7 @@ def check_all(processes: Processes, folder: str) -> None:
     count_bytes(processes, folder)
 
 
+@pytest.mark.long
 def test_three_processes(tmp_path: Path) -> None:
     """A batch smaller than their number, local ranking, stopping, and what they exchange."""
     spawn(check_all, tmp_path, 3)
