@@ -15,7 +15,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any, Final
 from unittest import mock
 
@@ -40,9 +40,7 @@ from dartcli.storage.atomic import write_json
 from dartcli.training import device as devices
 from dartcli.training import stages, trainer
 from dartcli.training.components import Components, build_components
-from dartcli.training.epochs import EpochRecord, Stage
-from dartcli.training.loop import Outcome, copy_weights
-from dartcli.training.program import State
+from dartcli.training.sharing import SharedStages
 from dartcli.training.trainer import SeedTraining
 
 Random = np.random.Generator
@@ -187,43 +185,12 @@ def variants(number: int, seed: int) -> dict[str, AbstractContextManager[Any]]:
     }
 
 
-@dataclass
-class Finished:
-    """A loop that has ended, in place of one that would give the same."""
-
-    finished: list[EpochRecord]
-    outcome: Outcome
-    weights: State
-
-    def __iter__(self) -> Iterator[EpochRecord]:
-        return iter(())
-
-
-class Sharing(SeedTraining):
-    """A training that takes its first stage, which is plain, from another one of its seed."""
-
-    first: Finished | None = None
-
-    def _build_loop(self, components: Components, stage: Stage, *rest: Any) -> Any:
-        if stage.number == 1 and self.first is not None:
-            components.models[0].load_state_dict(self.first.weights)
-            return self.first
-        self.loop = super()._build_loop(components, stage, *rest)
-        return self.loop
-
-    def _hand_on(self, components: Components, stage: Stage) -> Components | None:
-        if self.first is None:
-            weights = copy_weights(components.models[0])
-            self.first = Finished(list(self.epochs), self.loop.outcome, weights)
-        return super()._hand_on(components, stage)
-
-
 def train(
-    dataset: str, model: str, variant: str, seed: int, number: int, shared: dict[int, Finished]
+    dataset: str, model: str, variant: str, seed: int, number: int, shared: SharedStages
 ) -> dict[str, Any]:
     """Train one seed under ``strict`` with the defaults, and return its metrics.
 
-    ``shared`` has the first stages of the seeds that were trained already.
+    ``shared`` has the plain first stage, if the seed was trained before.
     """
     valid = number // 5 if "selection" in variant else 0
     strategy: dict[str, Any] = {"name": "base" if variant == "base" else "trusted"}
@@ -239,12 +206,8 @@ def train(
     }
     configuration = resolve(tree)
     prepared = load_prepared(configuration, seed)
-    training = Sharing(configuration, prepared, seed, devices.resolve("cpu"))
-    # labels for selection also select the epoch of the first stage
-    training.first = None if valid else shared.get(seed)
+    training = SeedTraining(configuration, prepared, seed, devices.resolve("cpu"), shared=shared)
     metrics = training.finish().metrics.model_dump()
-    if training.first is not None and not valid:
-        shared[seed] = training.first
     return {key: metrics[key] for key in KEPT}
 
 
@@ -259,7 +222,7 @@ def main(
     folder = paths.home() / "experiments" / f"labels-{dataset}-{model}-{number}"
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[int, dict[str, Any]]] = {}
-    shared: dict[int, Finished] = {}
+    shared = SharedStages()
     for seed in settings.parse_seeds(seeds):
         contexts: dict[str, AbstractContextManager[Any]]
         contexts = {"base": contextlib.nullcontext(), **variants(number, seed)}

@@ -163,6 +163,10 @@ class Strategy(nn.Module):
     networks: ClassVar[int] = 1
     """Models to train side by side from different initial weights; the first one is validated,
     evaluated and saved."""
+    is_fixed: ClassVar[bool] = False
+    """Whether :meth:`decide` depends on row and label alone, in the same way for a whole stage, and
+    :meth:`prepare` and :meth:`link` change nothing: equal decisions are then equal trainings, of
+    which a sweep needs one."""
     reads_trusted: ClassVar[bool] = False
     """Whether :meth:`begin_stage` uses the probability from the trusted labels."""
     stages: int = 1

@@ -9,7 +9,7 @@ batch, as after the end of its schedule.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor
@@ -47,6 +47,7 @@ class DifferentialTeaching(Strategy):
     """
 
     options: settings.Teaching
+    is_fixed: ClassVar[bool] = True
     identified: Tensor
     treatment: Tensor
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 import multiprocessing
@@ -15,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dartcli._version import __version__
 from dartcli.errors import DartError, TrainingError, UsageError
@@ -33,6 +34,9 @@ from dartcli.experiments.sweep_plan import Plan, PlannedTraining, is_of_arm, pla
 from dartcli.settings import Settings
 from dartcli.storage.system import available_cores
 from dartcli.training.configuration import Configuration
+
+if TYPE_CHECKING:
+    from dartcli.training.sharing import SharedStages
 
 logger = logging.getLogger(__name__)
 
@@ -314,6 +318,14 @@ def _train_in_worker(settings: str, folder: str) -> str | None:
     return None
 
 
+@functools.cache
+def _shared_stages() -> SharedStages:
+    """Return the stages that trainings of this process share."""
+    from dartcli.training.sharing import SharedStages
+
+    return SharedStages()
+
+
 def _train(configuration: Configuration, sweep: Sweep) -> Row:
     """Train one seed and write its row."""
     from dartcli.experiments.initialize import make_initializer
@@ -325,7 +337,10 @@ def _train(configuration: Configuration, sweep: Sweep) -> Row:
     device = devices.resolve(configuration.settings.device)
     data = load_prepared(configuration, seed)
     initial = make_initializer(configuration, data, seed)
-    trained = SeedTraining(configuration, data, seed, device, initial=initial).finish()
+    training = SeedTraining(
+        configuration, data, seed, device, initial=initial, shared=_shared_stages()
+    )
+    trained = training.finish()
     row = Row(
         program=__version__,
         device=devices.describe(device),

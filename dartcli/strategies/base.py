@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from dartcli.denoising import Decision, Observed, Strategy
@@ -9,6 +11,8 @@ from dartcli.denoising import Decision, Observed, Strategy
 
 class Base(Strategy):
     """Keep every row: plain training."""
+
+    is_fixed: ClassVar[bool] = True
 
     def decide(self, observed: Observed) -> Decision:
         """Return weight 1 and the recorded label for every row."""

@@ -35,6 +35,7 @@ class Trusted(Strategy):
         """Train positives with label 1 - p, for a better AUC, or weight 1 - p, for better lists."""
 
     options: Options
+    is_fixed: ClassVar[bool] = True
     reads_trusted: ClassVar[bool] = True
     stages = 2
     wanted: Tensor | None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import polars as pl
 import torch
@@ -38,6 +38,7 @@ from dartcli.training.program import strip_prefix
 from dartcli.training.results import SeedMetrics, SeedRecord, finite_or_none
 from dartcli.training.retrieval import measure_lists
 from dartcli.training.scoring import compute_group_metrics, compute_metrics, score, score_table
+from dartcli.training.sharing import FinishedStage, SharedStages, identify_stage
 from dartcli.training.stages import (
     identify,
     measure_detection,
@@ -129,6 +130,9 @@ class SeedTraining:
         As for :class:`dartcli.training.loop.TrainingLoop`.
     initial
         Gives the first network its initial weights; None = those of the seed.
+    shared
+        Stages of other trainings, used where they are equal; None = train all. An epoch of theirs
+        is not yielded again, and may lack snapshots.
 
     Raises
     ------
@@ -137,7 +141,7 @@ class SeedTraining:
         fails (while iterating).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a training
         self,
         configuration: Configuration,
         prepared: Prepared,
@@ -148,8 +152,9 @@ class SeedTraining:
         position: Position | None = None,
         initial: Callable[[nn.Module], None] | None = None,
         processes: Processes | None = None,
+        shared: SharedStages | None = None,
     ) -> None:
-        self.initial, self.processes = initial, processes
+        self.initial, self.processes, self.shared = initial, processes, shared
         self.configuration, self.prepared = configuration, prepared
         self.seed, self.device = seed, device
         self.writer, self.position = writer, position
@@ -195,15 +200,11 @@ class SeedTraining:
             assert following is not None  # noqa: S101 - this stage has begun before
             components = following
         while True:
-            loop = self._build_loop(components, stage, position)
-            self.epochs = list(loop.finished)
-            for record in loop:
-                self.epochs.append(record)
-                yield record
+            outcome = yield from self._train_stage(components, stage, position)
             if stage.number == components.strategy.stages:
                 break
             reports_best = self.configuration.protocol.report == "best"
-            weights = loop.outcome.best if reports_best else copy_weights(components.models[0])
+            weights = outcome.best if reports_best else copy_weights(components.models[0])
             following_stage = Stage(
                 stage.number + 1,
                 [*stage.earlier, *self.epochs],
@@ -214,7 +215,33 @@ class SeedTraining:
             if following is None:
                 break
             components, stage, position = following, following_stage, None
-        self._outcome = self._measure(components, loop.outcome, stage)
+        self._outcome = self._measure(components, outcome, stage)
+
+    def _train_stage(
+        self, components: Components, stage: Stage, position: Position | None
+    ) -> Generator[EpochRecord, None, Outcome]:
+        """Train a stage, or take it over from a training with an equal one."""
+        key = None
+        if self.shared is not None:
+            self.shared.enter(self.configuration, self.prepared.digest)
+            key = identify_stage(components, seed_of(components.strategy, self.seed, stage.number))
+            known = self.shared.find(key)
+            if known is not None:
+                count = components.strategy.stages
+                self.epochs = [
+                    replace(record, stage=stage.number, stages=count) for record in known.epochs
+                ]
+                components.models[0].load_state_dict(known.weights)
+                return known.outcome
+        loop = self._build_loop(components, stage, position)
+        self.epochs = list(loop.finished)
+        for record in loop:
+            self.epochs.append(record)
+            yield record
+        if self.shared is not None:
+            weights = copy_weights(components.models[0])
+            self.shared.keep(key, FinishedStage(list(self.epochs), loop.outcome, weights))
+        return loop.outcome
 
     def _initialize(self, components: Components) -> None:
         if self.initial is not None:

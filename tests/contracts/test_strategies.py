@@ -123,6 +123,16 @@ def test_the_order_of_a_batch_changes_no_decision(name: str, ties: bool) -> None
         torch.testing.assert_close(first.label[order], second.label, **tolerance)
 
 
+def test_a_fixed_decision_depends_on_row_and_label_alone(name: str) -> None:
+    if not catalog.load("strategies", name).is_fixed:
+        pytest.skip("its decisions are not fixed")
+    strategy, observed = make_strategy(name), make_batch(3)
+    first = strategy.decide(observed)
+    other = predict(make_batch(3, iteration=torch.tensor(1), epoch=torch.tensor(9)), -observed.loss)
+    for mine, theirs in zip(first, strategy.decide(other), strict=True):
+        assert torch.equal(mine, theirs)
+
+
 def test_32_bit_integers_get_the_same_decision(name: str) -> None:
     wide = make_batch(9)
     narrow = {key: value.int() for key, value in vars(wide).items() if value.dtype == torch.int64}
