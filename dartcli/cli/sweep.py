@@ -253,7 +253,7 @@ def _print_dry_run(plan: Plan, name: str, *, is_search: bool, json: bool) -> Non
         document = {"sweep": name, "trainings": len(planned), "missing": missing}
         console.document({**document, "stages": stages})
     else:
-        rows = f" in {stages:,} stages" if stages > len(planned) else ""
+        rows = f" in up to {stages:,} stages" if stages > len(planned) else ""
         cells = {(one.entry.dataset, one.entry.model) for one in planned}
         rest = ""
         if is_search and len(plan.seeds) > 1:
