@@ -77,7 +77,9 @@ def identify_stage(components: Components, start: int) -> tuple[int, str] | None
     ``start`` is the seed of its initial weights and batches.
     """
     strategy, recorded = components.strategy, components.training.recorded
-    if not strategy.is_fixed or len(recorded) > len(components.recorded_train):
+    # a subclass that decides otherwise need not know of it
+    is_fixed = vars(type(strategy)).get("is_fixed", False)
+    if not is_fixed or len(recorded) > len(components.recorded_train):
         return None
     row = torch.arange(len(recorded), device=recorded.label.device)
     counter = torch.zeros((), dtype=torch.int64, device=row.device)

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from dartcli.denoising import Decision, Observed
 from dartcli.experiments.configure import load_prepared, resolve
+from dartcli.strategies.base import Base
 from dartcli.training.results import SeedMetrics
 from dartcli.training.sharing import KEPT, FinishedStage, SharedStages
 from dartcli.training.trainer import SeedTraining
@@ -22,6 +25,7 @@ ARMS: list[tuple[dict[str, Any], int]] = [
     ({"strategy": {"name": "trusted"}, "trusted": 600}, 1),
     ({"strategy": {"name": "trusted"}, "trusted": 900}, 1),
     ({"strategy": {"name": "clean"}}, 1),
+    ({"strategy": {"name": "f-correction"}}, 1),
     ({"strategy": DART, "teaching": {"mode": "serial", "order": 1}}, 1),
     ({"strategy": DART, "teaching": {"mode": "serial", "order": 3}}, 2),
     ({"strategy": DART, "teaching": {"mode": "parallel", "order": 1}}, 2),
@@ -58,6 +62,21 @@ def test_metrics_are_those_of_trainings_that_share_nothing(home: Path) -> None:
         found, built = train(tree, shared)
         assert found == train(tree, None)[0], tree
         assert built == new, tree
+    assert home.is_dir()
+
+
+def test_a_subclass_of_a_fixed_strategy_is_trained_itself(home: Path) -> None:
+    class Half(Base):
+        def decide(self, observed: Observed) -> Decision:
+            return Decision((observed.loss < 0.7).float(), observed.label)
+
+    shared = SharedStages()
+    plain, _ = train({"strategy": {"name": "base"}}, shared)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dartcli.strategies.base.STRATEGY", Half)
+        found, built = train({"strategy": {"name": "base"}}, shared)
+    assert built == 1
+    assert found.test_auc != plain.test_auc
     assert home.is_dir()
 
 
