@@ -165,8 +165,8 @@ class Strategy(nn.Module):
     evaluated and saved."""
     is_fixed: ClassVar[bool] = False
     """Whether :meth:`decide` depends on row and label alone, in the same way for a whole stage, and
-    :meth:`prepare` and :meth:`link` change nothing: equal decisions are then equal trainings, of
-    which a sweep needs one. Subclasses do not inherit it."""
+    the strategy declares and overrides nothing else that changes a training: equal decisions are
+    then equal trainings, of which a sweep needs one. Subclasses do not inherit it."""
     reads_trusted: ClassVar[bool] = False
     """Whether :meth:`begin_stage` uses the probability from the trusted labels."""
     stages: int = 1

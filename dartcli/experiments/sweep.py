@@ -98,7 +98,7 @@ class Row(Options):
     metrics: SeedMetrics
     """Metrics of the seed."""
     seconds: float
-    """Wall-clock time."""
+    """Wall-clock time, without stages taken over from other trainings."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -240,11 +240,15 @@ def train_each(trainings: Iterable[PlannedTraining], sweep: Sweep, count: int) -
     if count > 1:
         yield from _run_pool(trainings, sweep, count)
         return
-    for training in trainings:
-        try:
-            yield training, _train(training.configuration, sweep)
-        except DartError as error:
-            yield training, str(error)
+    try:
+        for training in trainings:
+            try:
+                yield training, _train(training.configuration, sweep)
+            except DartError as error:
+                yield training, str(error)
+    finally:
+        # what a later sweep finds under the same settings may be another run or model
+        _shared_stages.cache_clear()
 
 
 def _run_pool(trainings: Iterable[PlannedTraining], sweep: Sweep, count: int) -> Results:

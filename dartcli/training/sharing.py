@@ -1,4 +1,4 @@
-"""Equal trainings within a process are trained once: an arm's first stage is often that of another.
+"""Train equal stages of a sweep once in each process.
 
 Strategies whose decisions are fixed train equally if the decisions on all rows, the data, the
 settings, and the start are equal. Plain training, for example, is ``base``, the first stage of
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
+from torch.nn import functional as F
 
 from dartcli.denoising import observe
 from dartcli.training.configuration import Configuration
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
     from dartcli.training.loop import Outcome
 
 KEPT: Final = 12
-"""Trainings kept, those used last: more than teaching of order 3 comes back to."""
-
-Cell = tuple[str, str]
-"""Settings other than the strategy's, and digest of the data."""
+"""Stages kept, those used last: more than teaching of order 3 comes back to."""
+MOST_BYTES: Final = 1 << 30
+"""Memory of the weights that are kept, at most."""
 
 
 @dataclass(frozen=True)
@@ -40,54 +40,60 @@ class FinishedStage:
     weights: State
     """Weights of the last epoch."""
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of its weights."""
+        return sum(part.nbytes for part in (*self.weights.values(), *self.outcome.best.values()))
+
 
 class SharedStages:
     """The stages that this process trained last, for other trainings on the same data."""
 
     def __init__(self) -> None:
-        self._cell: Cell | None = None
-        self._kept: OrderedDict[tuple[int, str], FinishedStage] = OrderedDict()
+        self._rest: tuple[str, str] | None = None
+        self._kept: OrderedDict[str, FinishedStage] = OrderedDict()
 
     def enter(self, configuration: Configuration, digest: str) -> None:
         """Forget all stages unless the data and all settings but the strategy's are the same."""
         apart = {"strategy", "teaching", "trusted"}
-        cell = configuration.settings.model_dump_json(exclude=apart), digest
-        if cell != self._cell:
+        rest = configuration.settings.model_dump_json(exclude=apart), digest
+        if rest != self._rest:
             self._kept.clear()
-        self._cell = cell
+        self._rest = rest
 
-    def find(self, key: tuple[int, str] | None) -> FinishedStage | None:
-        """Return the stage with ``key``; None if there is none, or no key."""
-        if key not in self._kept or key is None:
-            return None
-        self._kept.move_to_end(key)
-        return self._kept[key]
+    def find(self, key: str) -> FinishedStage | None:
+        """Return the stage with ``key``; None if there is none."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
 
-    def keep(self, key: tuple[int, str] | None, stage: FinishedStage) -> None:
-        """Keep a stage, and forget the one that was used longest ago if there are too many."""
-        if key is not None:
-            self._kept[key] = stage
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+    def keep(self, key: str, stage: FinishedStage) -> None:
+        """Keep a stage; forget those used longest ago if they are too many or too large."""
+        self._kept[key] = stage
+        while len(self._kept) > KEPT or sum(one.nbytes for one in self._kept.values()) > MOST_BYTES:
+            self._kept.popitem(last=False)
 
 
-def identify_stage(components: Components, start: int) -> tuple[int, str] | None:
+def identify_stage(components: Components, start: int) -> str | None:
     """Return what determines a stage on given data and settings; None if that is not known.
 
     ``start`` is the seed of its initial weights and batches.
     """
-    strategy, recorded = components.strategy, components.training.recorded
+    strategy, training = components.strategy, components.training
     # a subclass that decides otherwise need not know of it
     is_fixed = vars(type(strategy)).get("is_fixed", False)
-    if not is_fixed or len(recorded) > len(components.recorded_train):
+    is_prepared = components.valid is not components.recorded_valid
+    if not is_fixed or is_prepared or len(components.models) > 1:
         return None
-    row = torch.arange(len(recorded), device=recorded.label.device)
+    recorded = training.recorded
+    row = torch.arange(len(training), device=recorded.label.device)
+    # sampled negatives come after the recorded rows
+    label = F.pad(recorded.label, (0, len(row) - len(recorded)))
     counter = torch.zeros((), dtype=torch.int64, device=row.device)
-    user, item = recorded.fields[:, :2].unbind(1)
-    logit = torch.zeros_like(recorded.label)
-    view = observe(
-        logit, recorded.label, row=row, iteration=counter, epoch=counter, user=user, item=item
-    )
+    view = observe(torch.zeros_like(label), label, row=row, iteration=counter, epoch=counter)
+    digest = hashlib.sha256(str(start).encode())
     with torch.no_grad():
-        parts = [part.cpu().numpy().tobytes() for part in strategy.decide(view)]
-    return start, hashlib.sha256(b"".join(parts)).hexdigest()
+        # the records of an epoch depend on what is known of each row
+        for part in (*strategy.decide(view), recorded.kind):
+            digest.update(part.cpu().numpy().tobytes())
+    return digest.hexdigest()

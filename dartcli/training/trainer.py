@@ -180,6 +180,8 @@ class SeedTraining:
     def __iter__(self) -> Iterator[EpochRecord]:
         """Train; yield the record of each epoch that is trained now."""
         wanted = self.configuration.settings.deterministic
+        if self.shared is not None:
+            self.shared.enter(self.configuration, self.prepared.digest)
         with explained(self.device), deterministic(self.device, wanted=wanted):
             components = build_components(self.configuration, self.prepared, self.seed, self.device)
             if seed_of(components.strategy, self.seed, 1) != self.seed:
@@ -222,9 +224,9 @@ class SeedTraining:
     ) -> Generator[EpochRecord, None, Outcome]:
         """Train a stage, or take it over from a training with an equal one."""
         key = None
-        if self.shared is not None:
-            self.shared.enter(self.configuration, self.prepared.digest)
+        if self.shared is not None and self.configuration.settings.training.window is None:
             key = identify_stage(components, seed_of(components.strategy, self.seed, stage.number))
+        if self.shared is not None and key is not None:
             known = self.shared.find(key)
             if known is not None:
                 count = components.strategy.stages
@@ -238,7 +240,7 @@ class SeedTraining:
         for record in loop:
             self.epochs.append(record)
             yield record
-        if self.shared is not None:
+        if self.shared is not None and key is not None:
             weights = copy_weights(components.models[0])
             self.shared.keep(key, FinishedStage(list(self.epochs), loop.outcome, weights))
         return loop.outcome

@@ -15,6 +15,8 @@ from dartcli.reporting.build import write_report
 from dartcli.reporting.overview import file_name
 from dartcli.reporting.summary import summarize_runs
 
+pytestmark = pytest.mark.long
+
 TINY = [
     "train", "synthetic", "--epochs", "3", "--batch-size", "256", "--tau-m", "0.2",
     "--set", "dataset.users=80", "--set", "dataset.items=90", "--set", "dataset.interactions=1500",
@@ -67,7 +69,6 @@ def test_the_page_of_two_runs_has_every_part(copied: Path) -> None:
     assert not list((copied / "runs").glob("*/analysis")), "a report must not change a run"
 
 
-@pytest.mark.long
 def test_a_second_call_writes_the_same_bytes(copied: Path, tmp_path: Path) -> None:
     page, again = tmp_path / "a" / "page.html", tmp_path / "again.html"
     assert dart("report", "first", "--output", str(page)).exit_code == 0

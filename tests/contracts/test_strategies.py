@@ -128,7 +128,8 @@ def test_a_fixed_decision_depends_on_row_and_label_alone(name: str) -> None:
         pytest.skip("its decisions are not fixed")
     strategy, observed = make_strategy(name), make_batch(3)
     first = strategy.decide(observed)
-    other = predict(make_batch(3, iteration=torch.tensor(1), epoch=torch.tensor(9)), -observed.loss)
+    fields = {"iteration": torch.tensor(1), "epoch": torch.tensor(9), "user": None, "item": None}
+    other = predict(Observed(**{**vars(observed), **fields}), -observed.loss)
     for mine, theirs in zip(first, strategy.decide(other), strict=True):
         assert torch.equal(mine, theirs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -131,13 +132,17 @@ def finish_step(home: Path, step: str, words: Sequence[str]) -> None:
 
 
 def hash_home(home: Path) -> dict[str, str]:
-    """Return path -> SHA-256 of data, weights, metrics, histories, and analyses."""
+    """Return path -> SHA-256 of data, weights, metrics, histories, and analyses.
+
+    Of a volatile file, the value is empty; it must be valid JSON.
+    """
     found = {}
     for part in ("raw", "processed", "runs"):
         for path in sorted((home / part).rglob("*")):
-            if path.is_file() and path.name not in VOLATILE_FILES and path.suffix != ".lock":
-                name = path.relative_to(home).as_posix()
-                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            if path.is_file() and path.suffix != ".lock":
+                name, content = path.relative_to(home).as_posix(), path.read_bytes()
+                is_volatile = path.name in VOLATILE_FILES and json.loads(content) is not None
+                found[name] = "" if is_volatile else hashlib.sha256(content).hexdigest()
     return found
 
 
@@ -145,6 +150,7 @@ class ReferencePipeline:
     """An uninterrupted pipeline, with a copy of the home before each step.
 
     Its commands are deterministic, so a home that equals that after a step leads to the same end.
+    Times of day and of files are not compared.
     """
 
     def __init__(self, folder: Path, strategy: str) -> None:

@@ -18,6 +18,8 @@ from dartcli.reporting import figures
 from dartcli.reporting.analyze import run_analysis
 from dartcli.reporting.build import write_report
 
+pytestmark = pytest.mark.long
+
 SMALL = {"name": "synthetic", "options": {"interactions": 3000}}
 
 
@@ -59,7 +61,6 @@ def draw(figure: Any) -> Any:
     return canvas.get_renderer()
 
 
-@pytest.mark.long
 def test_legends_and_titles_stay_outside_the_data_and_inside_the_figure(runs: list[Run]) -> None:
     seen = 0
     for name in catalog.names("analyses"):

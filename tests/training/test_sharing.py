@@ -9,6 +9,7 @@ import torch
 from dartcli.denoising import Decision, Observed
 from dartcli.experiments.configure import load_prepared, resolve
 from dartcli.strategies.base import Base
+from dartcli.training.loop import Outcome
 from dartcli.training.results import SeedMetrics
 from dartcli.training.sharing import KEPT, FinishedStage, SharedStages
 from dartcli.training.trainer import SeedTraining
@@ -27,6 +28,8 @@ ARMS: list[tuple[dict[str, Any], int]] = [
     ({"strategy": {"name": "clean"}}, 1),
     ({"strategy": {"name": "f-correction"}}, 1),
     ({"strategy": DART, "teaching": {"mode": "serial", "order": 1}}, 1),
+    # what is known of the granted rows, and with it what is recorded, is other from the second on
+    ({"strategy": DART, "teaching": {"mode": "serial", "order": 1}, "trusted": 600}, 1),
     ({"strategy": DART, "teaching": {"mode": "serial", "order": 3}}, 2),
     ({"strategy": DART, "teaching": {"mode": "parallel", "order": 1}}, 2),
     ({"strategy": DART, "teaching": {"mode": "parallel", "order": 3}}, 3),
@@ -65,31 +68,42 @@ def test_metrics_are_those_of_trainings_that_share_nothing(home: Path) -> None:
     assert home.is_dir()
 
 
-def test_a_subclass_of_a_fixed_strategy_is_trained_itself(home: Path) -> None:
+def test_a_strategy_that_decides_otherwise_is_trained_itself(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Half(Base):
         def decide(self, observed: Observed) -> Decision:
             return Decision((observed.loss < 0.7).float(), observed.label)
 
+    class FewNegatives(Base):
+        is_fixed = True
+
+        def decide(self, observed: Observed) -> Decision:
+            return Decision(0.25 + 0.75 * observed.label, observed.label)
+
     shared = SharedStages()
     plain, _ = train({"strategy": {"name": "base"}}, shared)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dartcli.strategies.base.STRATEGY", Half)
+    for kind in (Half, FewNegatives):
+        monkeypatch.setattr("dartcli.strategies.base.STRATEGY", kind)
         found, built = train({"strategy": {"name": "base"}}, shared)
-    assert built == 1
-    assert found.test_auc != plain.test_auc
+        assert built == 1
+        assert found.test_auc != plain.test_auc
     assert home.is_dir()
 
 
-def test_the_stages_that_were_used_last_are_kept() -> None:
+def test_the_stages_that_were_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = SharedStages()
     configuration = resolve(TREE)
     shared.enter(configuration, "data")
-    outcome: Any = None
+    nothing = torch.empty(0)
+    outcome = Outcome(1, 1, "epochs", {"weight": torch.zeros(3)}, nothing, nothing)
     for number in range(KEPT):
-        shared.keep((0, str(number)), FinishedStage([], outcome, {}))
-    assert shared.find((0, "0")) is not None
-    shared.keep((1, "0"), FinishedStage([], outcome, {}))
-    assert [shared.find((0, "0")) is None, shared.find((0, "1")) is None] == [False, True]
-    assert shared.find(None) is None
+        shared.keep(str(number), FinishedStage([], outcome, {}))
+    assert shared.find("0") is not None
+    shared.keep("another", FinishedStage([], outcome, {}))
+    assert [shared.find("0") is None, shared.find("1") is None] == [False, True]
+    monkeypatch.setattr("dartcli.training.sharing.MOST_BYTES", 24)
+    shared.keep("large", FinishedStage([], outcome, {"weight": torch.zeros(2)}))
+    assert [shared.find("0") is None, shared.find("large") is None] == [True, False]
     shared.enter(configuration, "other data")
-    assert shared.find((0, "0")) is None
+    assert shared.find("large") is None
