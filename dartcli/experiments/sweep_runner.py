@@ -247,7 +247,7 @@ def train_each(trainings: Iterable[PlannedTraining], sweep: Sweep, count: int) -
             except DartError as error:
                 yield training, str(error)
     finally:
-        # what a later sweep finds under the same settings may be another run or model
+        # under the same settings, a later sweep may start from another run
         _shared_stages.cache_clear()
 
 

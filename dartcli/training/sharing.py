@@ -80,7 +80,7 @@ def identify_stage(components: Components, start: int) -> str | None:
     ``start`` is the seed of its initial weights and batches.
     """
     strategy, training = components.strategy, components.training
-    # a subclass that decides otherwise need not know of it
+    # a subclass may decide differently
     is_fixed = vars(type(strategy)).get("is_fixed", False)
     is_prepared = components.valid is not components.recorded_valid
     if not is_fixed or is_prepared or len(components.models) > 1:
