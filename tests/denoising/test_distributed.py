@@ -17,6 +17,7 @@ import dartcli
 STEPS, ROWS = 50, 64
 PARTS = (slice(0, 40), slice(40, ROWS))
 """Processes may have batches of different sizes."""
+STRATEGIES = ("dart", "mentornet")
 
 
 def make_model() -> nn.Module:
@@ -43,31 +44,30 @@ def train(model: nn.Module, part: slice, *, group: Any, name: str) -> dict[str, 
     return {"losses": torch.stack(losses), **state, **weights}
 
 
-def run_process(rank: int, folder: str, name: str) -> None:
+def run_process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     if sys.platform == "linux":
         # the name of the machine need not resolve to an address that can be reached
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    found = train(DistributedDataParallel(make_model()), PARTS[rank], group=True, name=name)
-    save_file(found, f"{folder}/{rank}.safetensors")
+    for name in STRATEGIES:
+        found = train(DistributedDataParallel(make_model()), PARTS[rank], group=True, name=name)
+        save_file(found, f"{folder}/{name} {rank}.safetensors")
     # neither process leaves while the other still expects something of it
     dist.barrier()
     dist.destroy_process_group()
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["dart", "mentornet"])
-def test_two_processes_have_the_losses_of_one_with_the_whole_batch(
-    name: str, tmp_path: Path
-) -> None:
-    multiprocessing.spawn(run_process, (str(tmp_path), name), nprocs=2)
-    alone = train(make_model(), slice(None), group=None, name=name)
-    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
-    for found in (first, second):
-        torch.testing.assert_close(found["losses"], alone["losses"], rtol=1e-6, atol=0)
-        for key, value in alone.items():
-            torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5)
-    for key in first:
-        if key.startswith("state."):
-            assert torch.equal(first[key], second[key])
+def test_two_processes_have_the_losses_of_one_with_the_whole_batch(tmp_path: Path) -> None:
+    multiprocessing.spawn(run_process, (str(tmp_path),), nprocs=2)
+    for name in STRATEGIES:
+        alone = train(make_model(), slice(None), group=None, name=name)
+        first, second = (load_file(tmp_path / f"{name} {rank}.safetensors") for rank in (0, 1))
+        for found in (first, second):
+            torch.testing.assert_close(found["losses"], alone["losses"], rtol=1e-6, atol=0)
+            for key, value in alone.items():
+                torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5)
+        for key in first:
+            if key.startswith("state."):
+                assert torch.equal(first[key], second[key])
