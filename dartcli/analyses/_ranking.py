@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from dartcli import metrics
-from dartcli.analyses._records import load_positives, mean_or_none
+from dartcli.analyses._records import load_positives
 from dartcli.data.columns import NOISY
 from dartcli.experiments.run import Run
 from dartcli.reporting.figures import (
@@ -23,7 +23,7 @@ from dartcli.reporting.figures import (
 )
 from dartcli.reporting.phrases import percent, relation
 from dartcli.reporting.table import Table
-from dartcli.training.results import finite_or_none
+from dartcli.training.results import compute_spread, finite_or_none
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,7 +93,7 @@ def measure(scores: Mapping[str, Floats], noisy: np.ndarray[Any, Any]) -> dict[s
 
 def mean_auc(found: Sequence[Ranked]) -> float | None:
     """Return the mean AUC over seeds; None if one has only one class."""
-    return mean_or_none([seed["auc"] for seed in found])
+    return compute_spread([seed["auc"] for seed in found]).mean
 
 
 def mean_precision(found: Sequence[Ranked], share: float) -> float:

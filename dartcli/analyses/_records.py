@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,11 +45,6 @@ def positive_loss(positives: pl.DataFrame) -> Floats:
     """Return the binary cross-entropy of positives, -log(sigmoid(logit)), in nats."""
     logit = positives["logit"].cast(pl.Float64).to_numpy()
     return np.asarray(np.logaddexp(0.0, -logit), dtype=np.float64)
-
-
-def mean_or_none(values: Sequence[float | None]) -> float | None:
-    """Return the mean of one value per seed; None if it is undefined for a seed."""
-    return None if None in values else float(np.mean(np.array(values, dtype=np.float64)))
 
 
 def require_false_positives(run: Run) -> None:

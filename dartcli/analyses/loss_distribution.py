@@ -12,7 +12,7 @@ from pydantic import Field
 from scipy import stats
 
 from dartcli import metrics
-from dartcli.analyses._records import identify, load_positives, mean_or_none, positive_loss
+from dartcli.analyses._records import identify, load_positives, positive_loss
 from dartcli.data.columns import LABEL, NOISY
 from dartcli.errors import RunError
 from dartcli.experiments.run import Run
@@ -30,6 +30,7 @@ from dartcli.reporting.figures import (
 from dartcli.reporting.phrases import label_run, p_value
 from dartcli.reporting.table import Table
 from dartcli.settings import Options
+from dartcli.training.results import compute_spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +100,9 @@ def _numbers(
         "iteration": moment,
         "seeds": seeds,
         "mean_over_seeds": {
-            key: mean_or_none([seed[key] for seed in seeds]) for key in seeds[0] if key != "seed"
+            key: compute_spread([seed[key] for seed in seeds]).mean
+            for key in seeds[0]
+            if key != "seed"
         },
         "pooled": {"bin_edges": edges.tolist(), "share_per_bin": shares},
     }

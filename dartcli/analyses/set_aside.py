@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from dartcli.analyses._records import find_shared_seeds, identify, mean_or_none
+from dartcli.analyses._records import find_shared_seeds, identify
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER
 from dartcli.errors import RunError
 from dartcli.experiments.configure import load_run_data, load_run_interactions
@@ -19,7 +19,7 @@ from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.phrases import confidence_interval, interval_cell, join_words, signed
 from dartcli.reporting.table import Table, difference_cell
 from dartcli.reporting.verdict import list_other_differences
-from dartcli.training.results import finite_or_none
+from dartcli.training.results import compute_spread, finite_or_none
 
 MIN_LABELS: Final = 20
 """With fewer labeled test interactions there is no verdict."""
@@ -164,8 +164,8 @@ def _tabulate(numbers: Sequence[dict[str, Any]], base: str) -> Table:
                 one["run"],
                 one["verdict"],
                 one["labeled_test_interactions"],
-                mean_or_none(one["auc_base"]),
-                mean_or_none(one["auc"]),
+                compute_spread(one["auc_base"]).mean,
+                compute_spread(one["auc"]).mean,
                 difference_cell(
                     one["minus_base"], unclear=one["verdict"] not in ("helps", "harms")
                 ),

@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from dartcli import metrics
-from dartcli.analyses._records import find_shared_seeds, identify, mean_or_none
+from dartcli.analyses._records import find_shared_seeds, identify
 from dartcli.data.columns import ITEM, LABEL, NOISY, USER
 from dartcli.experiments.run import Run
 from dartcli.metrics.statistics import compare_paired
@@ -18,7 +18,7 @@ from dartcli.reporting.analysis import Analysis, AnalysisResult
 from dartcli.reporting.figures import draw_legend, new_figure, none_to_nan, run_color, share_limits
 from dartcli.reporting.phrases import confidence_interval, interval_cell, label_run, percent
 from dartcli.reporting.table import Cell, Table, difference_cell
-from dartcli.training.results import finite_or_none
+from dartcli.training.results import compute_spread, finite_or_none
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,7 +92,7 @@ def _group_seed(run: Run, seed: int) -> dict[str, Any]:
 def _mean_auc(one: dict[str, Any], side: str) -> list[float | None]:
     """Return the mean AUC of each group; None if it is undefined for a seed."""
     return [
-        mean_or_none([seed[side][number]["auc"] for seed in one["seeds"]])
+        compute_spread([seed[side][number]["auc"] for seed in one["seeds"]]).mean
         for number in range(GROUPS)
     ]
 
