@@ -156,7 +156,11 @@ def _describe(cell: dict[str, Any]) -> Iterator[str]:
     if most["t_interval"] is not None:
         amount += f", {confidence_interval(most['t_interval'])}"
     share = most["gap_closed"]
-    gap = "" if share is None else f", {share:.0%} of what all labels would give (`clean`)"
+    gap = (
+        ""
+        if share is None or share < 0
+        else f", {share:.0%} of what all labels would give (`clean`)"
+    )
     yield f"{place}, {most['method']}: {cell['metric']} {amount}{gap}."
 
 

@@ -64,7 +64,9 @@ def _find_curves(comparison: Comparison, where: Where) -> Iterator[dict[str, Any
                 others = {k: v for k, v in contender.options.items() if k != option}
                 groups.setdefault(json.dumps(others, sort_keys=True), []).append(contender)
             largest = max(groups.values(), key=len)
-            if len(largest) > 1 and all(_is_number(one.options[option]) for one in largest):
+            values = [one.options[option] for one in largest]
+            # arms that differ in something else, such as teaching, share a value
+            if 1 < len(set(map(str, values))) == len(values) and all(map(_is_number, values)):
                 points = [_measure_point(comparison, where, one, option) for one in largest]
                 yield {
                     "dataset": where[0],

@@ -148,6 +148,8 @@ def _suggest(one: dict[str, Any]) -> str:
     if not one["minus_base"]:
         return "No number of labels can be suggested, because the estimate is 0."
     needed = extrapolate_size(one["labels"], (high - low) / 2, one["minus_base"])
+    if needed <= one["labels"]:
+        return "If the difference is as large as estimated, a few more labels would show it."
     return (
         f"If the difference is as large as estimated, about {needed:,.0f} labels in all (now "
         f"{one['labels']:,}) would probably show it."

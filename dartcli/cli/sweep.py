@@ -194,7 +194,7 @@ def sweep(
     )
     chosen = name or f"{preset or 'sweep'}-{plan.protocol}"
     if dry_run:
-        _print_dry_run(plan, chosen, is_search=base.is_search, json=json)
+        _print_dry_run(plan, chosen, is_search=base.is_search, shard=shard, json=json)
         return
     found = _run(plan, chosen, is_search=base.is_search, jobs=jobs, shard=shard)
     analysis = "search" if base.is_search else None if shard else "compare"
@@ -203,16 +203,21 @@ def sweep(
 
 def _run(plan: Plan, name: str, *, is_search: bool, jobs: int | None, shard: str | None) -> Sweep:
     from dartcli.experiments.search import run_search
-    from dartcli.experiments.sweep_merge import parse_shard
     from dartcli.experiments.sweep_runner import run_sweep
 
-    if is_search and shard:
-        raise UsageError("a search cannot be divided by `--shard`: its choice needs all trainings.")
-    part = parse_shard(shard or "1/1")
+    part = _parse_shard(shard, is_search=is_search)
     with progress.sweep_bar() as bar:
         if is_search:
             return run_search(plan, name, jobs=jobs, progress=bar)
         return run_sweep(plan, name, jobs=jobs, shard=part, progress=bar)
+
+
+def _parse_shard(shard: str | None, *, is_search: bool) -> tuple[int, int]:
+    from dartcli.experiments.sweep_merge import parse_shard
+
+    if is_search and shard:
+        raise UsageError("a search cannot be divided by `--shard`: its choice needs all trainings.")
+    return parse_shard(shard or "1/1")
 
 
 def _print_found(
@@ -221,13 +226,17 @@ def _print_found(
     if quiet and not json:
         console.print_line(found.name)
         return
-    _print_sweep(found, json=json)
+    # the arms of a search are for its own analysis: one was chosen because it looked good
+    _print_sweep(found, json=json, judges=analysis != "search")
     console.note(f"sweep folder: {found.folder}")
     if analysis and {"base"} < {entry.strategy for entry, _ in found.finished()}:
         if not json:
             from dartcli.reporting.analyze import run_analysis
 
-            for view in run_analysis(analysis, found).tables:
+            result = run_analysis(analysis, found)
+            for sentence in result.sentences if analysis == "search" else ():
+                console.print_line(sentence)
+            for view in result.tables:
                 tables.show(view)
         console.next_command(f"dart report {found.name}")
 
@@ -236,16 +245,21 @@ def _split_names(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-def _print_dry_run(plan: Plan, name: str, *, is_search: bool, json: bool) -> None:
+def _print_dry_run(
+    plan: Plan, name: str, *, is_search: bool, shard: str | None, json: bool
+) -> None:
     from dartcli.experiments.search import plan_search
     from dartcli.experiments.sweep import find_sweep, is_sweep
     from dartcli.experiments.sweep_plan import plan_trainings
+    from dartcli.reporting.phrases import count
 
     found = find_sweep(name) if is_sweep(name) else None
     tuned = found.document.tuned if found else ()
     decays = {(one.dataset, one.model): one.weight_decay for one in tuned}
-    parts = plan_search(plan) if is_search else (plan,)
-    planned = [training for part in parts for training in plan_trainings(part, decays)]
+    part, number_of_parts = _parse_shard(shard, is_search=is_search)
+    plans = plan_search(plan) if is_search else (plan,)
+    planned = [training for one in plans for training in plan_trainings(one, decays)]
+    planned = planned[part - 1 :: number_of_parts]
     known = {entry.key for entry, _ in found.finished()} if found else set()
     missing = sum(training.entry.key not in known for training in planned)
     stages = sum(training.configuration.stages for training in planned)
@@ -253,7 +267,7 @@ def _print_dry_run(plan: Plan, name: str, *, is_search: bool, json: bool) -> Non
         document = {"sweep": name, "trainings": len(planned), "missing": missing}
         console.document({**document, "stages": stages})
     else:
-        rows = f" in up to {stages:,} stages" if stages > len(planned) else ""
+        rows = f" (up to {stages:,} stages)" if stages > len(planned) else ""
         cells = {(one.entry.dataset, one.entry.model) for one in planned}
         rest = ""
         if is_search and len(plan.seeds) > 1:
@@ -261,17 +275,17 @@ def _print_dry_run(plan: Plan, name: str, *, is_search: bool, json: bool) -> Non
         elif not is_search and plan.tunes_base and cells - decays.keys():
             rest = ", not counting the tuning of the baseline"
         console.print_line(
-            f"{name}: {len(planned):,} trainings{rows}, {missing:,} of them missing{rest}"
+            f"{name}: {count(len(planned), 'training')}{rows}, {missing:,} of them missing{rest}"
         )
 
 
-def _print_sweep(found: Sweep, *, json: bool) -> None:
+def _print_sweep(found: Sweep, *, json: bool, judges: bool) -> None:
     from dartcli.experiments.comparison import Comparison
     from dartcli.reporting.verdict import iterate_documents, list_verdicts
 
     rows = found.finished()
     comparison = Comparison([found])
-    differences = comparison.differences() if comparison.has_base else []
+    differences = comparison.differences() if comparison.has_base and judges else []
     if json:
         console.document(
             {

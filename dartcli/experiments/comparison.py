@@ -285,11 +285,11 @@ class Comparison:
         return sum(mine[seed] for seed in shared) / gap if gap * self.better_sign > 0 else None
 
     def delta_percent(self, label: str) -> float | None:
-        """Return the mean change relative to ``base`` in percent; None if a cell is missing."""
+        """Return the mean change relative to ``base`` in percent; None if one is 0 or missing."""
         changes = []
         for where in self.cells:
             base, mine = (self.mean(where, one) for one in (self.base.label, label))
-            if base is None or mine is None:
+            if not base or mine is None:
                 return None
             changes.append(100 * (mine - base) / base)
         return statistics.fmean(changes)

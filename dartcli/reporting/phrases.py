@@ -32,6 +32,7 @@ def name_metric(metric: str) -> str:
     """Return the name of a metric in a sentence, such as ``test AUC``."""
     name = metric.replace("_", " ").replace("auc", "AUC").replace("fp", "FP")
     name = name.replace("test AUC labeled", "labeled test AUC")
+    name = name.replace("valid AUC recorded", "recorded valid AUC")
     return name.replace("recall at ", "Recall@").replace("ndcg at ", "NDCG@")
 
 
@@ -79,7 +80,7 @@ def p_value(p: float, *, name: str = "p") -> str:
 
 def confidence_interval(bounds: tuple[float, float]) -> str:
     """Return ``95% CI -0.0010 to +0.0020``."""
-    return f"95% CI {bounds[0]:+.4f} to {bounds[1]:+.4f}"
+    return f"95% CI {signed(bounds[0])} to {signed(bounds[1])}"
 
 
 def scaled(value: float) -> str:

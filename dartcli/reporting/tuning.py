@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from dartcli.experiments.verdict import MIN_SEEDS
 from dartcli.reporting.phrases import confidence_interval, count, name_metric, signed
 
 if TYPE_CHECKING:
@@ -26,16 +27,17 @@ def phrase_study(found: StudyResult) -> Iterator[str]:
     chosen = ", ".join(f"{key} {format_setting(value)}" for key, value in found.values.items())
     gain = None if found.default_score is None else found.score - found.default_score
     above = "" if gain is None else f", {signed(gain)} above the defaults"
-    yield f"Trial {found.best} of {found.trials} is the best ({chosen}): {found.score:.4f}{above}."
+    trials = count(found.trials, "finished trial")
+    yield f"Trial {found.best} is the best of {trials} ({chosen}): {found.score:.4f}{above}."
     for key, end in found.ends.items():
         yield f"The best value of {key} is at the {end} end of its range."
-    if found.luck is not None:
+    if found.luck is not None and found.trials > 1:
         yield (
             f"If all {found.trials} settings were as good as the defaults, the best would look "
             f"about {signed(found.luck)} better by luck alone."
         )
     if "test_auc" in found.confirmed:
-        yield _phrase_confirmation(found.confirmed["test_auc"], found.confirmed[found.objective])
+        yield _phrase_confirmation(found.confirmed, found.objective)
 
 
 def format_setting(value: Any) -> str:
@@ -43,9 +45,10 @@ def format_setting(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _phrase_confirmation(test: PairedDifference, objective: PairedDifference) -> str:
-    outcome = "the gain cannot be judged with one seed"
-    if test.t_interval is not None:
+def _phrase_confirmation(confirmed: dict[str, PairedDifference], objective: str) -> str:
+    test = confirmed["test_auc"]
+    outcome = "the gain cannot be judged"
+    if test.t_interval is not None and test.n >= MIN_SEEDS:
         low, high = test.t_interval
         outcome = (
             "the gain survives"
@@ -57,7 +60,7 @@ def _phrase_confirmation(test: PairedDifference, objective: PairedDifference) ->
     seeds = count(test.n, "fresh seed")
     return (
         f"On {seeds}, {outcome}: {_phrase_difference('test_auc', test)}; "
-        f"{_phrase_difference('valid_auc', objective)}."
+        f"{_phrase_difference(objective, confirmed[objective])}."
     )
 
 

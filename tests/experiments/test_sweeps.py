@@ -273,6 +273,9 @@ def test_under_strict_the_base_is_tuned_on_validation_and_all_have_its_setting(
     assert json.loads(counted.stdout)["missing"] == 0
     counted = dart("sweep", "--seeds", "0,4", "--name", "trial", *FLAGS, "--dry-run")
     assert counted.stdout == "trial: 4 trainings, 0 of them missing\n"
+    part = ("--seeds", "0,4,5", "--name", "trial", *FLAGS, "--dry-run", "--shard")
+    assert dart("sweep", *part, "5/6").stdout == "trial: 1 training, 1 of them missing\n"
+    assert dart("sweep", *part, "7/6").exit_code == 2
     # what is not tuned must not stand beside what is
     with pytest.raises(UsageError, match="made with `--tune-base`"):
         run_sweep(plan(arms=("lcd",)), "trial", jobs=1)
