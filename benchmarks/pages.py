@@ -10,30 +10,16 @@ Trainings are as long as on the page. Only rows of tables are compared.
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmarks.results import run_command
+from benchmarks.results import find_blocks, find_commands, run_command
 from dartcli.cli import console
 from dartcli.cli.errors import guarded
 from dartcli.errors import DartError
-
-
-def find_blocks(page: str, language: str) -> list[str]:
-    """Return the contents of the fenced blocks of ``language`` in a page."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-
-
-def find_commands(page: str) -> list[list[str]]:
-    """Return the words of every command line in the ``sh`` blocks of a page."""
-    text = "\n".join(find_blocks(page, "sh")).replace("\\\n", " ")
-    lines = (shlex.split(line, comments=True) for line in text.splitlines())
-    return [words for words in lines if words]
 
 
 def find_wrong_rows(page: str) -> list[str]:

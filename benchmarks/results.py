@@ -30,17 +30,27 @@ from dartcli.experiments.run_index import is_run
 from dartcli.storage import paths
 
 PAGES = Path(__file__).parent.parent / "docs/results"
-BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```$", re.DOTALL | re.MULTILINE)
 TABLE = re.compile(
     r"^<!-- (?P<command>(?:dart|python -m) .*?) -->\n(?P<table>.*?)^<!-- end -->$",
     re.DOTALL | re.MULTILINE,
 )
 
 
+def find_blocks(page: str, language: str) -> list[str]:
+    """Return the contents of the fenced blocks of ``language`` in a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def find_commands(page: str) -> list[list[str]]:
+    """Return the words of every command line in the ``sh`` blocks of a page."""
+    text = "\n".join(find_blocks(page, "sh")).replace("\\\n", " ")
+    lines = (shlex.split(line, comments=True) for line in text.splitlines())
+    return [words for words in lines if words]
+
+
 def read_commands(page: str) -> list[list[str]]:
     """Return the ``dart`` commands in the ``sh`` blocks of a page that make its data."""
-    lines = "".join(block["commands"] for block in BLOCK.finditer(page))
-    found = [shlex.split(line) for line in lines.replace("\\\n", " ").splitlines() if line]
+    found = find_commands(page)
     return [words for words in found if words[0] == "dart" and words[1] in {"train", "sweep"}]
 
 

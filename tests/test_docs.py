@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from benchmarks.__main__ import benchmark_names
 from benchmarks.__main__ import main as run_benchmark
-from benchmarks.pages import find_blocks, find_commands, find_wrong_rows
+from benchmarks.pages import find_wrong_rows
+from benchmarks.results import find_blocks, find_commands
 from dartcli import catalog
 from dartcli.cli import app
 from dartcli.experiments.sweep_plan import PRESETS

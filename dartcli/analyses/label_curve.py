@@ -156,12 +156,9 @@ def _describe(cell: dict[str, Any]) -> Iterator[str]:
     if most["t_interval"] is not None:
         amount += f", {confidence_interval(most['t_interval'])}"
     share = most["gap_closed"]
-    gap = (
-        ""
-        if share is None or share < 0
-        else f", {share:.0%} of what all labels would give (`clean`)"
-    )
-    yield f"{place}, {most['method']}: {cell['metric']} {amount}{gap}."
+    if share is not None and share >= 0:
+        amount += f", {share:.0%} of what all labels would give (`clean`)"
+    yield f"{place}, {most['method']}: {cell['metric']} {amount}."
 
 
 def _tabulate_groups(

@@ -281,6 +281,7 @@ def _print_dry_run(
 
 def _print_sweep(found: Sweep, *, json: bool, judges: bool) -> None:
     from dartcli.experiments.comparison import Comparison
+    from dartcli.reporting.phrases import count
     from dartcli.reporting.verdict import iterate_documents, list_verdicts
 
     rows = found.finished()
@@ -307,10 +308,10 @@ def _print_sweep(found: Sweep, *, json: bool, judges: bool) -> None:
     minutes = sum(row.seconds for _, row in rows) / 60
     counts = Counter((entry.dataset, entry.model) for entry, _ in rows)
     tables.table(
-        f"{found.name}: {len(rows):,} trainings, protocol {found.document.protocol}, "
+        f"{found.name}: {count(len(rows), 'training')}, protocol {found.document.protocol}, "
         f"{minutes:.1f} minutes in total",
         ["dataset", "model", "trainings"],
-        [(*cell, count) for cell, count in counts.items()],
+        [(*cell, number) for cell, number in counts.items()],
     )
     for sentence in list_verdicts(comparison, differences) if differences else ():
         console.print_line(sentence)

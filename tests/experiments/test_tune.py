@@ -344,7 +344,7 @@ def result(**changes: Any) -> StudyResult:
         ((0.001, 0.002), "the gain survives"),
         ((-0.001, 0.002), "the gain does not survive"),
         ((-0.002, -0.001), "the defaults are better"),
-        (None, "cannot be judged"),
+        (None, "On 5 fresh seeds, the gain cannot be judged: "),
     ],
 )
 def test_the_sentences_say_whether_the_gain_survives_and_what_luck_gives(
@@ -354,7 +354,8 @@ def test_the_sentences_say_whether_the_gain_survives_and_what_luck_gives(
     found = result(confirmed={"valid_auc_recorded": one, "test_auc": one})
     text = " ".join(phrase_study(found))
     assert words in text
-    assert "Trial 7 is the best of 50 finished trials (strategy.r 0.1235): 0.7100, +0.0100" in text
+    assert "Trial 7 is the best of 50 finished trials (strategy.r 0.1235): " in text
+    assert " (strategy.r 0.1235): 0.7100, +0.0100 above" in text
     assert "recorded valid AUC +0.0010" in text
     assert "about +0.0040 better by luck alone" in text
     few = dict.fromkeys(("valid_auc_recorded", "test_auc"), replace(one, n=2))
